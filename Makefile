@@ -1,0 +1,60 @@
+# `make` lists the targets. Everything is installed into .venv; nothing else of the machine is touched.
+PYTHON ?= python3
+TORCH ?= cpu
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints/$(TORCH).txt
+FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
+# `site` keeps the torch of a module, conda or container; every other flavour has an index of its own.
+TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help evolve test check install prepare reference dev-cluster clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1: /p' $(MAKEFILE_LIST) | sort | awk -F': ' '{printf "make %-14s %s\n", $$1, $$2}'
+
+evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a post-training recipe on this machine, small, in ten minutes
+	$(RUN) -m pipeline.run +experiment=evolve_posttrain scale=tiny cluster=local
+
+test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that need one
+	$(RUN) -m pytest
+
+check: install  ## format, lint and types, as CI does
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+install: $(VENV)/.all  ## install everything for TORCH=cpu, cu126, cu128 or site
+
+prepare: data/grpo/tiny/manifest.json  ## make the data of the tiny scale
+
+reference: install  ## write docs/reference/ again from the code
+	$(RUN) -m docs.generate
+
+dev-cluster: install  ## a whole Slurm on this machine for tests: ACTION=up, down or status (root, Debian or Ubuntu)
+	$(RUN) -m tests.slurm_cluster $(or $(ACTION),up)
+
+clean:  ## remove the virtual environment and caches; runs/ and data/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+
+data/grpo/tiny/manifest.json: $(VENV)/.grpo
+	$(RUN) -m pipeline.prepare baseline=grpo scale=tiny
+
+$(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
+	$(PIP) -e '.[grpo]'
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.torch-$(TORCH)
+	$(PIP) -e '.[grpo,analysis,dev]'
+	@touch $@ $(VENV)/.grpo
+
+$(VENV)/.torch-$(TORCH): $(FACTS)
+	@test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; use make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(if $(filter site,$(TORCH)),--system-site-packages) $(VENV) || \
+		{ rm -rf $(VENV); echo "error: no virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	@echo "installing into $(VENV) …"
+	@# The plain package of PyPI brings gigabytes of CUDA; the index of the flavour has the build that is wanted.
+	@$(if $(TORCH_PIN),$(PIP) --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/$(TORCH) $(TORCH_PIN) 2>/dev/null || $(PIP) $(TORCH_PIN))
+	@touch $@
