@@ -1,0 +1,1 @@
+"""Groundwork: research ideas that are executed. The tour of this package is in CONTRIBUTING.md."""

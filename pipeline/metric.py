@@ -1,0 +1,91 @@
+"""A measured quantity with a direction, and the arithmetic of comparing two of them."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Which way is better. Lower-case names, because configuration files name them."""
+
+    maximize = "maximize"
+    minimize = "minimize"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named quantity with a direction."""
+
+    name: str
+    """What is measured, e.g. `accuracy`."""
+    direction: Direction
+    """Which way is better."""
+    low: float = -math.inf
+    """Smallest value that can be true; less is a fault of the evaluation."""
+    high: float = math.inf
+    """Largest value that can be true."""
+    percent: bool = False
+    """Whether people read it in percent."""
+
+    def gain(self, value: float, reference: float) -> float:
+        """How much better `value` is than `reference`; positive is better in either direction."""
+        return value - reference if self.direction is Direction.maximize else reference - value
+
+    def goodness(self, value: float) -> float:
+        """A number that is larger for better values: the key to sort by."""
+        return value if self.direction is Direction.maximize else -value
+
+    def plausible(self, value: float) -> bool:
+        """Whether a finite value inside the declared range."""
+        return math.isfinite(value) and self.low <= value <= self.high
+
+    def text(self, value: float) -> str:
+        """The value as people read it."""
+        return f"{100 * value:.1f} %" if self.percent else f"{value:.4f}"
+
+    def text_error(self, value: float, error: float) -> str:
+        """Value and standard error as people read them."""
+        if self.percent:
+            return f"{100 * value:.1f} ± {100 * error:.1f} %"
+        return f"{value:.4f} ± {error:.4f}"
+
+    def text_gain(self, gain: float) -> str:
+        """A signed difference as people read it; in points where the metric is in percent."""
+        return f"{100 * gain:+.1f}" if self.percent else f"{gain:+.4f}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The mean over the trials of one code, with both parts of its noise."""
+
+    mean: float
+    """Mean of the trials' values."""
+    standard_error: float
+    """sqrt(seed variance / n + mean squared evaluation error). The evaluation part is not divided by n, because all
+    trials are scored on the same problems or rows."""
+    seed_sd: float
+    """Standard deviation between seeds that went into `standard_error`."""
+    n: int
+    """Number of trials."""
+
+
+def estimate(values: Sequence[float], errors: Sequence[float], seed_sd: float | None = None) -> Estimate:
+    """Mean of one code's trials and its standard error.
+
+    `values` and `errors` are the values of the trials and the standard errors of their evaluations. With fewer than
+    three trials their own spread says little; then `seed_sd`, usually the baseline's, stands in (0 when unknown).
+    """
+    n = len(values)
+    if n >= 3 or (n == 2 and seed_sd is None):
+        spread = statistics.stdev(values)
+    else:
+        spread = seed_sd or 0.0
+    evaluation = statistics.fmean(error * error for error in errors)
+    return Estimate(statistics.fmean(values), math.sqrt(spread**2 / n + evaluation), spread, n)
+
+
+def difference(metric: Metric, ours: Estimate, reference: Estimate) -> tuple[float, float]:
+    """Gain of `ours` over `reference` and the standard error of that gain (independent errors are assumed)."""
+    return metric.gain(ours.mean, reference.mean), math.hypot(ours.standard_error, reference.standard_error)
