@@ -1,0 +1,197 @@
+"""Every write of a run folder: whole or not at all, and never over something that was decided.
+
+`create` makes a file once; `replace` is for the few that change (live.json, job.json, the heartbeat). Both write a
+temporary file beside the target first, so that a reader, or a program killed in between, never meets half a file.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from pipeline.errors import CannotGoOn, Damaged
+
+T = TypeVar("T")
+
+_PART = ".part-"
+"""Begins the name of a temporary file; readers list no such names."""
+
+
+def create(path: Path, record: object) -> bool:
+    """Write a record as JSON unless the file is already there; tells whether it was this call that made it.
+
+    Raises `CannotGoOn` when the disk is full or the folder cannot be written.
+    """
+    return create_bytes(path, to_json(record))
+
+
+def create_bytes(path: Path, data: bytes) -> bool:
+    """Like `create`, for a text that is no record."""
+    with _told(path):
+        part = _part(path, data)
+        try:
+            os.link(part, path)  # atomic and exclusive, on NFS too; os.replace would overwrite a decision
+        except FileExistsError:
+            return False
+        finally:
+            part.unlink()
+    return True
+
+
+def replace(path: Path, record: object) -> None:
+    """Write a record as JSON in place of what is there. Raises `CannotGoOn` like `create`."""
+    with _told(path):
+        os.replace(_part(path, to_json(record)), path)
+
+
+def append(path: Path, record: object) -> None:
+    """Add one line of JSON. For events only: a torn last line is possible and harmless."""
+    with _told(path), path.open("ab") as file:
+        file.write(msgspec.json.encode(_plain(record)) + b"\n")
+
+
+def set_aside(path: Path, elsewhere: Callable[[int], Path]) -> None:
+    """Rename a file to the first of `elsewhere(0)`, `elsewhere(1)`, … that is free."""
+    number = 0
+    while elsewhere(number).exists():
+        number += 1
+    with _told(path):
+        os.replace(path, elsewhere(number))
+
+
+def read(path: Path, kind: type[T]) -> T:
+    """Read a record. Raises `Damaged` when the file is not what it should be, FileNotFoundError when absent."""
+    data = path.read_bytes()
+    try:
+        return msgspec.convert(_rename(msgspec.json.decode(data), "try", "try_"), kind)
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+        raise Damaged(
+            f"{path} is damaged ({error}); put the file back from a copy, or move its folder away, then run again"
+        ) from error
+
+
+def read_if_there(path: Path, kind: type[T]) -> T | None:
+    """Like `read`, but none when the file is absent."""
+    try:
+        return read(path, kind)
+    except FileNotFoundError:
+        return None
+
+
+def to_json(record: object) -> bytes:
+    """Indented JSON that ends with a newline."""
+    return msgspec.json.format(msgspec.json.encode(_plain(record)), indent=2) + b"\n"
+
+
+def through_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data as it comes back from a file."""
+    back: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return back
+
+
+def folders(path: Path, prefix: str) -> list[Path]:
+    """Sub-folders `PREFIX_N` in order of N."""
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(path):
+            head, _, number = entry.name.rpartition("_")
+            if head == prefix and number.isdigit() and entry.is_dir():
+                found.append((int(number), Path(entry.path)))
+    return [folder for _, folder in sorted(found)]
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which becomes `path` when the block ends well, and is removed when not.
+
+    What an earlier, killed call left under `path` is replaced.
+    """
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=_PART, dir=path.parent))
+        part.chmod(0o755)
+        try:
+            yield part
+            if path.exists():
+                old = Path(tempfile.mkdtemp(prefix=_PART, dir=path.parent))
+                os.replace(path, old / "old")
+                shutil.rmtree(old)
+            os.replace(part, path)
+        finally:
+            if part.exists():
+                shutil.rmtree(part)
+
+
+def is_part(name: str) -> bool:
+    """Whether a killed write left this file or folder."""
+    return name.startswith(_PART)
+
+
+def tree_hash(folder: Path) -> str:
+    """SHA-256 over names and contents of all files below a folder, caches of Python left out."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def tail(path: Path, lines: int = 20, most_bytes: int = 20_000) -> str:
+    """The last lines of a log, unprintable characters made visible; empty when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - most_bytes))
+            text = file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    clean = "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return "\n".join(clean.rstrip().splitlines()[-lines:])
+
+
+def _part(path: Path, data: bytes) -> Path:
+    handle, name = tempfile.mkstemp(prefix=_PART, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+    except BaseException:
+        os.unlink(name)  # on a full disk it would hold what little room is left
+        raise
+    return Path(name)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Troubles of the disk become one line with what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CannotGoOn(f"no space to write {path}; free some, then type the same command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise CannotGoOn(f"cannot write {path} ({error.strerror}); check its owner and mode") from error
+        raise
+
+
+def _plain(record: object) -> Any:
+    """A record as plain data."""
+    return _rename(msgspec.to_builtins(record), "try_", "try")
+
+
+def _rename(value: Any, old: str, new: str) -> Any:
+    """`try` is a keyword of Python, so the field is `try_`; the key in the file is `try`."""
+    if isinstance(value, dict):
+        return {new if key == old else key: _rename(item, old, new) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rename(item, old, new) for item in value]
+    return value

@@ -1,0 +1,293 @@
+"""Where everything of a run lies. No other file of the program builds a path inside a run folder.
+
+runs/NAME/
+  run.json live.json controller.json pause.json events.jsonl report.json
+  code/{baseline,ideas,pipeline}/ size.json
+  baseline/trial_0/ …
+  guidance.md                   what a person tells the ideator; copied into the generation that it was read for
+  llm/PURPOSE-HASH/             prompt.json sample_0.json …
+  generation_000/{parents,selection}.json guidance.md
+    candidate_000/{idea,failure}.json
+      attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
+        trial_0/{score,failure}.json
+          try_0/{job,claim,result}.json train.log evaluate.log output/{metrics.jsonl,checkpoint/,resume/}
+          test/                 the same trial scored on the test split: like a trial, but it trains nothing
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TryPaths:
+    """One job."""
+
+    folder: Path
+
+    @property
+    def job(self) -> Path:
+        return self.folder / "job.json"
+
+    @property
+    def claim(self) -> Path:
+        return self.folder / "claim.json"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / "result.json"
+
+    @property
+    def train_log(self) -> Path:
+        return self.folder / "train.log"
+
+    @property
+    def evaluate_log(self) -> Path:
+        return self.folder / "evaluate.log"
+
+    @property
+    def evaluation(self) -> Path:
+        """What the evaluator writes."""
+        return self.folder / "evaluation.json"
+
+    @property
+    def output(self) -> Path:
+        """All that the variant can write."""
+        return self.folder / "output"
+
+    @property
+    def metrics(self) -> Path:
+        return self.output / "metrics.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.output / "checkpoint"
+
+    @property
+    def resume(self) -> Path:
+        return self.output / "resume"
+
+    @property
+    def trial(self) -> "TrialPaths":
+        return TrialPaths(self.folder.parent)
+
+
+@dataclass(frozen=True)
+class TrialPaths:
+    """One training and scoring with one seed."""
+
+    folder: Path
+
+    @property
+    def score(self) -> Path:
+        return self.folder / "score.json"
+
+    @property
+    def failure(self) -> Path:
+        return self.folder / "failure.json"
+
+    @property
+    def test(self) -> "TrialPaths":
+        return TrialPaths(self.folder / "test")
+
+    def try_(self, number: int) -> TryPaths:
+        return TryPaths(self.folder / f"try_{number}")
+
+    @property
+    def variant(self) -> Path | None:
+        """The code it trains: `variant/` of its attempt, or none for the baseline's own trials."""
+        holder = self.folder.parent.parent if self.folder.name == "test" else self.folder.parent
+        return holder / "variant" if holder.name.startswith("attempt_") else None
+
+
+@dataclass(frozen=True)
+class AttemptPaths:
+    """One implementation. Also holds the baseline's trials, with `RUN/baseline` as folder."""
+
+    folder: Path
+
+    @property
+    def patch(self) -> Path:
+        return self.folder / "patch.diff"
+
+    @property
+    def implementation(self) -> Path:
+        return self.folder / "implement.json"
+
+    @property
+    def variant(self) -> Path:
+        return self.folder / "variant"
+
+    @property
+    def smoke(self) -> Path:
+        return self.folder / "smoke.json"
+
+    @property
+    def smoke_log(self) -> Path:
+        return self.folder / "smoke.log"
+
+    @property
+    def failure(self) -> Path:
+        return self.folder / "failure.json"
+
+    def trial(self, number: int) -> TrialPaths:
+        return TrialPaths(self.folder / f"trial_{number}")
+
+
+@dataclass(frozen=True)
+class CandidatePaths:
+    """One candidate."""
+
+    folder: Path
+
+    @property
+    def idea(self) -> Path:
+        return self.folder / "idea.json"
+
+    @property
+    def failure(self) -> Path:
+        return self.folder / "failure.json"
+
+    def attempt(self, number: int) -> AttemptPaths:
+        return AttemptPaths(self.folder / f"attempt_{number}")
+
+
+@dataclass(frozen=True)
+class PromptPaths:
+    """What a language model was asked, and its answers."""
+
+    folder: Path
+
+    @property
+    def prompt(self) -> Path:
+        return self.folder / "prompt.json"
+
+    def sample(self, number: int) -> Path:
+        """One of several answers to the same prompt."""
+        return self.folder / f"sample_{number}.json"
+
+
+@dataclass(frozen=True)
+class GenerationPaths:
+    """One pass through the stages."""
+
+    folder: Path
+
+    @property
+    def parents(self) -> Path:
+        return self.folder / "parents.json"
+
+    @property
+    def selection(self) -> Path:
+        return self.folder / "selection.json"
+
+    @property
+    def guidance(self) -> Path:
+        """What a person had written for the ideator when the generation opened."""
+        return self.folder / "guidance.md"
+
+    def candidate(self, number: int) -> CandidatePaths:
+        return CandidatePaths(self.folder / f"candidate_{number:03d}")
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """One run."""
+
+    folder: Path
+
+    @property
+    def facts(self) -> Path:
+        return self.folder / "run.json"
+
+    @property
+    def live(self) -> Path:
+        return self.folder / "live.json"
+
+    @property
+    def controller(self) -> Path:
+        """The heartbeat of the controller that holds the run."""
+        return self.folder / "controller.json"
+
+    @property
+    def pause(self) -> Path:
+        """While it is there nothing new is proposed, implemented or submitted."""
+        return self.folder / "pause.json"
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events.jsonl"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.json"
+
+    def old_report(self, number: int) -> Path:
+        """A report from before the run was asked to go on."""
+        return self.folder / f"report_{number}.json"
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code"
+
+    @property
+    def pristine(self) -> Path:
+        """The unmodified baseline."""
+        return self.code / "baseline"
+
+    @property
+    def ideas(self) -> Path:
+        """The idea bank."""
+        return self.code / "ideas"
+
+    @property
+    def size(self) -> Path:
+        return self.code / "size.json"
+
+    @property
+    def guidance(self) -> Path:
+        """Where a person may write to the ideator."""
+        return self.folder / "guidance.md"
+
+    @property
+    def llm(self) -> Path:
+        """Every prompt and its answers."""
+        return self.folder / "llm"
+
+    def prompt(self, key: str) -> PromptPaths:
+        """By the key of a prompt."""
+        return PromptPaths(self.llm / key)
+
+    @property
+    def jobs(self) -> Path:
+        """submitit's scripts, pickles and logs."""
+        return self.folder / "jobs"
+
+    @property
+    def baseline(self) -> AttemptPaths:
+        return AttemptPaths(self.folder / "baseline")
+
+    def generation(self, number: int) -> GenerationPaths:
+        return GenerationPaths(self.folder / f"generation_{number:03d}")
+
+    def candidate(self, candidate: str) -> CandidatePaths:
+        """By id, e.g. `generation_000/candidate_003`."""
+        return CandidatePaths(self.folder / candidate)
+
+
+def run_of(folder: Path) -> RunPaths | None:
+    """The run a folder lies in, or none."""
+    for parent in (folder, *folder.parents):
+        if (parent / "run.json").is_file():
+            return RunPaths(parent)
+    return None
+
+
+def number_of(name: str) -> int:
+    """3 for `trial_3` or `…/candidate_003`."""
+    return int(name.rpartition("_")[2])
+
+
+def short(candidate: str) -> str:
+    """`g0/c3` for `generation_000/candidate_003`: for tables and job names."""
+    generation, _, name = candidate.partition("/")
+    return f"g{number_of(generation)}/c{number_of(name)}" if name else candidate

@@ -1,0 +1,241 @@
+"""One run: made once from a configuration, opened again by name, held by one controller at a time."""
+
+import contextlib
+import functools
+import getpass
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from pipeline.config import Config
+from pipeline.errors import BadInput, CannotGoOn
+from pipeline.records import FORMAT, Claim, Event, Job
+from pipeline.store import files
+from pipeline.store.archive import Reader
+from pipeline.store.paths import RunPaths, TryPaths
+
+_BEAT_S = 10.0
+_STALE_S = 120.0
+_VOID = "void"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is fixed for a run (run.json)."""
+
+    format: int
+    """Number of the run folder's format."""
+    config: Mapping[str, Any]
+    """The resolved configuration without live settings and without paths."""
+    version: str
+    """Version of Groundwork, with the commit where it is known."""
+    code: str
+    """Hash of `code/`."""
+    data: str
+    """Hash of the prepared data."""
+    created_at: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is copied into a new run's `code/`."""
+
+    baseline: Path
+    """Folder of the baseline."""
+    ideas: Path
+    """Folder of its idea bank; may be absent. It is not part of a variant."""
+    pipeline: Path
+    """Folder of this program."""
+    size: Mapping[str, Any]
+    """Written to size.json for the baseline's commands."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a run (controller.json)."""
+
+    user: str
+    host: str
+    pid: int
+    started: int
+    """Start time of the process in hundredths of a second since 1970: pids are given out again."""
+    job: str
+    """Slurm job the controller runs in, or empty."""
+    at: float
+    """Last sign of life, seconds since 1970."""
+
+    def alive(self, now: float) -> bool:
+        """Whether the holder can still be at work."""
+        if self.host == socket.gethostname():
+            try:
+                process = psutil.Process(self.pid)
+                same = round(process.create_time() * 100) == self.started
+                return same and process.status() != psutil.STATUS_ZOMBIE
+            except psutil.NoSuchProcess:
+                return False
+        return now - self.at < _STALE_S
+
+
+class Run:
+    """The door to one run folder."""
+
+    def __init__(self, paths: RunPaths, facts: Facts) -> None:
+        self.paths = paths
+        self.facts = facts
+        self.reader = Reader(paths)
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The fixed configuration; live settings have their defaults here."""
+        return msgspec.convert(self.facts.config, Config)
+
+    def config_in_force(self) -> Config:
+        """The fixed configuration with the live settings last written."""
+        live = files.read_if_there(self.paths.live, dict[str, Any]) or {}
+        return msgspec.convert(_merged(self.facts.config, live), Config)
+
+    @property
+    def name(self) -> str:
+        return self.paths.folder.name
+
+    def event(self, what: str, where: Path | None = None, detail: str = "") -> None:
+        """Add a line for people and plots."""
+        inside = where.relative_to(self.paths.folder).as_posix() if where is not None else ""
+        files.append(self.paths.events, Event(time.time(), what, inside, detail))
+
+
+def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], version: str, data: str) -> Run:
+    """Make a run folder. Copies the code first; run.json closes it."""
+    with files.new_folder(paths.code) as code:
+        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".git")
+        inside = sources.ideas.relative_to(sources.baseline) if sources.ideas.is_relative_to(sources.baseline) else None
+        shutil.copytree(sources.baseline, code / "baseline", ignore=ignore)
+        if inside is not None and (code / "baseline" / inside).is_dir():
+            shutil.rmtree(code / "baseline" / inside)
+        if sources.ideas.is_dir():
+            shutil.copytree(sources.ideas, code / "ideas", ignore=ignore)
+        shutil.copytree(sources.pipeline, code / "pipeline", ignore=ignore)
+        (code / "size.json").write_bytes(files.to_json(sources.size))
+        digest = files.tree_hash(code)
+        for file in code.rglob("*"):
+            if file.is_file():
+                file.chmod(0o444)
+    files.create(paths.facts, Facts(FORMAT, config, version, digest, data, time.time()))
+    return open_run(paths)
+
+
+def half_made(paths: RunPaths) -> bool:
+    """Whether a folder holds nothing but what a killed `create_run` leaves."""
+    return all(name == paths.code.name or files.is_part(name) for name in os.listdir(paths.folder))
+
+
+def open_run(paths: RunPaths) -> Run:
+    """Open what `create_run` made. Raises `BadInput` when it is not a run of this format, `Damaged` when unreadable."""
+    try:
+        facts = files.read(paths.facts, Facts)
+    except FileNotFoundError:
+        raise BadInput(
+            f"{paths.folder} is not a run folder (it has no run.json); name one, e.g. runs/NAME, or list them with: ls runs"
+        ) from None
+    if facts.format != FORMAT:
+        raise BadInput(
+            f"{paths.folder} has format {facts.format}, this version reads {FORMAT}; "
+            f"use version {facts.version} of Groundwork, or start a new run"
+        )
+    return Run(paths, facts)
+
+
+def claim(paths: TryPaths, job_id: str) -> bool:
+    """Take a try for the calling process; false when somebody else has it."""
+    return files.create(paths.claim, Claim(job_id, socket.gethostname(), os.getpid(), time.time()))
+
+
+def void(paths: TryPaths) -> bool:
+    """Take a try so that no job ever runs it; false when a job has it already."""
+    return claim(paths, _VOID)
+
+
+def is_void(held: Claim) -> bool:
+    """Whether `void` made this claim."""
+    return held.job_id == _VOID
+
+
+def record_job_id(paths: TryPaths, job: Job, job_id: str) -> None:
+    """Write the cluster's id of a submitted job beside what it was asked."""
+    files.replace(paths.job, replace(job, job_id=job_id, submitted_at=job.submitted_at or time.time()))
+
+
+def _merged(fixed: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """Two halves of a nested configuration as one."""
+    merged = dict(fixed)
+    for key, value in live.items():
+        merged[key] = _merged(merged[key], value) if key in merged and isinstance(value, dict) else value
+    return merged
+
+
+@contextlib.contextmanager
+def held(paths: RunPaths, take_over: bool = False) -> Iterator["Hold"]:
+    """Hold a run as its only controller. Raises `CannotGoOn` naming the holder when somebody else does."""
+    hold = Hold(paths)
+    hold.take(take_over)
+    try:
+        yield hold
+    finally:
+        hold.release()
+
+
+class Hold:
+    """The heartbeat of a controller."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        self._path = paths.controller
+        process = psutil.Process()
+        self._me = Holder(
+            getpass.getuser(),
+            socket.gethostname(),
+            process.pid,
+            round(process.create_time() * 100),
+            os.environ.get("SLURM_JOB_ID", ""),
+            0.0,
+        )
+
+    def take(self, take_over: bool) -> None:
+        mine = replace(self._me, at=time.time())
+        if files.create(self._path, mine):
+            return
+        holder = files.read(self._path, Holder)
+        if holder.alive(time.time()) and not take_over:
+            where = f"pid {holder.pid} on {holder.host}" + (f" in Slurm job {holder.job}" if holder.job else "")
+            raise CannotGoOn(
+                f"{self._path.parent} is held by {holder.user}, {where}; watch it with "
+                f"`python -m pipeline.status {self._path.parent}`, stop that one, or add --take-over"
+            )
+        files.replace(self._path, mine)
+        self._check()
+
+    def beat(self) -> None:
+        """Show a sign of life. Raises `CannotGoOn` when another controller took over."""
+        now = time.time()
+        if now - self._me.at >= _BEAT_S:
+            self._check()
+            self._me = replace(self._me, at=now)
+            files.replace(self._path, self._me)
+
+    def release(self) -> None:
+        with contextlib.suppress(FileNotFoundError, CannotGoOn):
+            self._check()
+            self._path.unlink()
+
+    def _check(self) -> None:
+        holder = files.read(self._path, Holder)
+        if (holder.host, holder.pid, holder.started) != (self._me.host, self._me.pid, self._me.started):
+            raise CannotGoOn(f"{self._path.parent} was taken over by {holder.user}, pid {holder.pid} on {holder.host}")
