@@ -1,0 +1,75 @@
+"""Python seen as syntax: does it parse, and is it the same code in other clothes?"""
+
+import ast
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.patching.refusal import Refusal
+from pipeline.patching.trees import Entry, read_tree
+
+
+def check_python(path: str, source: bytes) -> Refusal | None:
+    """None if this is no Python file or compiles, else the line that does not."""
+    if not path.endswith(".py"):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an invalid escape is the writer's, and no reason to refuse
+            compile(source, path, "exec", dont_inherit=True)
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        return Refusal("syntax", f"{path} line {error.lineno} does not parse: {error.msg}: {line!r}")
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL byte; nesting too deep for the parser
+        return Refusal("syntax", f"{path} does not parse: {error}")
+    return None
+
+
+def syntax_hash(base: Path, variant: Path) -> str | Refusal:
+    """A hash of what a variant does differently: equal for two variants that differ in comments, layout and
+    docstrings only, and that of the base itself for a variant that changes nothing else.
+
+    Compare hashes made by one version of Python: the names of its syntax tree are part of them.
+    """
+    old, new = read_tree(base), read_tree(variant)
+    if isinstance(old, Refusal):
+        return old
+    if isinstance(new, Refusal):
+        return new
+    return hash_of_changes(old, new)
+
+
+def hash_of_changes(base: Mapping[str, Entry], variant: Mapping[str, Entry]) -> str:
+    """`syntax_hash` on values."""
+    digest = hashlib.sha256()
+    for path in sorted({*base, *variant}):
+        old, new = base.get(path), variant.get(path)
+        if old == new or _meaning(path, old) == _meaning(path, new):
+            continue
+        meaning = _meaning(path, new)
+        for part in (
+            path.encode(errors="surrogateescape"),
+            b"deleted" if meaning is None else b"is",
+            meaning or b"",
+        ):
+            digest.update(b"%d:%s" % (len(part), part))
+    return digest.hexdigest()
+
+
+def _meaning(path: str, entry: Entry | None) -> bytes | None:
+    """What of a file can make a difference when it runs."""
+    if entry is None:
+        return None
+    if path.endswith(".py") and entry.mode != "120000" and check_python(path, entry.data) is None:
+        return ast.dump(_without_docstrings(ast.parse(entry.data))).encode(errors="surrogatepass")
+    return entry.mode.encode() + b" " + entry.data
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

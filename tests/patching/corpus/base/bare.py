@@ -1,0 +1,3 @@
+FIRST = 1
+SECOND = 2
+LAST = 3
