@@ -1,0 +1,98 @@
+"""What the program asks of a cluster. `local.py` and `slurm.py` keep the same promises, and one suite of tests in
+`tests/cluster/` holds both to them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.records import Kind, Resources
+
+
+class Phase(StrEnum):
+    """Where a job is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the cluster says about one job."""
+
+    phase: Phase
+    """Waiting, running or over."""
+    words: str = ""
+    """The cluster's own words: a reason for waiting with what to do, or the state it ended in."""
+    fault: Kind | None = None
+    """For an ended job: the fault of the machine that ended it, where the cluster names one."""
+    never_starts: bool = False
+    """For a waiting job: whether it can never start as it was asked for."""
+    node: str = ""
+    """Where it runs or ran."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One job to submit."""
+
+    name: str
+    """Unique name, to be found again by."""
+    folder: Path
+    """The try's folder, absolute: the only argument of the function that runs."""
+
+
+class Cluster(Protocol):
+    """Runs `function(str(request.folder))` for each request, with nothing of the caller's environment but an
+    allow-list, and survives its caller."""
+
+    here: bool
+    """Whether jobs are processes of this machine, which Ctrl-C ends too."""
+
+    def slots(self) -> int:
+        """How many jobs may be waiting or running at once."""
+        ...
+
+    def submit(self, requests: Sequence[Request]) -> Mapping[str, str]:
+        """Submit one wave; name to job id of all that were taken, which may be fewer when a limit is reached.
+
+        Raises `Refused` when the cluster took none, with its words; a later call may succeed.
+        """
+        ...
+
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
+        """State of every id, by at most one query. An id the cluster does not know is ENDED with fault VANISHED.
+
+        Raises `Refused` when the cluster does not answer; nothing can be concluded then.
+        """
+        ...
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Name to id of jobs that were submitted although their submitter did not live to record the id."""
+        ...
+
+    def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
+        """Seconds that jobs held their resources, by the cluster's accounts; ids it has no account of are left out."""
+        ...
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        """End these jobs and all their processes, and return when they have been told to; unknown ids are ignored."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is the same for every job of a run."""
+
+    function: Callable[[str], object]
+    """What runs inside the job; imported there from `code`."""
+    code: Path
+    """Folder put first on the job's import path, absolute."""
+    folder: Path
+    """Where submitit keeps its scripts, pickles and logs, absolute."""
+    resources: Resources
+    """What each job needs."""
+    environment: Mapping[str, str]
+    """The whole environment of the job."""

@@ -1,0 +1,149 @@
+"""Trials as child processes of this machine, through submitit's local executor.
+
+Facts of submitit 1.5 that shape this file: its children inherit the whole environment and sit in the caller's process
+group, it starts a whole batch at once, and it knows a job only as long as the caller lives. So the environment is
+replaced while it starts a child, Ctrl-C is kept from the child, and a job's id holds the start time of its process, by
+which a later controller knows it again.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+import psutil
+import submitit
+
+from pipeline.cluster.base import Phase, Request, Status, Work
+from pipeline.records import Kind
+
+_END_GRACE_S = 15.0
+"""How long a job may take to end its processes before it is killed."""
+
+
+class LocalCluster:
+    """Child processes, at most `max_parallel` at once."""
+
+    here = True
+
+    def __init__(self, work: Work, max_parallel: int) -> None:
+        self._work = work
+        self._max_parallel = max_parallel
+        self._children: list[submitit.Job[object]] = []  # kept so that ended ones are reaped
+
+    def slots(self) -> int:
+        return self._max_parallel
+
+    def submit(self, requests: Sequence[Request]) -> Mapping[str, str]:
+        executor = submitit.LocalExecutor(folder=self._work.folder)
+        taken: dict[str, str] = {}
+        for request in requests:
+            resources = self._work.resources
+            executor.update_parameters(
+                # Our own guards end a trial; submitit's limit only has to be later than all of them.
+                timeout_min=10 * resources.time_min + 60,
+                signal_delay_s=0,
+                gpus_per_node=resources.gpus_per_node,
+                visible_gpus=self._free_gpus() if resources.gpus_per_node else (),
+            )
+            with _as_environment(self._environment()), _without_interrupt():
+                job = executor.submit(self._work.function, str(request.folder))
+            self._children.append(job)
+            taken[request.name] = job_id_of(psutil.Process(int(job.job_id)))
+        return taken
+
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
+        self._children = [child for child in self._children if not child.done()]
+        return {job_id: _status(_process(job_id)) for job_id in job_ids}
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        # A child whose id was not recorded claims its try by itself within seconds, or finds it claimed.
+        return {}
+
+    def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
+        return {}  # this machine keeps no accounts
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        processes = [process for process in map(_process, job_ids) if process is not None]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(processes, timeout=_END_GRACE_S)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in process.children(recursive=True):
+                    child.kill()
+                process.kill()
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **self._work.environment,
+            "PYTHONPATH": str(self._work.code),
+            # Without it `python -m` would put the working directory, which may be the checkout, before `code`.
+            "PYTHONSAFEPATH": "1",
+        }
+
+    def _free_gpus(self) -> tuple[int, ...]:
+        """Numbers of the GPUs that no trial of this machine holds, by the environment of its processes."""
+        held: set[str] = set()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                environment = process.environ()
+                if environment.get("SUBMITIT_EXECUTOR") == "local":
+                    held.update(environment.get("CUDA_VISIBLE_DEVICES", "").split(","))
+        return tuple(gpu for gpu in range(gpu_count()) if str(gpu) not in held)
+
+
+def gpu_count() -> int:
+    """GPUs of this machine, by the device files of the driver: the controller does not import torch."""
+    return sum(name[6:].isdigit() for name in os.listdir("/dev") if name.startswith("nvidia"))
+
+
+def job_id_of(process: psutil.Process) -> str:
+    """`PID.STARTED`: a process id alone is given out again."""
+    return f"{process.pid}.{round(process.create_time() * 100)}"
+
+
+def _process(job_id: str) -> psutil.Process | None:
+    """The living process of an id, or none."""
+    pid, _, _ = job_id.partition(".")
+    try:
+        process = psutil.Process(int(pid))
+        if job_id_of(process) == job_id and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    except (psutil.Error, ValueError):
+        return None
+    return None
+
+
+def _status(process: psutil.Process | None) -> Status:
+    if process is None:
+        return Status(Phase.ENDED, "the process is gone", Kind.VANISHED)
+    return Status(Phase.RUNNING, node=os.uname().nodename)
+
+
+@contextlib.contextmanager
+def _as_environment(environment: Mapping[str, str]) -> Iterator[None]:
+    """`os.environ` is exactly `environment` inside, because submitit hands all of it to the child."""
+    saved = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextlib.contextmanager
+def _without_interrupt() -> Iterator[None]:
+    """Children started inside never see the Ctrl-C of our terminal; ours is only held back for a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    saved = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, saved)
