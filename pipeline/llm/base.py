@@ -1,0 +1,50 @@
+"""What the rest of the program knows of language models: ask, and get an answer or be told to wait."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.records import Completion, Prompt
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why no model can be asked for now. It is nobody's idea's fault."""
+
+    reason: str
+    """One line for a person: what was seen, what to do."""
+    until: float | None
+    """Seconds since 1970 when it is tried again; none when a person has to act."""
+
+
+class Unanswered(Exception):
+    """Raised instead of an answer. Whoever meets it leaves its work as it was, to go on when the pause is over."""
+
+
+class Model(Protocol):
+    """Answers prompts. The same prompt and sample are answered, and paid for, only once in a run."""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why nothing is answered for now, if so."""
+
+    def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
+        """The answer; `sample` counts several to one prompt. Raises `Unanswered`."""
+
+
+class Ledger(Protocol):
+    """Where answers are kept."""
+
+    def find(self, prompt: Prompt, sample: int) -> Completion | None: ...
+
+    def keep(self, prompt: Prompt, sample: int, completion: Completion) -> None: ...
+
+    def prompts(self, purpose: str) -> list[Prompt]: ...
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a text has, rather too many: one for every three bytes of code or prose.
+
+    An estimate that depends on nothing else, so that prompts are packed alike with any model, version and without
+    network: a run that goes on must find its prompts again.
+    """
+    return len(text.encode(errors="replace")) // 3 + 1
