@@ -1,0 +1,155 @@
+"""From a command line to a `Config`: Hydra's compose, with errors that say what is allowed."""
+
+import dataclasses
+import difflib
+import re
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config import Config
+from pipeline.errors import BadInput
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONF = REPOSITORY / "conf"
+# What Hydra and OmegaConf add for their own developers.
+_NOISE = re.compile(
+    r"Config search path:.*|See https?://\S+ for details|(reference_type|object_type|full_key)[=:].*|"
+    r"Set the environment variable HYDRA_FULL_ERROR.*",
+    re.S,
+)
+
+
+def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """Compose `conf/config.yaml` with overrides, groups of `config_dir` (the user's own) found too.
+
+    Raises `BadInput`, with the valid keys or choices, for whatever Hydra cannot use.
+    """
+    ConfigStore.instance().store(name="schema", node=Config)
+    # Hydra would take `+stop.generatons=3` as a new key.
+    for override in overrides:
+        if override.startswith("+") and (unknown := _unknown_key(override)):
+            raise BadInput(unknown)
+    searched = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir is not None else []
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            composed = compose(config_name="config", overrides=[*searched, *overrides])
+        config = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(_one_line(error, overrides)) from error
+    assert isinstance(config, Config)
+    config.baseline.folder = str(_code_folder(config.baseline.folder, config_dir))
+    return config
+
+
+def fixed_part(config: Config) -> dict[str, Any]:
+    """The settings that a resumed run must share, as plain data. `baseline.folder` is a path, and its content is hashed."""
+    fixed: dict[str, Any] = _part(config, live=False)
+    fixed["baseline"].pop("folder")
+    return fixed
+
+
+def live_part(config: Config) -> dict[str, Any]:
+    """The settings that may change when a run is resumed, as plain data."""
+    live: dict[str, Any] = _part(config, live=True)
+    return live
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `group.key` to value."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed between two settings, as `key: old -> new`."""
+    old, new = flatten(before), flatten(now)
+    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+
+
+def valid_keys(path: str) -> list[str]:
+    """Keys of the schema below a dotted path; empty where anything goes or nothing is."""
+    node: Any = Config
+    for word in path.split(".") if path else []:
+        names = {field.name for field in dataclasses.fields(node)} if dataclasses.is_dataclass(node) else set()
+        if word not in names:
+            return []
+        node = typing.get_type_hints(node)[word]
+    return [field.name for field in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+
+
+def _part(node: Any, live: bool, inside: bool = False) -> Any:
+    """The live, or the fixed, fields of a configuration as nested plain data. A live group is live as a whole."""
+    if isinstance(node, list):
+        return [_part(item, live, True) for item in node]
+    if isinstance(node, dict):
+        return {key: _part(item, live, True) for key, item in node.items()}
+    if hasattr(node, "name") and hasattr(node, "value"):
+        return node.value
+    if not dataclasses.is_dataclass(node):
+        return node
+    part: dict[str, Any] = {}
+    for field in dataclasses.fields(node):
+        is_live = (inside and live) or bool(field.metadata.get("live"))
+        value = getattr(node, field.name)
+        if is_live == live:
+            part[field.name] = _part(value, live, live)
+        elif not is_live and dataclasses.is_dataclass(value):
+            if below := _part(value, live):
+                part[field.name] = below
+    return part
+
+
+def _code_folder(folder: str, config_dir: Path | None) -> Path:
+    """Where the code of a baseline lies: absolute, beside the user's own configuration, or in this repository."""
+    places = [REPOSITORY / folder]
+    if config_dir is not None:
+        places.insert(0, config_dir.resolve().parent / folder)
+    for place in places:
+        if place.is_dir():
+            return place
+    raise BadInput(f"baseline.folder={folder} is no folder; looked for {' and '.join(map(str, places))}")
+
+
+def _one_line(error: Exception, overrides: Sequence[str]) -> str:
+    """What Hydra says, on one line, with the valid keys where a key is unknown."""
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(_NOISE.sub("", str(cause)))
+        cause = cause.__cause__
+    text = " ".join(" ".join(dict.fromkeys(causes)).split())
+    if "Could not find" not in text:
+        for override in overrides:
+            if unknown := _unknown_key(override):
+                return unknown
+    if isinstance(error, OverrideParseException) and error.override not in text:
+        return f"{error.override} cannot be read: {text}"
+    return text
+
+
+def _unknown_key(override: str) -> str | None:
+    """A message if the key of an override is not in the schema, none if it is, or where anything goes."""
+    key = override.lstrip("+~").partition("=")[0]
+    parent, _, word = key.rpartition(".")
+    keys = valid_keys(parent)
+    if not keys or word in keys or (CONF / key).is_dir() or key.startswith("hydra"):
+        return None
+    near = difflib.get_close_matches(word, keys, 1)
+    meant = f"; did you mean {f'{parent}.' if parent else ''}{near[0]}?" if near else "."
+    return f"{key} is no setting{meant} Valid keys of {parent or 'the configuration'}: {', '.join(keys)}"

@@ -1,0 +1,172 @@
+"""What a person sees of a run. Pure functions from an archive to tables and lines."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.metric import Metric, difference, estimate
+from pipeline.records import Report, Standing
+from pipeline.store.archive import Archive, Candidate, State
+from pipeline.store.paths import short
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a run stands, for a status line and for `--json`."""
+
+    run: str
+    generation: int
+    """Number of the newest; -1 before the first."""
+    generations: int
+    """How many are asked for."""
+    states: dict[str, int]
+    """Candidates of all generations by state."""
+    trials: dict[str, int]
+    """Trials by state, the baseline's and the test split's too."""
+    best: str
+    """Id of the best candidate, or empty."""
+    best_value: float | None
+    baseline: float | None
+    """Mean of the baseline's trials so far."""
+    left_min: float | None
+    """Estimated minutes to the end; none while nothing is known."""
+    finished: bool
+    paused: str
+    """Why nothing new is started, or empty."""
+
+
+def progress(archive: Archive, metric: Metric, generations: int, left: int, slots: int) -> Progress:
+    """Sum up an archive. `left` is the number of trials still to come, `slots` how many run at once."""
+    trials = [trial for holder in archive.holders() for trial in holder.all_trials()]
+    scored = [one for one in archive.candidates if one.score is not None]
+    best = max(scored, key=lambda one: metric.goodness(one.score.value) if one.score else 0.0, default=None)
+    values = [score.value for score in archive.baseline.scores]
+    results = [one.result for trial in trials for one in trial.tries if one.result is not None and one.result.ended_at]
+    spans = [result.ended_at - result.started_at for result in results]
+    left_min = sum(spans) / len(spans) * left / max(1, slots) / 60 if spans else None
+    newest = archive.newest
+    return Progress(
+        archive.paths.folder.name,
+        newest.number if newest else -1,
+        generations,
+        dict(Counter(candidate.state.value for candidate in archive.candidates)),
+        dict(Counter(trial.state.value for trial in trials)),
+        best.id if best else "",
+        best.score.value if best and best.score else None,
+        sum(values) / len(values) if values else None,
+        left_min,
+        archive.report is not None,
+        archive.pause.reason if archive.pause else "",
+    )
+
+
+def line(now: Progress, metric: Metric) -> str:
+    """One line: for a log, and above the live table."""
+    states = (
+        ", ".join(f"{now.states[state]} {state}" for state in State if state.value in now.states) or "no candidates"
+    )
+    running = sum(now.trials.get(state, 0) for state in ("queued", "running"))
+    parts = [f"generation {now.generation + 1}/{now.generations}" if now.generation >= 0 else "starting", states]
+    parts.append(f"{running} trials in flight")
+    if now.baseline is not None:
+        parts.append(f"baseline {metric.text(now.baseline)}")
+    if now.best_value is not None:
+        parts.append(f"best {metric.text(now.best_value)} ({short(now.best)})")
+    if now.paused:
+        parts.append(f"PAUSED: {now.paused}")
+    if now.finished:
+        parts.append("finished")
+    elif now.left_min is not None:
+        parts.append(f"about {now.left_min:.0f} min left" if now.left_min >= 1 else "less than a minute left")
+    return " · ".join(parts)
+
+
+def overview(archive: Archive, metric: Metric, now: Progress) -> Group:
+    """The live view and `pipeline.status`: a line, then every candidate."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("candidate", "idea", "state", metric.name, "vs baseline", "parents"):
+        table.add_column(head, overflow="ellipsis", no_wrap=head != "idea", max_width=60 if head == "idea" else None)
+    values = [score.value for score in archive.baseline.scores]
+    if values:
+        baseline = estimate(values, [score.standard_error for score in archive.baseline.scores])
+        shown = metric.text_error(baseline.mean, baseline.standard_error)
+        table.add_row("baseline", "the unmodified code", f"{len(values)} trials", shown, "", "")
+    for candidate in archive.candidates:
+        table.add_row(*_row(archive, candidate, metric))
+    return Group(Text(line(now, metric)), table)
+
+
+def results(archive: Archive, report: Report, metric: Metric) -> Group:
+    """The table at the end of a run: rank, idea, value, difference, parents, where the files are."""
+    table = Table(title=f"{archive.paths.folder.name}: {report.stopped}", title_justify="left", pad_edge=False)
+    for head in ("rank", "idea", metric.name, "vs baseline", "trials", "parents", "files"):
+        table.add_column(head, overflow="fold")
+    table.add_row("", "the unmodified baseline", *_numbers(report.baseline, metric, False), "", "baseline/")
+    confirmed = {standing.candidate for standing in report.elites}
+    selection = archive.newest.selection if archive.newest else None
+    rest = [one for one in (selection.standings if selection else ()) if one.candidate not in confirmed]
+    for rank, standing in enumerate((*report.elites, *rest), 1):
+        idea = archive.candidate(standing.candidate).idea
+        parents = " ".join(map(short, idea.parents)) or "baseline"
+        table.add_row(str(rank), idea.title, *_numbers(standing, metric), parents, f"{standing.candidate}/")
+    lines = [
+        f"The first {len(report.elites)} were trained again with other seeds, without the trial they were chosen by; "
+        "the others show the one trial that the search saw."
+    ]
+    if report.failures:
+        lines.append("Failed: " + ", ".join(f"{count} × {kind}" for kind, count in report.failures.items()) + ".")
+    lines += test_lines(archive, report, metric)
+    return Group(table, Text("\n".join(lines)))
+
+
+def test_lines(archive: Archive, report: Report, metric: Metric) -> list[str]:
+    """What the test split, which selection never saw, says of the elites."""
+    reference = report.baseline_test
+    if reference is None:
+        return []
+    lines = [f"On the test split, which selection never saw: baseline {_value(reference, metric)}"]
+    for standing in report.elites_test:
+        errors = standing.gain / standing.gain_error if standing.gain_error else float("inf")
+        lines.append(
+            f"  {short(standing.candidate)} {_value(standing, metric)}, {metric.text_gain(standing.gain)} ± "
+            f"{_size(standing.gain_error, metric)} against the baseline ({errors:+.1f} standard errors): "
+            f"{archive.candidate(standing.candidate).idea.title}"
+        )
+    return lines
+
+
+def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str]:
+    value = gain = ""
+    if candidate.score is not None:
+        value = metric.text_error(candidate.score.value, candidate.score.standard_error)
+        scores = archive.baseline.scores
+        if scores:
+            baseline = estimate([s.value for s in scores], [s.standard_error for s in scores])
+            ours = estimate([candidate.score.value], [candidate.score.standard_error], baseline.seed_sd)
+            gain = _gain(*difference(metric, ours, baseline), metric)
+    state = candidate.state.value
+    if candidate.failure is not None:
+        state = f"failed: {candidate.failure.kind}"
+    parents = " ".join(map(short, candidate.idea.parents)) or "baseline"
+    return short(candidate.id), candidate.idea.title, state, value, gain, parents
+
+
+def _numbers(standing: Standing, metric: Metric, against: bool = True) -> Sequence[str]:
+    gain = _gain(standing.gain, standing.gain_error, metric) if against else ""
+    return _value(standing, metric), gain, str(standing.trials)
+
+
+def _value(standing: Standing, metric: Metric) -> str:
+    return metric.text_error(standing.value, standing.standard_error)
+
+
+def _gain(gain: float, error: float, metric: Metric) -> str:
+    return f"{metric.text_gain(gain)} ± {_size(error, metric)}"
+
+
+def _size(error: float, metric: Metric) -> str:
+    return metric.text_gain(error).lstrip("+")

@@ -1,0 +1,52 @@
+"""The command lines of a baseline, filled in."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.config import BaselineConfig, Clock, Config, TrainConfig
+from pipeline.errors import BadInput
+from pipeline.sandbox.command import allowed_environment
+
+
+def fill(baseline: BaselineConfig, words: Sequence[str], places: Mapping[str, object]) -> list[str]:
+    """The words of a command with `{place}` replaced. Raises `BadInput` for a place that this command is not given."""
+    known: dict[str, object] = {"python": baseline.interpreter or sys.executable, **places}
+    try:
+        return [word.format_map(known) for word in words]
+    except KeyError as error:
+        raise BadInput(
+            f"baseline {baseline.name}: {{{error.args[0]}}} in `{' '.join(words)}` is unknown; "
+            f"allowed here: {', '.join(sorted(known))}"
+        ) from None
+
+
+def train_command(config: Config, size: Path, data: Path, output: Path, seed: int) -> list[str]:
+    """The training of a variant, to be run in the variant's folder."""
+    places = {
+        "train_data": data / "train",
+        "output": output,
+        "seed": seed,
+        "size": size,
+        "budget": budget_words(config.train),
+    }
+    return fill(config.baseline, config.baseline.commands.train, places)
+
+
+def budget_words(train: TrainConfig) -> str:
+    """The budget as `{budget}`: `steps=80` or `seconds=3600`."""
+    return f"steps={train.budget_steps}" if train.clock is Clock.steps else f"seconds={60 * train.budget_min:g}"
+
+
+def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a command of the baseline finds in its environment: the allow-list, the number of threads, the baseline's own
+    variables. What only the pipeline must know (`GROUNDWORK_…`) stays out."""
+    ours = {name: value for name, value in allowed_environment().items() if not name.startswith("GROUNDWORK_")}
+    return {
+        **ours,
+        "OMP_NUM_THREADS": str(cpus),
+        "PYTHONDONTWRITEBYTECODE": "1",  # the folder of a variant holds exactly the code that runs
+        "PYTHONUNBUFFERED": "1",
+        **baseline.environment,
+        **(extra or {}),
+    }

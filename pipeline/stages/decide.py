@@ -1,0 +1,165 @@
+"""What the stages decide by, read off the archive: is the search over, who was best, which trials are wanted."""
+
+import datetime
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import BadInput
+from pipeline.records import Kind
+from pipeline.stages.account import committed_h, trial_h
+from pipeline.stages.base import Plan
+from pipeline.store.archive import Archive, Attempt, Candidate, Generation, Trial
+from pipeline.store.paths import TrialPaths, number_of
+
+VALIDATION, TEST = "validation", "test"
+
+
+def stop_reason(plan: Plan, archive: Archive) -> str | None:
+    """The first stop rule that holds, in words; none while the search may go on. Raises `BadInput` for a bad date."""
+    stop, metric = plan.config.stop, plan.metric
+    decided = [generation for generation in archive.generations if generation.selection is not None]
+    if len(decided) >= stop.generations:
+        return f"stop.generations={stop.generations} are done"
+    if stop.candidates and len(archive.candidates) >= stop.candidates:
+        return f"stop.candidates={stop.candidates} are tried"
+    if stop.date and plan.clock() >= _moment(stop.date):
+        return f"stop.date={stop.date} has come"
+    best = [max(_goodness(plan, generation), default=None) for generation in decided]
+    seen = [value for value in best if value is not None]
+    if stop.target is not None and seen and max(seen) >= metric.goodness(stop.target):
+        return f"stop.target={stop.target:g} is reached"
+    if not affordable(plan, archive, final=False) and not in_flight(archive):
+        return f"budget.gpu_hours={plan.config.budget.gpu_hours:g} leaves no room for another trial"
+    if stop.patience and len(seen) > stop.patience and max(seen[-stop.patience :]) <= max(seen[: -stop.patience]):
+        return f"no better candidate in stop.patience={stop.patience} generations"
+    return None
+
+
+def finishing(plan: Plan, archive: Archive) -> bool:
+    """Whether the search is over and only the elites are left to confirm."""
+    newest = archive.newest
+    if newest is None or stop_reason(plan, archive) is None:
+        return False
+    decided = newest.selection is not None and all(candidate.closed for candidate in archive.candidates)
+    return decided or (not affordable(plan, archive, final=False) and not in_flight(archive))
+
+
+def affordable(plan: Plan, archive: Archive, final: bool) -> int:
+    """How many more trials `budget.gpu_hours` has room for; in the search a reserve is left for the `final` ones."""
+    budget, needs = plan.config.budget, plan.config.train.resources
+    if not budget.gpu_hours or not needs.gpus_per_node:
+        return sys.maxsize
+    allowed_h = budget.gpu_hours * (1.0 if final else 1.0 - budget.reserve)
+    return max(0, int((allowed_h - committed_h(plan.config, archive, plan.clock())) / trial_h(plan.config)))
+
+
+def in_flight(archive: Archive) -> int:
+    """How many jobs wait or run."""
+    return sum(trial.flying is not None for holder in archive.holders() for trial in holder.all_trials())
+
+
+def elites(plan: Plan, archive: Archive) -> tuple[Candidate, ...]:
+    """The best candidates by the score of their first trial, best first. Not by later trials: who is trained again must
+    not depend on how that went."""
+    scored = [(candidate, candidate.score) for candidate in archive.candidates if candidate.score is not None]
+    scored.sort(key=lambda pair: (-plan.metric.goodness(pair[1].value), pair[0].id))
+    return tuple(candidate for candidate, _ in scored[: plan.config.select.elites])
+
+
+def confirmed(plan: Plan, archive: Archive) -> tuple[Attempt, ...]:
+    """The code of the elites."""
+    return tuple(elite.attempt for elite in elites(plan, archive) if elite.attempt is not None)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A trial that should come to a score."""
+
+    paths: TrialPaths
+    trial: Trial | None
+    """What is on disk of it."""
+    seed: int
+    checkpoint: str | None = None
+    """For a scoring on the test split: the checkpoint, relative to the run folder."""
+
+    @property
+    def closed(self) -> bool:
+        return self.trial is not None and self.trial.closed
+
+    @property
+    def tries(self) -> int:
+        """Tries so far."""
+        return len(self.trial.tries) if self.trial is not None else 0
+
+
+def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
+    """Every trial the run wants by now, closed ones too, the most urgent first: the baseline's, the first of each
+    variant, and when the search is over the elites' other seeds and the scorings on the test split."""
+    select = plan.config.select
+    yield from _seeds(plan, archive.baseline, select.baseline_seeds)
+    for candidate in archive.candidates:
+        if candidate.failure is None and candidate.attempt is not None and candidate.attempt.smoke is not None:
+            yield from _seeds(plan, candidate.attempt, 1)
+    if not finishing(plan, archive):
+        return
+    holders = [archive.baseline, *confirmed(plan, archive)]
+    for attempt in holders[1:]:
+        yield from _seeds(plan, attempt, 1 + select.elite_seeds)
+    for attempt in holders:
+        for trial in attempt.trials:
+            if trial.score is not None and (attempt is archive.baseline or number_of(trial.paths.folder.name) > 0):
+                checkpoint = trial.paths.folder / trial.score.try_ / "output" / "checkpoint"
+                inside = checkpoint.relative_to(archive.paths.folder).as_posix()
+                yield Wanted(trial.paths.test, trial.test, trial.score.seed, inside)
+
+
+def _seeds(plan: Plan, attempt: Attempt, count: int) -> Iterator[Wanted]:
+    """The first `count` trials of one code. Trial k of every code has the same seed."""
+    known = {trial.paths.folder.name: trial for trial in attempt.trials}
+    for number in range(count):
+        paths = attempt.paths.trial(number)
+        yield Wanted(paths, known.get(paths.folder.name), 1000 * plan.config.seed + number)
+
+
+def _goodness(plan: Plan, generation: Generation) -> list[float]:
+    return [plan.metric.goodness(one.score.value) for one in generation.candidates if one.score is not None]
+
+
+def _moment(date: str) -> float:
+    try:
+        return datetime.datetime.fromisoformat(date).astimezone().timestamp()
+    except ValueError:
+        raise BadInput(f"stop.date={date} is no date; write one as 2026-12-31T18:00") from None
+
+
+def ready(plan: Plan, wanted: Wanted) -> bool:
+    """Whether a job may be submitted for a trial: none was yet, or a machine spoiled the last and another is allowed.
+
+    A trial whose last try has ended otherwise is only waiting to be closed."""
+    if wanted.trial is None or wanted.trial.newest is None:
+        return True
+    return not wanted.closed and to_retry(plan, wanted.trial)
+
+
+def to_retry(plan: Plan, trial: Trial) -> bool:
+    """Whether the newest try was spoiled by a machine and `train.retries` allows another. A try that ended together with
+    its controller does not count."""
+    kinds = [one.result.failure.kind if one.result and one.result.failure else None for one in trial.tries]
+    if kinds[-1] is None or not kinds[-1].infrastructure:
+        return False
+    spoiled = [kind for kind in kinds if kind is not None and kind.infrastructure and kind is not Kind.INTERRUPTED]
+    return kinds[-1] is Kind.INTERRUPTED or len(spoiled) <= plan.config.train.retries
+
+
+def trials_left(plan: Plan, archive: Archive) -> int:
+    """How many trials are still to come until the end, as far as can be told: for an estimate of the time left."""
+    config = plan.config
+    if finishing(plan, archive):
+        return sum(not wanted.closed for wanted in wanted_trials(plan, archive))
+    asked = config.stop.generations * config.ideate.candidates
+    if config.stop.candidates:
+        asked = min(asked, config.stop.candidates)
+    first = config.select.baseline_seeds - sum(trial.closed for trial in archive.baseline.trials)
+    last = config.select.elites * config.select.elite_seeds
+    return max(0, asked - sum(candidate.closed for candidate in archive.candidates)) + first + last

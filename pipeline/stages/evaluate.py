@@ -1,0 +1,114 @@
+"""Stage 4: evaluate. The scoring itself runs inside the job (`trial.py`); here the controller reads what came of it and
+closes trials with a Score or a Failure."""
+
+import shutil
+
+from pipeline.cluster.base import Cluster, Phase
+from pipeline.config import Keep
+from pipeline.errors import Refused
+from pipeline.records import Ended, Failure, Kind, Result, Stage
+from pipeline.stages.base import Search
+from pipeline.stages.decide import elites, to_retry
+from pipeline.store import files
+from pipeline.store.archive import Archive, Attempt, Trial, Try
+from pipeline.store.run import is_void, record_job_id, void
+
+
+def step(search: Search) -> None:
+    """Give every try that is over its result, and every trial that is decided its score or failure."""
+    archive = search.archive()
+    _end_tries(search, archive)
+    closed = [_close(search, attempt, trial) for attempt, trial in _open_trials(search.archive())]
+    if any(closed):
+        _let_go(search, search.archive())
+
+
+def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
+    """End all jobs of a run, and tell how many; what was trained and not saved is trained again later."""
+    flying = [one for _, trial in _open_trials(archive) if (one := trial.flying) is not None]
+    for one in flying:
+        _end(one, Kind.INTERRUPTED, reason, now)
+    cluster.cancel([one.job.job_id for one in flying if one.job.job_id is not None])
+    return len(flying)
+
+
+def _open_trials(archive: Archive) -> list[tuple[Attempt, Trial]]:
+    return [(holder, trial) for holder in archive.holders() for trial in holder.all_trials() if not trial.closed]
+
+
+def _end_tries(search: Search, archive: Archive) -> None:
+    """Ask the cluster once about all jobs, and write the result of those that can write none themselves."""
+    now = search.clock()
+    flying = [one for _, trial in _open_trials(archive) if (one := trial.flying) is not None]
+    lost = [one for one in flying if one.job.job_id is None]
+    known = {one.job.job_id: one for one in flying if one.job.job_id is not None}
+    try:
+        found = search.cluster.find([one.job.name for one in lost]) if lost else {}
+        statuses = search.cluster.poll(list(known)) if known else {}
+    except Refused as refused:
+        search.run.event("refused", detail=str(refused))
+        return
+    for one in lost:
+        _adopt(one, found.get(one.job.name), now)
+    for job_id, one in known.items():
+        status = statuses[job_id]
+        if status.phase is Phase.PENDING and status.never_starts:
+            search.cluster.cancel([job_id])
+            _end(one, Kind.CANCELLED, f"could never start: {status.words}", now)
+        elif status.phase is Phase.ENDED:
+            _end(one, status.fault or Kind.VANISHED, f"no result: {status.words}", now)
+
+
+def _adopt(one: Try, job_id: str | None, now: float) -> None:
+    """A try whose submitter was killed: its job is known by its name or its claim, or it must never run."""
+    if job_id is not None:
+        record_job_id(one.paths, one.job, job_id)
+    elif one.claim is not None:
+        if is_void(one.claim):
+            _end(one, Kind.INTERRUPTED, "the controller was killed while it submitted", now)
+        else:
+            record_job_id(one.paths, one.job, one.claim.job_id)
+    elif void(one.paths):
+        _end(one, Kind.INTERRUPTED, "the controller was killed while it submitted", now)
+
+
+def _end(one: Try, kind: Kind, reason: str, now: float) -> None:
+    """Write the result of a try that wrote none itself; if it did meanwhile, that is the one that counts."""
+    failure = Failure(Stage.TRAIN, kind, reason, one.paths.folder.name)
+    started, host = (one.claim.at, one.claim.host) if one.claim is not None else (now, "")
+    files.create(one.paths.result, Result(Ended.FAILED, failure=failure, host=host, started_at=started, ended_at=now))
+
+
+def _close(search: Search, holder: Attempt, trial: Trial) -> bool:
+    """Decide a trial by its tries; false when it stays open."""
+    newest = trial.newest
+    if newest is None or newest.result is None:
+        return False
+    score, failure = newest.result.score, newest.result.failure
+    if score is not None:
+        files.create(trial.paths.score, score)
+        search.run.event("scored", trial.paths.folder, search.metric.text_error(score.value, score.standard_error))
+    elif failure is not None:
+        if to_retry(search, trial):
+            return False
+        first = trial.paths.folder == holder.paths.trial(0).folder
+        if first and holder.paths.folder != search.run.paths.baseline.folder:
+            files.create(holder.paths.failure, failure)  # before the trial is closed, and with it out of our sight
+        files.create(trial.paths.failure, failure)
+    shutil.rmtree(newest.paths.resume, ignore_errors=True)
+    return True
+
+
+def _let_go(search: Search, archive: Archive) -> None:
+    """Delete checkpoints that nobody will ask for again. Scores never change, so who left the best never returns."""
+    keep = search.config.keep.checkpoints
+    if keep is Keep.all:
+        return
+    stay = {candidate.id for candidate in elites(search, archive)} if keep is Keep.elites else set()
+    for candidate in archive.candidates:
+        if candidate.id in stay or not candidate.closed:
+            continue
+        for attempt in candidate.attempts:
+            for trial in attempt.trials:
+                for one in trial.tries:
+                    shutil.rmtree(one.paths.checkpoint, ignore_errors=True)

@@ -1,0 +1,77 @@
+"""Score a checkpoint with the pristine evaluator: in the job that trained it, and again by `pipeline.evaluate`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import Damaged
+from pipeline.metric import Metric
+from pipeline.records import Failure, Kind, Score, Stage
+from pipeline.sandbox.command import Limits, run_command
+from pipeline.stages.commands import fill, variant_environment
+from pipeline.stages.diagnose import failure_of
+from pipeline.store import files
+from pipeline.store.run import Run
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why the evaluator cannot score."""
+
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the evaluator writes: a value, or a failure."""
+
+    value: float | None = None
+    standard_error: float = 0.0
+    n: int = 0
+    secondary: dict[str, float] = field(default_factory=dict)
+    failure: _Refusal | None = None
+
+
+def metric_of(run: Run) -> Metric:
+    """The metric that the run's configuration declares."""
+    metric = run.config.baseline.metric
+    low = float("-inf") if metric.low is None else metric.low
+    high = float("inf") if metric.high is None else metric.high
+    return Metric(metric.name, metric.direction, low, high, metric.percent)
+
+
+def score_checkpoint(
+    run: Run, checkpoint: Path, data: Path, split: str, seed: int, result: Path, log: Path
+) -> Score | Failure:
+    """Run `evaluate` of the pristine baseline on a checkpoint; its answer goes to `result`, what it prints to `log`."""
+    config = run.config
+    limits = Limits(60 * config.evaluate.limit_min, config.train.resources.mem_gb)
+    places = {
+        "evaluator_data": data / "evaluator",
+        "checkpoint": checkpoint,
+        "split": split,
+        "seed": seed,
+        "size": run.paths.size,
+        "result": result,
+    }
+    outcome = run_command(
+        fill(config.baseline, config.baseline.commands.evaluate, places),
+        cwd=run.paths.pristine,
+        environment=variant_environment(config.baseline, config.train.resources.cpus_per_task),
+        log=log,
+        limits=limits,
+    )
+    failure = failure_of(Stage.EVALUATE, outcome, limits, files.tail(log))
+    if failure is not None:
+        return failure
+    try:
+        found = files.read(result, _Evaluation)
+    except (FileNotFoundError, Damaged) as error:
+        return Failure(Stage.EVALUATE, Kind.EXCEPTION, f"the evaluator wrote no result that can be read: {error}")
+    if found.failure is not None:
+        return Failure(Stage.EVALUATE, found.failure.kind, found.failure.reason)
+    metric = metric_of(run)
+    if found.value is None or not metric.plausible(found.value):
+        words = f"{metric.name} {found.value} lies outside {metric.low:g} to {metric.high:g}"
+        return Failure(Stage.EVALUATE, Kind.IMPLAUSIBLE, words)
+    return Score(metric.name, found.value, found.standard_error, found.n, split, seed, secondary=found.secondary)

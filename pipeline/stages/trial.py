@@ -1,0 +1,183 @@
+"""What runs inside a job: train the variant, then score its checkpoint with the pristine evaluator.
+
+Runs from the run folder's own copy of this program. A job writes its try's folder and nothing else; the controller reads
+`result.json` there and decides.
+"""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from pipeline.cluster.jobs import current_job_id
+from pipeline.config import Clock
+from pipeline.records import Ended, Failure, Job, Kind, Result, Score, Seconds, Stage
+from pipeline.sandbox.command import Limits, run_command
+from pipeline.stages.commands import train_command, variant_environment
+from pipeline.stages.diagnose import failure_of, with_log
+from pipeline.stages.score import score_checkpoint
+from pipeline.store import files
+from pipeline.store.paths import TryPaths, run_of
+from pipeline.store.run import Run, claim, open_run
+
+DATA_VARIABLE = "GROUNDWORK_DATA"
+"""Names the folder of prepared data to a job: run folders hold no absolute path."""
+_OVERRUN = 1.02
+_VERSIONS = ("torch", "transformers", "deepspeed", "vllm")
+
+
+class Told(BaseException):
+    """The job was told to end. No Exception, so that nothing on the way takes it for an ordinary error."""
+
+
+def run_try(folder: str) -> None:
+    """Run the try in this folder, unless somebody has it or had it already."""
+    if os.getpgrp() != os.getpid():
+        os.setsid()  # Ctrl-C in the controller's terminal is not for us
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    signal.signal(signal.SIGTERM, _on_signal)
+    paths = TryPaths(Path(folder))
+    run_paths = run_of(paths.folder)
+    if run_paths is None or not claim(paths, current_job_id()):
+        print(f"{folder} is taken; nothing to do", file=sys.stderr)
+        return
+    data = Path(os.environ[DATA_VARIABLE])
+    files.create(paths.result, perform(open_run(run_paths), paths, files.read(paths.job, Job), data))
+
+
+def perform(run: Run, paths: TryPaths, job: Job, data: Path) -> Result:
+    """Do what the job says in the folder of its try, which exists; also outside of any cluster."""
+    started = time.time()
+    try:
+        outcome, seconds = _Try(run, paths, job, data, started).outcome()
+    except Told:
+        outcome, seconds = Failure(Stage.TRAIN, Kind.CANCELLED, "the job was told to end"), Seconds()
+    score = outcome if isinstance(outcome, Score) else None
+    failure = outcome if isinstance(outcome, Failure) else None
+    return Result(
+        Ended.SCORED if score else Ended.FAILED,
+        score,
+        replace(failure, try_=paths.folder.name) if failure else None,
+        seconds,
+        socket.gethostname(),
+        _gpu_model(),
+        _versions(),
+        started,
+        time.time(),
+    )
+
+
+@dataclass(frozen=True)
+class _Try:
+    run: Run
+    paths: TryPaths
+    job: Job
+    data: Path
+    started: float
+
+    def outcome(self) -> tuple[Score | Failure, Seconds]:
+        """What came of it, and where the time went."""
+        checkpoint, seconds = self.paths.checkpoint, Seconds()
+        if self.job.train:
+            failure, seconds = self._train()
+            if failure is not None:
+                return failure, seconds
+        elif self.job.checkpoint is not None:
+            checkpoint = self.run.paths.folder / self.job.checkpoint
+        before = time.monotonic()
+        scored = score_checkpoint(
+            self.run,
+            checkpoint,
+            self.data,
+            self.job.split,
+            self.job.seed,
+            self.paths.evaluation,
+            self.paths.evaluate_log,
+        )
+        seconds = replace(seconds, evaluate=time.monotonic() - before)
+        return (replace(scored, try_=self.paths.folder.name) if isinstance(scored, Score) else scored), seconds
+
+    def _train(self) -> tuple[Failure | None, Seconds]:
+        config, paths = self.run.config, self.paths
+        train = config.train
+        paths.output.mkdir(exist_ok=True)
+        if self.job.go_on_from is not None:
+            self._take_over(paths.trial.folder / self.job.go_on_from)
+        variant = paths.trial.variant or self.run.paths.pristine
+        allowed_s = 60 * train.limit_min
+        if train.clock is Clock.wall:
+            allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
+        # Nothing of a killed training is scored, so it may as well end a moment later and say by itself what it was.
+        limits = Limits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
+        start_up = time.time() - self.started
+        outcome = run_command(
+            train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
+            cwd=variant,
+            environment=variant_environment(config.baseline, train.resources.cpus_per_task, self._rendezvous()),
+            log=paths.train_log,
+            limits=limits,
+        )
+        seconds = Seconds(start_up=start_up, train=outcome.seconds)
+        log = files.tail(paths.train_log)
+        over = Kind.OVER_BUDGET if train.clock is Clock.wall else Kind.TIMEOUT
+        failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
+        if failure is None and outcome.seconds > allowed_s:
+            words = f"took {outcome.seconds + self.job.used_s:.0f} s of {60 * train.budget_min:.0f} s"
+            failure = Failure(Stage.TRAIN, Kind.OVER_BUDGET, words)
+        if failure is None and not paths.checkpoint.is_dir():
+            words = "training ended well but left no output/checkpoint"
+            failure = Failure(Stage.TRAIN, Kind.NO_CHECKPOINT, with_log(words, log))
+        return failure, seconds
+
+    def _take_over(self, earlier: Path) -> None:
+        """Start from what an earlier try of this trial saved."""
+        before = TryPaths(earlier)
+        if before.resume.is_dir():
+            shutil.copytree(before.resume, self.paths.resume, dirs_exist_ok=True)
+            if before.metrics.is_file():
+                shutil.copy2(before.metrics, self.paths.metrics)
+
+    def _rendezvous(self) -> dict[str, str]:
+        """Where the ranks of a training meet. The port is asked of the system, so that trials of one node do not collide."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        resources = self.run.config.train.resources
+        return {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "NNODES": str(resources.nodes),
+            "NODE_RANK": "0",
+            "GPUS_PER_NODE": str(resources.gpus_per_node),
+        }
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: the clean-up must not be cut short
+    raise Told
+
+
+def _gpu_model() -> str:
+    """As the driver's files say; the controller's packages include no CUDA library to ask."""
+    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in information.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.partition(":")[2].strip()
+    return ""
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _VERSIONS:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

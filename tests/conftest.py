@@ -1,0 +1,21 @@
+"""What the tests of several rooms share. Helpers are in `tests/toy.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.toy import CONF, Bench, program
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's prepared data, shared by all runs."""
+    data = tmp_path_factory.mktemp("data")
+    program("pipeline.prepare", "--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={data}").ok()
+    return data
+
+
+@pytest.fixture
+def bench(tmp_path: Path, toy_data: Path) -> Bench:
+    """A place for runs of the toy."""
+    return Bench(tmp_path / "runs", toy_data)

@@ -1,0 +1,72 @@
+"""Run `pipeline.run` and kill it with SIGKILL right after a write of the store.
+
+    python tests/kill_after.py KNOWN ARGUMENTS     killed after the first write that the file KNOWN does not list
+    python tests/kill_after.py 17 ARGUMENTS        killed after the 17th write
+
+Writes are told apart by their place in the run folder, any try of a trial being as good as another, so that a run
+killed again and again after something new comes to its end, and is by then killed once after each write.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline import run
+from pipeline.records import Event
+from pipeline.store import files
+
+_known_or_number = sys.argv.pop(1)
+_runs = next(Path(word.removeprefix("runs=")).resolve() for word in sys.argv if word.startswith("runs="))
+_written: Counter[str] = Counter()
+
+
+def _after_write(path: Path | str, what: str = "") -> None:
+    try:
+        place = Path(path).relative_to(_runs)
+    except ValueError:
+        return  # a temporary folder
+    name = " ".join(filter(None, (*place.parts[1:], what)))
+    name = re.sub(r"try_\d+", "try_N", re.sub(r"\.part-\S+", "part", name))
+    _written[name] += 1
+    if _known_or_number.isdigit():
+        if _written.total() == int(_known_or_number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return
+    known = Path(_known_or_number)
+    name += f" #{_written[name]}"
+    if name not in known.read_text().splitlines():
+        with known.open("a") as file:
+            file.write(f"{name}\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Os:
+    """The `os` that the store sees."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    @staticmethod
+    def link(source: Path, target: Path) -> None:
+        os.link(source, target)
+        _after_write(target)
+
+    @staticmethod
+    def replace(source: Path, target: Path) -> None:
+        os.replace(source, target)
+        _after_write(target)
+
+
+def _append(path: Path, record: Event, original: Any = files.append) -> None:
+    original(path, record)
+    _after_write(path, f"{record.what} {record.where}".strip())
+
+
+files.os = _Os()  # type: ignore[assignment]
+files.append = _append  # type: ignore[assignment]
+sys.argv[0] = "run"
+run.main()

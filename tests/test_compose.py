@@ -1,0 +1,141 @@
+"""From a command line to settings: every preset composes, a misspelt key fails and lists the valid ones."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline import config as schema
+from pipeline.compose import CONF, compose_config, differences, fixed_part, flatten, live_part, valid_keys
+from pipeline.config import Config, IdeateMaker
+from pipeline.errors import BadInput
+from tests.test_records import undocumented
+from tests.toy import CONF as TOY_CONF
+from tests.toy import program
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_at_every_scale(experiment: str, scale: str) -> None:
+    for given in ([f"+experiment={experiment}", f"scale={scale}"], [f"scale={scale}", f"+experiment={experiment}"]):
+        config = compose_config(given)
+        assert config.scale == scale
+        assert Path(config.baseline.folder).is_dir()
+        assert config.size["scale"] == scale
+        assert config.baseline.settings_class[scale]
+        assert config.train.budget_steps or config.train.budget_min
+
+
+def test_there_is_something_to_compose() -> None:
+    assert SCALES == ["paper", "small", "tiny"]
+    assert {"evolve_posttrain", "best_of_n_posttrain", "tune_posttrain"} <= set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("baseline", sorted(path.stem for path in (CONF / "baseline").glob("*.yaml")))
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_baseline_composes_at_every_scale(baseline: str, scale: str) -> None:
+    assert compose_config([f"baseline={baseline}", f"scale={scale}"]).baseline.name == baseline
+
+
+def test_the_command_line_wins_over_what_a_scale_overrides() -> None:
+    assert compose_config(["scale=tiny"]).ideate.maker is IdeateMaker.bank
+    assert compose_config(["scale=tiny", "ideate=tune"]).ideate.maker is IdeateMaker.tune
+    assert (
+        compose_config(["ideate=tune", "+experiment=evolve_posttrain", "scale=tiny"]).ideate.maker is IdeateMaker.tune
+    )
+
+
+def test_a_baseline_of_ones_own_is_found_beside_its_configuration() -> None:
+    config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
+    assert Path(config.baseline.folder) == TOY_CONF.parent / "toy"
+    assert config.train.budget_steps == 60
+
+
+BAD = [
+    (["stop.generatons=3"], "stop.generatons is no setting; did you mean stop.generations?", "patience"),
+    (["+stop.generatons=3"], "did you mean stop.generations?", "patience"),
+    (["+nonsense=3"], "nonsense is no setting", "baseline, size, seed"),
+    (["train.resources.gpus=3"], "train.resources.gpus is no setting", "gpus_per_node, cpus_per_task"),
+    (["+experiment=evolve_pottrain"], "evolve_pottrain", "evolve_posttrain"),
+    (["baseline=nothing"], "nothing", "grpo"),
+    (["scale=huge"], "huge", "tiny"),
+    (["ideate=wish"], "wish", "tune"),
+    (["ideate.maker=wish"], "wish", "bank"),
+    (["stop.generations=many"], "many", "stop.generations"),
+    (["stop.generations"], "stop.generations", ""),
+    (["seed=[1"], "seed=[1", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "seen", "allowed"), BAD, ids=lambda value: value[0] if isinstance(value, list) else ""
+)
+def test_bad_settings_are_one_line_with_what_is_allowed(given: list[str], seen: str, allowed: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        compose_config(given)
+    words = str(caught.value)
+    assert seen in words and allowed in words
+    assert "\n" not in words
+
+
+def test_a_misspelt_key_ends_a_program_with_2() -> None:
+    program("pipeline.run", "stop.generatons=3").refused(
+        2, "did you mean stop.generations?", "Valid keys of stop: generations"
+    )
+
+
+def test_v_shows_the_traceback() -> None:
+    done = program("pipeline.run", "-v", "stop.generatons=3")
+    assert done.code == 2
+    assert "Traceback" in done.err and done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_fixed_and_live_are_a_partition() -> None:
+    config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
+    fixed, live = set(flatten(fixed_part(config))), set(flatten(live_part(config)))
+    assert not fixed & live
+    everything = set(flatten(_plain(config)))
+    assert fixed | live == everything - {"baseline.folder"}  # a path; its content is hashed
+
+
+def _plain(config: Config) -> dict[str, object]:
+    plain: dict[str, object] = dataclasses.asdict(config)
+    return plain
+
+
+def test_which_settings_are_live() -> None:
+    """Whatever decides what a score means is fixed."""
+    config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
+    groups = {key.partition(".")[0] for key in flatten(live_part(config))}
+    assert groups == {*"implement train llm budget cluster keep stop dry_run run runs data".split()}
+    assert {key for key in flatten(live_part(config)) if key.startswith(("train.", "implement."))} == {
+        "train.retries",
+        "implement.parallel",
+    }
+    assert {"seed", "scale", "size.seed", "train.limit_min", "baseline.metric.direction", "select.quorum"} <= set(
+        flatten(fixed_part(config))
+    )
+
+
+def test_differences_name_the_old_and_the_new() -> None:
+    before = {"a": {"b": 1, "c": 2}, "d": {}}
+    assert differences(before, {"a": {"b": 1, "c": 3}, "d": {}}) == ["a.c: 2 -> 3"]
+    assert differences(before, {"a": {"b": 1}, "d": {"e": 1}}) == ["a.c: 2 -> None", "d: {} -> None", "d.e: None -> 1"]
+    assert differences(before, before) == []
+
+
+def test_valid_keys() -> None:
+    assert valid_keys("evaluate") == ["limit_min"]
+    assert "resources" in valid_keys("train") and "mem_gb" in valid_keys("train.resources")
+    assert valid_keys("size") == [] and valid_keys("nonsense.deep") == []
+
+
+def test_every_setting_has_a_docstring() -> None:
+    for node in ast.parse(Path(str(schema.__file__)).read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            assert ast.get_docstring(node), node.name
+            assert undocumented(node) == [], node.name

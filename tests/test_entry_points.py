@@ -1,0 +1,184 @@
+"""The programs that look at a run: status, show, evaluate; and those that hold it: pause, resume, cancel."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.toy import CONF, ROOT, Bench, baseline, jobs_of, program, train_with, wait_until
+
+ENTRY_POINTS = sorted(
+    path.stem for path in (ROOT / "pipeline").glob("*.py") if '__name__ == "__main__"' in path.read_text()
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Path:
+    """A finished run in which an idea fails."""
+    folder = tmp_path_factory.mktemp("finished")
+    ideas = {
+        "momentum": {
+            "settings.py": (CONF.parent / "toy/settings.py")
+            .read_text()
+            .replace("momentum: float = 0.0", "momentum: float = 0.9")
+        },
+        "crash": {"train.py": train_with(step="raise ValueError('no such luck')")},
+    }
+    conf = baseline(folder, ideas=ideas)
+    bench = Bench(folder / "runs", toy_data, conf)
+    bench.run("r", "ideate.candidates=2", "stop.generations=1", "select.elites=1", "select.elite_seeds=1").ok()
+    return folder / "runs/r"
+
+
+def candidate_called(run: Path, title: str) -> Path:
+    return next(
+        idea.parent
+        for idea in run.glob("generation_*/candidate_*/idea.json")
+        if json.loads(idea.read_text())["title"] == title
+    )
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_help_is_good_enough_to_work_from(name: str) -> None:
+    text = program(f"pipeline.{name}", "--help").ok().out
+    assert f"python -m pipeline.{name}" in text
+    assert "Exit codes: 0 done" in text
+
+
+def test_status_shows_every_candidate_and_the_results(finished: Path) -> None:
+    text = program("pipeline.status", str(finished)).ok().out
+    for words in ("finished", "momentum", "failed: exception", "the unmodified baseline", "On the test split"):
+        assert words in text
+
+
+def test_status_is_readable_by_a_program(finished: Path) -> None:
+    told = json.loads(program("pipeline.status", str(finished), "--json").ok().out)
+    assert told["states"] == {"scored": 1, "failed": 1}
+    assert told["finished"] is True
+    assert told["best"] == candidate_called(finished, "momentum").relative_to(finished).as_posix()
+
+
+def test_show_gives_the_patch_and_the_score(finished: Path) -> None:
+    text = program("pipeline.show", str(candidate_called(finished, "momentum"))).ok().out
+    for words in ("+    momentum: float = 0.9", "trial_0, seed 0: squared error", "run it again:", "train.py"):
+        assert words in text
+
+
+def test_show_gives_the_reason_and_the_end_of_the_log(finished: Path) -> None:
+    text = program("pipeline.show", str(candidate_called(finished, "crash"))).ok().out
+    for words in ("train/exception", "exit code 1: ValueError: no such luck", "| Traceback"):
+        assert words in text
+
+
+def test_evaluate_gives_the_recorded_score_again(finished: Path) -> None:
+    folder = candidate_called(finished, "momentum")
+    recorded = json.loads((folder / "attempt_0/trial_0/score.json").read_text())
+    again = json.loads(program("pipeline.evaluate", str(folder), "--json").ok().out)
+    assert (again["value"], again["standard_error"], again["n"]) == (
+        recorded["value"],
+        recorded["standard_error"],
+        recorded["n"],
+    )
+
+
+def test_evaluate_scores_the_baseline_on_the_test_split(finished: Path) -> None:
+    recorded = json.loads((finished / "baseline/trial_1/test/score.json").read_text())
+    arguments = (str(finished / "baseline"), "--trial", "1", "--split", "test", "--json")
+    again = json.loads(program("pipeline.evaluate", *arguments).ok().out)
+    assert (again["value"], again["split"]) == (recorded["value"], "test")
+
+
+@pytest.mark.parametrize(
+    ("module", "where", "words"),
+    [
+        pytest.param("status", ".", "is not in a run folder", id="status of no run"),
+        pytest.param("show", "r", "is not a candidate", id="show a run"),
+        pytest.param("show", "r/generation_000/candidate_007", "is not a candidate", id="show what is not there"),
+        pytest.param("evaluate", "r/generation_000", "is not a candidate", id="evaluate a generation"),
+        pytest.param("pause", ".", "is not in a run folder", id="pause of no run"),
+    ],
+)
+def test_bad_folders_are_one_line(finished: Path, module: str, where: str, words: str) -> None:
+    program(f"pipeline.{module}", str(finished.parent / where)).refused(2, words)
+
+
+def test_evaluate_without_a_checkpoint_says_why(finished: Path) -> None:
+    folder = candidate_called(finished, "crash")
+    program("pipeline.evaluate", str(folder)).refused(2, "no trial of it was scored", "pipeline.show")
+
+
+def test_a_paused_run_starts_nothing_until_resumed(bench: Bench) -> None:
+    few = ("ideate.candidates=1", "stop.generations=1", "select.elites=0", "select.baseline_seeds=1")
+    bench.run("r", *few, "--once").ok()
+    run = bench.folder / "r"
+    before = len(list(run.rglob("job.json")))
+    program("pipeline.pause", str(run), "--reason", "lunch").ok()
+    for _ in range(3):
+        bench.run("r", *few, "--once").ok()
+    assert len(list(run.rglob("job.json"))) == before
+    assert "PAUSED: lunch" in program("pipeline.status", str(run)).ok().out
+    program("pipeline.resume", str(run)).ok()
+    bench.run("r", *few).ok()
+    assert len(list(run.rglob("job.json"))) > before
+    assert bench.archive("r").report is not None
+
+
+def test_cancel_ends_the_jobs_of_a_run_and_pauses_it(tmp_path: Path, toy_data: Path) -> None:
+    conf = baseline(tmp_path, files={"train.py": train_with(step="import time; time.sleep(0.2)")})
+    bench = Bench(tmp_path / "runs", toy_data, conf)
+    process = bench.start(
+        "r", "ideate.candidates=1", "stop.generations=1", "select.elites=0", "select.baseline_seeds=2"
+    )
+    run = bench.folder / "r"
+    try:
+        wait_until(lambda: len(list(run.glob("baseline/trial_*/try_0/output/metrics.jsonl"))) > 0, process)
+        assert "jobs cancelled" in program("pipeline.cancel", str(run)).ok().out
+        wait_until(lambda: not [one for one in jobs_of(run) if "train.py" in " ".join(one.cmdline())], process)
+        kinds = [json.loads(path.read_text())["failure"]["kind"] for path in run.rglob("result.json")]
+        assert set(kinds) == {"interrupted"}
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_check_baseline_proves_the_contract(tmp_path: Path, toy_data: Path) -> None:
+    slow = baseline(tmp_path, files={"train.py": train_with(step="import time; time.sleep(0.01)")})
+    places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
+    text = program("pipeline.check_baseline", str(slow / "baseline/toy.yaml"), "scale=tiny", *places).ok().out
+    for words in (
+        "seed 2: squared error",
+        "standard deviation between seeds",
+        "to the bit",
+        "broken model.py is noticed",
+    ):
+        assert words in text
+    assert "the baseline keeps its contract" in text
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        pytest.param({"train.py": train_with(end="raise SystemExit(0)")}, "no_checkpoint", id="no checkpoint"),
+        pytest.param({"train.py": train_with(setup="arguments.seed = 0")}, "is the seed used?", id="seed unused"),
+    ],
+)
+def test_check_baseline_finds_broken_promises(
+    tmp_path: Path, toy_data: Path, files: dict[str, str], words: str
+) -> None:
+    conf = baseline(tmp_path, files=files)
+    places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
+    done = program("pipeline.check_baseline", "toy", "--config-dir", str(conf), "scale=tiny", *places)
+    assert done.code == 1
+    assert words in done.out
+
+
+def test_a_file_that_is_never_imported_breaks_the_contract(tmp_path: Path, toy_data: Path) -> None:
+    """As when an installed copy of the code shadows the variant's."""
+    conf = baseline(tmp_path, files={"extra.py": "x = 1\n"}, yaml="")
+    yaml = conf / "baseline/toy.yaml"
+    yaml.write_text(yaml.read_text().replace("evolvable: [", "evolvable: [extra.py, "))
+    places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
+    done = program("pipeline.check_baseline", str(yaml), "scale=tiny", *places)
+    assert done.code == 1
+    assert "FAIL a broken extra.py is noticed" in done.out

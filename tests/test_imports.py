@@ -1,0 +1,118 @@
+"""Imports go down the floors of the design page only, late ones included."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.toy import ROOT, environment
+
+PLAIN = {"records", "metric", "config", "errors"}
+DOORS = {"store", "llm", "patching", "cluster", "sandbox"}
+FLOOR = {**dict.fromkeys(PLAIN, 0), **dict.fromkeys(DOORS, 1), "stages": 2, "rl": 2, "loop": 3}
+TOP = 4
+HEAVY = {"torch", "transformers", "deepspeed", "vllm", "datasets"}
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Dotted names that a module imports anywhere in it; `from a import b` gives `a.b`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            around = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*around, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "__import__"):
+            yield ast.literal_eval(node.args[0]) if isinstance(node.args[0], ast.Constant) else "a computed name"
+
+
+def room(name: str) -> str:
+    """`store` for `pipeline.store.files`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def wrong(importer: str, imported: str) -> str | None:
+    """What is wrong with an import of one module of the pipeline by another, if anything."""
+    ours, theirs = room(importer), room(imported)
+    if ours == theirs or not theirs:
+        return None
+    upper, lower = FLOOR.get(ours, TOP), FLOOR.get(theirs, TOP)
+    if lower > upper:
+        return f"{importer} imports {imported}, which stands above it"
+    if upper == lower == 1:
+        return f"{importer} imports {imported}: the doors are strangers to each other"
+    return None
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def package(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).parent.parts)
+
+
+@pytest.mark.parametrize("path", modules("pipeline"), ids=dotted)
+def test_imports_go_down(path: Path) -> None:
+    found = list(imports(path.read_text(), package(path)))
+    ours = [name for name in found if name.split(".")[0] == "pipeline"]
+    assert [words for name in ours if (words := wrong(dotted(path), name))] == []
+    assert not {name.split(".")[0] for name in found} & {"baselines", "analysis", "tests"}
+    if room(dotted(path)) != "rl":
+        assert not {name.split(".")[0] for name in found} & HEAVY
+    if room(dotted(path)) in PLAIN:
+        assert {name.split(".")[0] for name in found} <= sys.stdlib_module_names | {"pipeline"}
+
+
+@pytest.mark.parametrize("path", modules("analysis"), ids=dotted)
+def test_analysis_sees_the_ground_floor_and_the_store(path: Path) -> None:
+    ours = {room(name) for name in imports(path.read_text(), package(path)) if name.startswith("pipeline")}
+    assert ours <= PLAIN | {"store"}
+
+
+@pytest.mark.parametrize("path", [*modules("baselines"), *modules("tests/baselines/toy")], ids=dotted)
+def test_a_baseline_imports_nothing_of_ours(path: Path) -> None:
+    found = {name.split(".")[0] for name in imports(path.read_text(), package(path))}
+    assert not found & {"pipeline", "analysis", "baselines", "tests"}
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported", "allowed"),
+    [
+        ("pipeline.stages.train", "pipeline.store.files", True),
+        ("pipeline.loop", "pipeline.stages.train", True),
+        ("pipeline.run", "pipeline.compose.compose_config", True),
+        ("pipeline.config", "pipeline.metric.Direction", True),
+        ("pipeline.records", "pipeline.store.files", False),
+        ("pipeline.store.run", "pipeline.cluster.base", False),
+        ("pipeline.store.run", "pipeline.store.files", True),
+        ("pipeline.stages.train", "pipeline.loop", False),
+        ("pipeline.stages.train", "pipeline.compose", False),
+        ("pipeline.loop", "pipeline.run", False),
+    ],
+)
+def test_what_the_floors_allow(importer: str, imported: str, allowed: bool) -> None:
+    assert (wrong(importer, imported) is None) is allowed
+
+
+def test_late_and_relative_imports_are_seen() -> None:
+    source = "def f():\n    from ..store import files\n    from . import base\n    import a.b\n    __import__('c')\n"
+    assert list(imports(source, "pipeline.stages")) == ["pipeline.store.files", "pipeline.stages.base", "a.b", "c"]
+
+
+def test_the_programs_load_no_heavy_packages() -> None:
+    programs = [
+        dotted(path) for path in modules("pipeline") if package(path) == "pipeline" and "def main" in path.read_text()
+    ]
+    assert "pipeline.run" in programs
+    code = f"import sys, {', '.join(programs)}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
