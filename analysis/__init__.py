@@ -1,0 +1,1 @@
+"""Run folders as pandas tables, plots and notebooks."""
