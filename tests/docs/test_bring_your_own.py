@@ -1,0 +1,73 @@
+"""The how-to is a repository: its files are written out, its commands typed."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import Failure
+from pipeline.store.archive import read_archive
+from tests.docs.pages import ROOT, blocks, command_lines, shell_environment
+
+PAGE = ROOT / "docs/how-to/bring-your-own-training-code.md"
+TEXT = PAGE.read_text()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reader's repository, made of nothing but the page."""
+    folder = tmp_path_factory.mktemp("my-project")
+    for block in blocks(TEXT):
+        if block.label:
+            path = folder / block.label
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def typed(project: Path) -> str:
+    """What the page's commands print, in order, in one shell at the root of the checkout."""
+    script = "\n".join(block.text for block in blocks(TEXT) if block.language == "bash")
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=ROOT,
+        env=shell_environment(project),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def test_the_page_holds_every_file_of_its_tree(project: Path) -> None:
+    tree = next(block.text for block in blocks(TEXT) if block.language == "text")
+    named = {word for word in tree.replace("/", " ").split() if word.endswith((".py", ".yaml"))}
+    files = {path.name for path in project.rglob("*") if path.is_file()}
+    assert {"train.py", "evaluate.py", "bigram.yaml"} < named
+    assert named <= files
+
+
+def test_the_contract_is_kept(typed: str) -> None:
+    assert "the baseline keeps its contract" in typed
+    for file in ("train.py", "settings.py"):
+        assert f"ok   a broken {file} is noticed" in typed
+
+
+def test_the_search_ends_with_a_report(typed: str, project: Path) -> None:
+    archive = read_archive(project / "runs/first")
+    assert archive.report is not None
+    assert len(archive.candidates) == 4
+    assert not any(isinstance(candidate.failure, Failure) for candidate in archive.candidates)
+    titles = {candidate.idea.title for candidate in archive.candidates}
+    assert any("Decaying step size" in title for title in titles), titles
+    assert "first: stop.generations=2 are done" in typed
+
+
+def test_only_its_own_files_are_named() -> None:
+    """The page's commands go to the reader's folders, so that trying them leaves nothing in the checkout."""
+    runs = [line for line in command_lines(TEXT) if "pipeline.run" in line or "check_baseline" in line]
+    assert runs
+    assert all("data=$PROJECT/data" in line and "runs=$PROJECT/runs" in line for line in runs)

@@ -1,0 +1,173 @@
+"""What the pages say is so: links lead somewhere, commands can be typed, the reference is current."""
+
+import dataclasses
+import importlib.util
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from pipeline import config, records
+from pipeline.compose import compose_config
+from pipeline.store import paths
+from tests.docs.pages import ROOT, anchors, blocks, broken_links, commands, links, pages, shell_environment
+
+PAGES = [path for path in pages() if path.is_file()]
+LOOKING = ("pipeline.status", "pipeline.show", "pipeline.evaluate")
+"""Programs that only read a run, so that the pages' commands can be typed on the toy's."""
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def usage(module: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def placeholder(word: str) -> bool:
+    """Whether the reader has to put something else in its place: `NAME`, `KEY=VALUE`, `$PROJECT/conf`, `…`."""
+    return bool(re.search(r"\b[A-Z][A-Z_]{2,}\b|\$|…", word))
+
+
+def troubles(words: list[str]) -> list[str]:
+    """What is wrong with a command as it is printed."""
+    found: list[str] = []
+    for word in words:
+        top = word.partition("/")[0]
+        if "/" in word and (ROOT / top).is_dir() and top not in ("runs", "data") and not (ROOT / word).exists():
+            found.append(f"there is no {word}")
+    if words[0] == "make":
+        return found + [one for word in words[1:] if (one := _make_trouble(word))]
+    if words[0].rpartition("/")[2] != "python" or words[1:2] != ["-m"]:
+        return found
+    module, rest = words[2], words[3:]
+    if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
+        return [*found, f"there is no module {module}"]
+    if not module.startswith("pipeline."):
+        return found
+    options = {word.partition("=")[0] for word in rest if word.startswith("-")}
+    found += [f"{module} has no option {option}" for option in options if option not in usage(module)]
+    overrides = [word for word in rest if "=" in word and not word.startswith("-")]
+    if overrides and "--config-dir" not in options and not any(map(placeholder, rest)):
+        compose_config(overrides)  # raises, with the message a reader would see
+    return found
+
+
+def _make_trouble(word: str) -> str | None:
+    makefile = (ROOT / "Makefile").read_text()
+    key, _, value = word.partition("=")
+    if key == "TORCH":
+        return None if (ROOT / f"constraints/{value}.txt").is_file() else f"there is no constraints/{value}.txt"
+    if "=" in word or placeholder(word) or re.search(rf"^{re.escape(word)}:.*## ", makefile, re.M):
+        return None
+    return f"the Makefile has no target {word} with a line of help"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    assert list(broken_links(page, page.read_text())) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_can_be_typed(page: Path) -> None:
+    assert [trouble for words in commands(page.read_text()) for trouble in troubles(words)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_that_look_at_a_run_work(page: Path, toy_run: Path, tmp_path: Path) -> None:
+    for words in commands(page.read_text()):
+        if words[1:2] == ["-m"] and words[2] in LOOKING and len(words) > 3:
+            on_toy = [re.sub(r"^runs/\w+", str(toy_run), word) for word in words[3:]]
+            on_toy = [re.sub(r"generation_\d+/candidate_\d+", "generation_000/candidate_002", word) for word in on_toy]
+            if not any(map(placeholder, on_toy)):
+                typed = [sys.executable, "-m", words[2], *on_toy]
+                done = subprocess.run(
+                    typed, cwd=ROOT, env=shell_environment(tmp_path), capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = ROOT / "docs/index.md"
+    linked = {(index.parent / target.partition("#")[0]).resolve() for target in links(index.read_text())}
+    below = {path for path in PAGES if path.is_relative_to(ROOT / "docs")} - {index}
+    assert {name(path) for path in below - linked} == set()
+
+
+def test_the_reference_is_current() -> None:
+    stale = [name(path) for path, text in generate.pages().items() if not path.is_file() or path.read_text() != text]
+    assert stale == [], f"write them again with: {generate.COMMAND}"
+
+
+@pytest.mark.parametrize("module", [config, records], ids=lambda module: module.__name__)
+def test_every_field_says_what_it_is(module: object) -> None:
+    texts = generate.documented(module)  # type: ignore[arg-type]
+    for cls in vars(module).values():
+        if dataclasses.is_dataclass(cls) and isinstance(cls, type) and cls.__module__ == module.__name__:  # type: ignore[attr-defined]
+            empty = [field.name for field in dataclasses.fields(cls) if not texts[cls.__name__].names[field.name]]
+            assert empty == [], f"{cls.__name__} has fields with no string under them"
+
+
+def test_the_reference_names_every_setting_and_record() -> None:
+    settings, folder = generate.settings_page(), generate.run_folder_page()
+    assert "| `select.margin` | number | `1.0` | fixed |" in settings
+    assert "| `stop.generations` | integer | `3` | live |" in settings
+    assert "| `train.clock` | `steps` \\| `wall` |" in settings
+    for cls in vars(records).values():
+        if isinstance(cls, type) and cls.__module__ == records.__name__:
+            assert f"\n### {cls.__name__}\n" in folder
+
+
+def test_the_reference_names_every_file() -> None:
+    """A file that `store/paths.py` knows and the page does not needs a line in `_FILES` of docs/generate.py."""
+    known = set(re.findall(r'"([\w.]+\.(?:json|jsonl|log|diff|md))"', Path(str(paths.__file__)).read_text()))
+    assert {"pause.json", "train.log", "patch.diff"} < known
+    assert {file for file in known if f"{file}`" not in generate.run_folder_page()} == set()
+
+
+# ---- the tools of these tests ----
+
+
+def test_a_broken_link_is_seen() -> None:
+    page = ROOT / "docs/index.md"
+    text = "# A page\n[a](tutorial.md) [b](nothing.md) [c](#a-page) [d](#b) [e](https://example.org) [f](tutorial.md#zzz)\n"
+    assert [one.partition(":")[0] for one in broken_links(page, text)] == ["nothing.md", "#b", "tutorial.md#zzz"]
+
+
+def test_anchors_follow_the_rule_of_github() -> None:
+    assert anchors('# Noise, and "k errors"\n## `a.py`: x\n## Twice\n## Twice\n```\n# no heading\n```\n') == {
+        "noise-and-k-errors",
+        "apy-x",
+        "twice",
+        "twice-1",
+    }
+
+
+def test_a_command_that_cannot_be_typed_is_seen() -> None:
+    text = "```bash\nmake nothing   # a comment\npython -m pipeline.nothing\n"
+    text += "python -m pipeline.run --nothing \\\n  run=x\n```\n"
+    text += "and `make install TORCH=cu0` and `sbatch conf/no.sbatch` and `python -m pipeline.run run=NAME`\n"
+    assert [trouble for words in commands(text) for trouble in troubles(words)] == [
+        "the Makefile has no target nothing with a line of help",
+        "there is no module pipeline.nothing",
+        "pipeline.run has no option --nothing",
+        "there is no constraints/cu0.txt",
+        "there is no conf/no.sbatch",
+    ]
+    with pytest.raises(Exception, match=r"stop\.generatons"):
+        troubles(["python", "-m", "pipeline.run", "stop.generatons=3"])
+
+
+def test_blocks_know_the_file_they_are() -> None:
+    (block,) = blocks("**`a/b.py`**\n\n```python\nx = 1\n```\n")
+    assert (block.language, block.label, block.text) == ("python", "a/b.py", "x = 1\n")

@@ -1,0 +1,95 @@
+"""README's tree is the repository's. (Its links and commands are looked at with those of all pages.)"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+from tests.docs.pages import ROOT, blocks
+
+TEXT = (ROOT / "README.md").read_text() if (ROOT / "README.md").is_file() else ""
+_CONTINUED = 10
+"""A line that is indented more than this goes on with the words of the line above."""
+
+
+def tree_block(text: str) -> str:
+    """The fenced block of the section `The tree`."""
+    section = text.partition("\n## The tree\n")[2].partition("\n## ")[0]
+    found = [block.text for block in blocks(section)]
+    assert len(found) == 1, "README needs one fenced block under `## The tree`"
+    return found[0]
+
+
+def entries(tree: str) -> Iterator[str]:
+    """Paths of a tree: two spaces for each level; one or more names, then two spaces or more, then words about them."""
+    above: list[str] = []
+    for line in filter(str.strip, tree.splitlines()):
+        indent = len(line) - len(line.lstrip())
+        if indent > _CONTINUED:
+            continue
+        names = [name for name in re.split(r" {2,}", line.strip())[0].split() if name not in ("…", "·")]
+        depth = indent // 2
+        assert indent % 2 == 0 and depth <= len(above), f"indentation of: {line}"
+        above = [*above[:depth], names[0] if len(names) == 1 else ""]
+        for name in names:
+            yield "".join(above[:depth]) + name
+
+
+def missing(tree: str) -> list[str]:
+    """Entries that are not there as what they are said to be: a folder if they end with a slash, else a file."""
+    wrong = []
+    for entry in entries(tree):
+        found = list(ROOT.glob(entry.rstrip("/")))
+        if not found or not all(path.is_dir() == entry.endswith("/") for path in found):
+            wrong.append(entry)
+    return wrong
+
+
+def top_level() -> set[str]:
+    """First parts of what git tracks."""
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True)
+    return {name.partition("/")[0] for name in listed.stdout.splitlines()}
+
+
+def test_every_path_of_the_tree_is_there() -> None:
+    assert missing(tree_block(TEXT)) == []
+
+
+def test_everything_at_the_top_is_in_the_tree() -> None:
+    named = {entry.partition("/")[0] for entry in entries(tree_block(TEXT))}
+    assert top_level() - named == set()
+
+
+def test_nothing_is_left_to_fill_in() -> None:
+    assert re.findall(r"^[A-Z][A-Z_]{3,}$|\b[A-Z]+_T(?:ABLE|EXT)\b", TEXT, re.M) == []
+
+
+def test_two_commands_come_first() -> None:
+    first = next(block for block in blocks(TEXT) if block.language == "bash")
+    assert [line.split()[:2] for line in first.text.splitlines()] == [["make", "evolve"], ["make", "test"]]
+
+
+# ---- the tools of these tests ----
+
+
+def test_a_tree_is_read() -> None:
+    tree = (
+        "README.md  the page\n"
+        "conf/      values\n"
+        "  ideate/ implement/ …    one group per stage\n"
+        "  nothing.yaml            not there\n"
+        "           more words about it\n"
+        "baselines/\n"
+        "  */ideas/\n"
+        "setup.cfg/\n"
+    )
+    assert list(entries(tree)) == [
+        "README.md",
+        "conf/",
+        "conf/ideate/",
+        "conf/implement/",
+        "conf/nothing.yaml",
+        "baselines/",
+        "baselines/*/ideas/",
+        "setup.cfg/",
+    ]
+    assert missing(tree) == ["conf/nothing.yaml", "setup.cfg/"]
