@@ -46,7 +46,7 @@ $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.torch-$(TORCH)
-	$(PIP) -e '.[grpo,analysis,dev]'
+	$(PIP) -e '.[grpo,nanogpt,llm,analysis,dev]'
 	@touch $@ $(VENV)/.grpo
 
 $(VENV)/.torch-$(TORCH): $(FACTS)

@@ -64,7 +64,9 @@ def entry(arguments: argparse.Namespace) -> int:
             search.background.close()
             if search.cluster.here:
                 console.print("stopping: ending what runs on this machine …", highlight=False)
-                evaluate.end_jobs(search.archive(), search.cluster, "ended together with the controller", search.clock())
+                evaluate.end_jobs(
+                    search.archive(), search.cluster, "ended together with the controller", search.clock()
+                )
             else:
                 console.print("stopping: jobs in the queue and on the nodes go on by themselves", highlight=False)
             console.print(f"stopped; go on with: {again}", markup=False, highlight=False)

@@ -114,7 +114,11 @@ class Provider:
         data = json.dumps(speaks(asked, answer, shared)).encode()
         try:
             handler.send_response(answer.status)
-            for name, value in {"Content-Type": "application/json", "Content-Length": len(data), **answer.headers}.items():
+            for name, value in {
+                "Content-Type": "application/json",
+                "Content-Length": len(data),
+                **answer.headers,
+            }.items():
                 handler.send_header(name, str(value))
             handler.end_headers()
             handler.wfile.write(data[: len(data) // 2] if answer.cut else data)
@@ -145,7 +149,9 @@ def _openai(asked: Asked, answer: Answer, shared: int) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": asked.body["model"],
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": answer.finish}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": answer.text}, "finish_reason": answer.finish}
+        ],
         "usage": {
             **counted,
             "total_tokens": sum(counted.values()),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.llm.provider import Answer, Asked
 
-_STEP = "state[\"velocity\"][i] = settings.momentum * state[\"velocity\"][i] - settings.learning_rate * part"
+_STEP = 'state["velocity"][i] = settings.momentum * state["velocity"][i] - settings.learning_rate * part'
 EDITS = {
     "Momentum": ("settings.py", "    momentum: float = 0.0", "    momentum: float = 0.9"),
     "Larger batch": ("settings.py", "    batch: int = 4", "    batch: int = 16"),
