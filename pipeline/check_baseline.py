@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.assemble import data_path, open_or_create
-from pipeline.cli import add_overrides, call, make_console, parser
+from pipeline.cli import add_overrides, call, make_console, parser, say
 from pipeline.compose import compose_config
 from pipeline.config import Config
 from pipeline.errors import BadInput
@@ -62,15 +62,13 @@ def entry(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     run, _ = open_or_create(config)
     console = make_console()
-    console.print(
-        f"baseline {config.baseline.name} at scale {config.scale}; logs in {run.paths.folder}", highlight=False
-    )
+    say(console, f"baseline {config.baseline.name} at scale {config.scale}; logs in {run.paths.folder}")
     failed = 0
     for check in checks(run, config, arguments.seeds):
         failed += not check.kept
         mark = "[green]ok[/]  " if check.kept else "[red]FAIL[/]"
         console.print(f"{mark} {check.name}: ", end="", highlight=False)
-        console.print(check.words, markup=False, highlight=False)
+        say(console, check.words)
     console.print(f"{failed} of the promises are not kept" if failed else "the baseline keeps its contract")
     return 1 if failed else 0
 

@@ -49,6 +49,11 @@ def make_console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
 
+def say(console: Console, text: str) -> None:
+    """Print words as they are: a command or a path must survive copying, so no line is broken."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def run_paths(folder: Path) -> RunPaths:
     """The run at, or around, a folder. Raises `BadInput`."""
     paths = run_of(folder.resolve())

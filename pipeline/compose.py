@@ -15,8 +15,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config
+from pipeline.config import Clock, Config
 from pipeline.errors import BadInput
+from pipeline.stages.decide import moment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONF = REPOSITORY / "conf"
@@ -48,7 +49,35 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
         raise BadInput(_one_line(error, overrides)) from error
     assert isinstance(config, Config)
     config.baseline.folder = str(_code_folder(config.baseline.folder, config_dir))
+    _check(config)
     return config
+
+
+def _check(config: Config) -> None:
+    """Raises `BadInput` for a value that no run can use, before anything is made."""
+    if config.stop.date:
+        moment(config.stop.date)
+    train, select = config.train, config.select
+    for key, value, least, most in (
+        ("select.quorum", select.quorum, 0, 1),
+        ("select.baseline_seeds", select.baseline_seeds, 1, None),
+        ("select.elites", select.elites, 0, None),
+        ("ideate.candidates", config.ideate.candidates, 1, None),
+        ("implement.parallel", config.implement.parallel, 1, None),
+        ("stop.generations", config.stop.generations, 1, None),
+        ("cluster.max_parallel", config.cluster.max_parallel, 0, None),
+        ("cluster.poll_s", config.cluster.poll_s, 0, None),
+        ("budget.reserve", config.budget.reserve, 0, 1),
+        ("train.retries", train.retries, 0, None),
+        ("train.resources.time_min", train.resources.time_min, 1, None),
+    ):
+        if value < least or (most is not None and value > most):
+            allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
+            raise BadInput(f"{key}={value:g} cannot be used; give {allowed}")
+    if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
+        raise BadInput(
+            f"train.budget_min={train.budget_min:g} must be above 0 and below the guard train.limit_min={train.limit_min:g}"
+        )
 
 
 def fixed_part(config: Config) -> dict[str, Any]:

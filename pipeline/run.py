@@ -13,7 +13,7 @@ from rich.live import Live
 
 from pipeline import loop
 from pipeline.assemble import assemble, open_or_create
-from pipeline.cli import INTERRUPTED, add_overrides, call, config_of, make_console, parser
+from pipeline.cli import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
 from pipeline.config import Config
 from pipeline.display import Progress, line, overview, progress, results
 from pipeline.stages import evaluate
@@ -47,15 +47,15 @@ def entry(arguments: argparse.Namespace) -> int:
         config = replace(config, run=fresh_name(config))
     run, changed = open_or_create(config)
     again = resume_command(arguments, config.run)
-    console.print(f"run {run.name} in {run.paths.folder}\ngo on with: {again}", markup=False, highlight=False)
+    say(console, f"run {run.name} in {run.paths.folder}\ngo on with: {again}")
     for change in changed:
-        console.print(f"changed since last time: {change}", markup=False, highlight=False)
+        say(console, f"changed since last time: {change}")
     signal.signal(signal.SIGTERM, _as_interrupt)
     search = assemble(run, config)
     with held(run.paths, arguments.take_over) as hold:
         try:
             if arguments.once:
-                archive = loop.once(search, lambda archive: console.print(_line(search, archive)))
+                archive = loop.once(search, lambda archive: say(console, _line(search, archive)))
             else:
                 with _display(console, search) as show:
                     archive = loop.run(search, show, hold.beat)
@@ -63,19 +63,19 @@ def entry(arguments: argparse.Namespace) -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
             search.background.close()
             if search.cluster.here:
-                console.print("stopping: ending what runs on this machine …", highlight=False)
+                say(console, "stopping: ending what runs on this machine …")
                 evaluate.end_jobs(
                     search.archive(), search.cluster, "ended together with the controller", search.clock()
                 )
             else:
-                console.print("stopping: jobs in the queue and on the nodes go on by themselves", highlight=False)
-            console.print(f"stopped; go on with: {again}", markup=False, highlight=False)
+                say(console, "stopping: jobs in the queue and on the nodes go on by themselves")
+            say(console, f"stopped; go on with: {again}")
             return INTERRUPTED
         finally:
             search.background.close()
     if archive.report is not None:
         console.print(results(archive, archive.report, search.metric))
-        console.print(f"files: {run.paths.folder}", markup=False, highlight=False)
+        say(console, f"files: {run.paths.folder}")
     return 0
 
 
@@ -127,7 +127,7 @@ class _display:
         settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
         if (news := (now.generation, now.finished, settled, now.trials.get("scored", 0))) != self._last:
             self._last = news
-            self._console.print(line(now, self._search.metric), highlight=False)
+            say(self._console, line(now, self._search.metric))
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

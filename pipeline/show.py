@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.assemble import data_path, view
-from pipeline.cli import call, candidate_at, make_console, parser
+from pipeline.cli import call, candidate_at, make_console, parser, say
 from pipeline.config import Config
 from pipeline.metric import Metric
 from pipeline.patching.trees import diff
@@ -41,15 +41,15 @@ def entry(arguments: argparse.Namespace) -> int:
     candidate = archive.candidate(candidate_id)
     console = make_console()
     for text in describe(archive, candidate, plan.metric):
-        console.print(text, markup=False, highlight=False)
+        say(console, text)
     for attempt in candidate.attempts:
         console.print(f"\n{attempt.paths.folder.relative_to(paths.folder)}", style="bold")
         if attempt.implementation is not None:
-            console.print(_patch(archive, candidate, attempt, arguments.on_parent), markup=False, highlight=False)
+            say(console, _patch(archive, candidate, attempt, arguments.on_parent))
         for line in outcome(attempt, plan.metric):
-            console.print(line, markup=False, highlight=False)
+            say(console, line)
         if attempt.implementation is not None:
-            console.print(f"\nrun it again:\n  {again(plan.config, archive, attempt)}", markup=False, highlight=False)
+            say(console, f"\nrun it again:\n  {again(plan.config, archive, attempt)}")
     return 0
 
 

@@ -106,7 +106,6 @@ def test_killed_after_every_write_in_turn(
         "generation_000 selection.json #1",
         "generation_001 selection.json #1",
         "report.json #1",
-        "events.jsonl finished #1",
     ):
         assert written in names, names
     for end in (

@@ -4,7 +4,7 @@ Counts every try. A job's own clock says when it began and ended; where the clus
 instead, because a job also holds its GPUs before our first and after our last line.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -48,7 +48,7 @@ def account(config: Config, tries: Iterable[Try], seconds: Mapping[str, float], 
     and those still running up to `now`, seconds since 1970."""
     device, count = devices(config.train.resources)
     requested = used = waited = 0.0
-    wasted: Counter[str] = Counter()
+    wasted: defaultdict[str, float] = defaultdict(float)
     for one in tries:
         requested += 60 * config.train.resources.time_min * count
         held = seconds.get(one.job.job_id or "", _own_clock(one, now)) * count

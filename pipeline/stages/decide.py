@@ -23,7 +23,7 @@ def stop_reason(plan: Plan, archive: Archive) -> str | None:
         return f"stop.generations={stop.generations} are done"
     if stop.candidates and len(archive.candidates) >= stop.candidates:
         return f"stop.candidates={stop.candidates} are tried"
-    if stop.date and plan.clock() >= _moment(stop.date):
+    if stop.date and plan.clock() >= moment(stop.date):
         return f"stop.date={stop.date} has come"
     best = [max(_goodness(plan, generation), default=None) for generation in decided]
     seen = [value for value in best if value is not None]
@@ -126,7 +126,8 @@ def _goodness(plan: Plan, generation: Generation) -> list[float]:
     return [plan.metric.goodness(one.score.value) for one in generation.candidates if one.score is not None]
 
 
-def _moment(date: str) -> float:
+def moment(date: str) -> float:
+    """Seconds since 1970 of a date as `stop.date` takes it. Raises `BadInput`."""
     try:
         return datetime.datetime.fromisoformat(date).astimezone().timestamp()
     except ValueError:

@@ -8,7 +8,7 @@ from pipeline.config import Keep
 from pipeline.errors import Refused
 from pipeline.records import Ended, Failure, Kind, Result, Stage
 from pipeline.stages.base import Search
-from pipeline.stages.decide import elites, to_retry
+from pipeline.stages.decide import elites, to_retry, wanted_trials
 from pipeline.store import files
 from pipeline.store.archive import Archive, Attempt, Trial, Try
 from pipeline.store.run import is_void, record_job_id, void
@@ -105,10 +105,12 @@ def _let_go(search: Search, archive: Archive) -> None:
     if keep is Keep.all:
         return
     stay = {candidate.id for candidate in elites(search, archive)} if keep is Keep.elites else set()
+    asked = {wanted.checkpoint for wanted in wanted_trials(search, archive) if not wanted.closed}
     for candidate in archive.candidates:
         if candidate.id in stay or not candidate.closed:
             continue
         for attempt in candidate.attempts:
             for trial in attempt.trials:
                 for one in trial.tries:
-                    shutil.rmtree(one.paths.checkpoint, ignore_errors=True)
+                    if one.paths.checkpoint.relative_to(archive.paths.folder).as_posix() not in asked:
+                        shutil.rmtree(one.paths.checkpoint, ignore_errors=True)

@@ -3,6 +3,7 @@
 import functools
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipeline.patching import Refusal
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, apply, changed_paths, diff, read_tree, write_tree
 from pipeline.records import Failure, Implementation, Kind, Smoke, Stage
-from pipeline.sandbox.command import Limits, Outcome, run_command
+from pipeline.sandbox.command import End, Limits, Outcome, run_command
 from pipeline.stages.base import Crash, Search
 from pipeline.stages.commands import fill, variant_environment
 from pipeline.stages.decide import wanted_trials
@@ -165,7 +166,12 @@ def _twin(search: Search, syntax: str) -> str | None:
 def _smoke(search: Search, attempt: AttemptPaths) -> Failure | None:
     """Close the attempt when it imports and takes one training step."""
     attempt.smoke_log.unlink(missing_ok=True)
-    outcome, limits = run_smoke(search.config, search.run.paths, search.data, attempt.variant, attempt.smoke_log)
+    stopping = search.background.stopping.is_set
+    outcome, limits = run_smoke(
+        search.config, search.run.paths, search.data, attempt.variant, attempt.smoke_log, stopping
+    )
+    if outcome.ended is End.STOPPED:
+        return None  # the program ends; it is done again
     failure = failure_of(Stage.IMPLEMENT, outcome, limits, files.tail(attempt.smoke_log))
     if failure is None:
         files.create(attempt.smoke, Smoke(outcome.seconds))
@@ -173,8 +179,15 @@ def _smoke(search: Search, attempt: AttemptPaths) -> Failure | None:
     return failure if failure.kind.infrastructure else replace(failure, kind=Kind.SMOKE)
 
 
-def run_smoke(config: Config, paths: RunPaths, data: Path, variant: Path, log: Path) -> tuple[Outcome, Limits]:
-    """The baseline's `smoke` on a variant, on the CPU of this machine."""
+def run_smoke(
+    config: Config,
+    paths: RunPaths,
+    data: Path,
+    variant: Path,
+    log: Path,
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[Outcome, Limits]:
+    """The baseline's `smoke` on a variant, on the CPU of this machine; ended as soon as `stopping` says so."""
     limits = Limits(60 * config.implement.smoke_limit_min, config.train.resources.mem_gb)
     with tempfile.TemporaryDirectory(prefix="smoke-") as scratch:
         places = {"train_data": data / "train", "output": Path(scratch), "seed": config.seed, "size": paths.size}
@@ -184,5 +197,6 @@ def run_smoke(config: Config, paths: RunPaths, data: Path, variant: Path, log: P
             environment=variant_environment(config.baseline, 1, {"CUDA_VISIBLE_DEVICES": ""}),
             log=log,
             limits=limits,
+            enough=stopping,
         )
     return outcome, limits
