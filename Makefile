@@ -18,7 +18,7 @@ evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a post-training re
 	$(RUN) -m pipeline.run +experiment=evolve_posttrain scale=tiny cluster=local
 
 test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that need one
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadgroup
 
 check: install  ## format, lint and types, as CI does
 	$(VENV)/bin/ruff format --check .

@@ -7,6 +7,14 @@ import pytest
 from tests.toy import CONF, Bench, program
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two workers (`make test`) a file stays on one of them, for its fixtures' sake, and so does all that talks to
+    the one Slurm of this machine."""
+    for item in items:
+        slurm = "slurm_cluster" in getattr(item, "fixturenames", ()) or item.path.parent.name == "cluster"
+        item.add_marker(pytest.mark.xdist_group("slurm" if slurm else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy's prepared data, shared by all runs."""
