@@ -68,6 +68,10 @@ BAD = [
     (["stop.generations=many"], "many", "stop.generations"),
     (["stop.generations"], "stop.generations", ""),
     (["seed=[1"], "seed=[1", ""),
+    (["stop.date=tomorrow"], "stop.date=tomorrow is no date", "2026-12-31T18:00"),
+    (["select.quorum=1.5"], "select.quorum=1.5", "between 0 and 1"),
+    (["ideate.candidates=0"], "ideate.candidates=0", "1 or more"),
+    (["scale=small", "train.limit_min=2"], "train.budget_min=5", "below the guard train.limit_min=2"),
 ]
 
 
