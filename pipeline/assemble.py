@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.cli import candidate_at, run_paths
 from pipeline.cluster.base import Cluster, Work
 from pipeline.cluster.local import LocalCluster, gpu_count
 from pipeline.cluster.slurm import SlurmCluster, SlurmSettings
@@ -18,24 +19,28 @@ from pipeline.compose import REPOSITORY, differences, fixed_part, live_part
 from pipeline.config import ClusterKind, Config, IdeateMaker, ImplementMaker, LlmKind
 from pipeline.errors import BadInput
 from pipeline.llm.base import Model
-from pipeline.llm.door import Door, Limits
+from pipeline.llm.door import Door, Limits, find_prices, import_litellm
 from pipeline.llm.keys import find_key
 from pipeline.llm.replay import Replay
-from pipeline.patching import Rules
-from pipeline.patching.trees import Tree
+from pipeline.patching import Refusal, Rules
+from pipeline.patching.trees import Tree, read_tree
 from pipeline.records import Resources
 from pipeline.sandbox.command import allowed_environment
 from pipeline.stages.bank import BankIdeator, BankImplementer, TuneIdeator, load_bank
 from pipeline.stages.base import Background, Ideator, Implementer, Plan, Search
+from pipeline.stages.command_implement import CommandImplementer
+from pipeline.stages.decide import elites
+from pipeline.stages.estimate import Estimate, estimate
 from pipeline.stages.implement import pristine_tree, variant_tree
 from pipeline.stages.llm_ideate import LlmIdeator
 from pipeline.stages.llm_implement import LlmImplementer
 from pipeline.stages.packages import installed_packages
+from pipeline.stages.people import propose, seed_of
 from pipeline.stages.prompting import shared_text
-from pipeline.stages.score import metric_of
+from pipeline.stages.score import declared_metric, metric_of
 from pipeline.stages.trial import DATA_VARIABLE, run_try
 from pipeline.store import files
-from pipeline.store.archive import Candidate
+from pipeline.store.archive import Candidate, Reader
 from pipeline.store.data import check_data
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths
@@ -83,6 +88,8 @@ def assemble(run: Run, config: Config) -> Search:
     bank = load_bank(run.paths.ideas, config.baseline, config.scale)
     metric, rules = metric_of(run), Rules(config.baseline.evolvable, config.baseline.protected)
     background = Background(config.implement.parallel)
+    for place in config.ideate.seeds:
+        _sow(run, rules, Path(place))
 
     def code(candidate: Candidate | None) -> Tree:
         return pristine_tree(run.paths) if candidate is None else variant_tree(run.paths, candidate)
@@ -100,6 +107,11 @@ def assemble(run: Run, config: Config) -> Search:
             ideator = LlmIdeator(model, shared, config, metric)
         if config.implement.maker is ImplementMaker.llm:
             implementer = LlmImplementer(model, shared, config, rules, packages)
+    if config.implement.maker is ImplementMaker.command:
+        if not config.implement.command:
+            raise BadInput("implement=command needs a program: implement.command=[PROGRAM,'{idea}']")
+        packages = installed_packages(config.baseline.interpreter)
+        implementer = CommandImplementer(config, rules, packages, background.stopping)
     return Search(
         config=config,
         metric=metric,
@@ -113,6 +125,39 @@ def assemble(run: Run, config: Config) -> Search:
         data=data_path(config),
         model=model,
     )
+
+
+def _sow(run: Run, rules: Rules, place: Path) -> None:
+    """Leave the elites of another run, or one candidate, for the next generation. Raises `BadInput`."""
+    paths = run_paths(place)
+    of_run, plan = view(paths)
+    archive = of_run.reader.read()
+    whole = place.resolve() == paths.folder
+    chosen = elites(plan, archive) if whole else (archive.candidate(candidate_at(place)[1]),)
+    if not chosen:
+        raise BadInput(f"ideate.seeds: {place} has no elites; name a run with scores, or a candidate")
+    for candidate in chosen:
+        if propose(run.reader.read(), rules, seed_of(archive, candidate)):
+            run.event("seed", detail=f"{of_run.name} {candidate.id}: {candidate.idea.title}")
+
+
+def dry_run(config: Config) -> Estimate:
+    """What a generation of the run that the configuration names costs; of its first, where it is not made yet. Needs no
+    key, and writes nothing. Raises `BadInput`."""
+    paths = RunPaths(Path(config.runs).resolve() / config.run)
+    if config.run and paths.facts.exists():
+        archive, baseline = open_run(paths).reader.read(), pristine_tree(paths)
+    else:
+        folder = Path(config.baseline.folder)
+        archive, tree = Reader(RunPaths(paths.folder / "not-made")).read(), read_tree(folder)
+        if isinstance(tree, Refusal):
+            raise BadInput(f"baseline.folder={folder}: {tree.reason}")
+        baseline = {path: entry for path, entry in tree.items() if not path.startswith(f"{config.baseline.ideas}/")}
+    asked = IdeateMaker.llm is config.ideate.maker or ImplementMaker.llm is config.implement.maker
+    priced = asked and config.llm.kind is LlmKind.provider
+    prices = find_prices(config.llm, import_litellm()) if priced else None
+    packages = installed_packages(config.baseline.interpreter)
+    return estimate(config, archive, baseline, packages, declared_metric(config), prices)
 
 
 def make_model(run: Run, config: Config, stopping: threading.Event) -> Model:

@@ -44,6 +44,7 @@ class ImplementMaker(Enum):
 
     bank = "bank"
     llm = "llm"
+    command = "command"
 
 
 class Format(Enum):
@@ -183,6 +184,9 @@ class IdeateConfig:
     """Most ideas that a language model is asked for at once."""
     history_tokens: int = 12000
     """Most tokens of earlier candidates in a prompt for ideas; less where `llm.context` is short."""
+    seeds: list[str] = live(factory=list)
+    """Folders of other runs, whose elites are trained again here, or of single candidates. Each is a candidate of the next
+    generation, once."""
 
 
 @dataclass
@@ -190,7 +194,7 @@ class ImplementConfig:
     """Turning ideas into variants."""
 
     maker: ImplementMaker = ImplementMaker.bank
-    """Who writes the patch: the idea `bank`, or `llm` (a language model)."""
+    """Who writes the patch: the idea `bank`, `llm` (a language model), or `command` (any program)."""
     parallel: int = live(1)
     """How many candidates are implemented and smoke-tested at once."""
     smoke_limit_min: float = 2.0
@@ -203,6 +207,11 @@ class ImplementConfig:
     """How often an answer that cannot be used goes back with the reason."""
     crash_repairs: int = 0
     """How often a variant that crashes, in the smoke test or in training, goes back with the end of its log."""
+    command: list[str] = live(factory=list)
+    """With `command`: the program and its words. It runs in a copy of the code to change, with your environment; `{idea}` is
+    a file that says what to do, `{code}` the folder. What it leaves changed is the patch."""
+    command_limit_min: float = live(30.0)
+    """Longest run time of the command, minutes."""
 
 
 @dataclass

@@ -8,9 +8,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.config import Config, LlmKind
 from pipeline.metric import Metric, difference, estimate
 from pipeline.records import Report, Standing
+from pipeline.stages.account import Account
+from pipeline.stages.estimate import CODE_TOKENS, IDEA_TOKENS, Estimate
 from pipeline.store.archive import Archive, Candidate, State
+from pipeline.store.ledger import Spending
 from pipeline.store.paths import short
 
 
@@ -139,18 +143,91 @@ def test_lines(archive: Archive, report: Report, metric: Metric) -> list[str]:
     return lines
 
 
+def spent(account: Account, spending: Spending) -> list[str]:
+    """Device hours, and money where a language model was asked."""
+    lines = [account.text()]
+    if spending.answers:
+        usage, unknown = spending.usage, spending.unpriced
+        dollars = "price unknown" if unknown == spending.answers else f"${usage.usd or 0:.2f}"
+        if 0 < unknown < spending.answers:
+            dollars += f" and {unknown} answers of unknown price"
+        share = usage.tokens_cached / max(1, usage.tokens_in)
+        lines.append(
+            f"language model: {dollars} for {spending.answers} answers, {usage.tokens_in:,} tokens in ({share:.0%} cached), "
+            f"{usage.tokens_out:,} out"
+        )
+    return lines
+
+
+def estimated(config: Config, found: Estimate) -> list[str]:
+    """What `dry_run` tells."""
+    lines = [
+        f"dry run of {config.baseline.name} at scale {config.scale}: nothing is asked, trained or written",
+        f"generation {found.generation}, {found.trials} candidates; real prompts, counted at three bytes a token",
+    ]
+    for name, part in (("expected", found.expected), ("at most", found.most)):
+        for one in part:
+            usage = one.usage
+            lines.append(
+                f"  {name}: {one.what:5} {one.requests:5} requests, {usage.tokens_in:,} tokens in "
+                f"({usage.tokens_cached:,} of them cached), {usage.tokens_out:,} out: {_dollars(usage.usd)}"
+            )
+        if part:
+            lines.append(f"  {name}: together {_dollars(_sum([one.usage.usd for one in part]))}")
+    if not found.expected:
+        lines.append("  no language model is asked: $0.00")
+    else:
+        lines.append(
+            f"  a generation with a full history in its prompts is expected to cost {_dollars(found.later_usd)}"
+        )
+        first = _sum([one.usage.usd for one in found.expected])
+        count = config.stop.generations
+        whole = None if first is None or found.later_usd is None else first + (count - 1) * found.later_usd
+        lines.append(
+            f"  expected means {IDEA_TOKENS} tokens an idea, {CODE_TOKENS} an answer with code; hidden reasoning is not in it"
+        )
+        lines.append(f"  all {count} generations: about {_dollars(whole)}, not counting answers that cannot be used")
+        if found.later_usd is None and config.llm.kind is LlmKind.provider:
+            lines.append(f"  the price of {config.llm.model} is not known: give llm.usd_in and llm.usd_out")
+    device = found.device
+    if found.expected_h is not None:
+        lines.append(
+            f"{device} hours of the generation: {found.expected_h:.1f} of training expected, {found.most_h:.1f} at most"
+        )
+    else:
+        lines.append(f"{device} hours of the generation: {found.most_h:.1f} at most")
+    lines.append(
+        f"{device} hours of the whole run: {found.run_most_h:.1f} at most (retries after faults of machines not counted)"
+    )
+    return lines
+
+
+def _dollars(usd: float | None) -> str:
+    return "price unknown" if usd is None else f"${usd:.2f}"
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
 def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str]:
     value = gain = ""
-    if candidate.score is not None:
-        value = metric.text_error(candidate.score.value, candidate.score.standard_error)
+    score = archive.shared_score(candidate)
+    if score is not None:
+        value = metric.text_error(score.value, score.standard_error)
         scores = archive.baseline.scores
         if scores:
             baseline = estimate([s.value for s in scores], [s.standard_error for s in scores])
-            ours = estimate([candidate.score.value], [candidate.score.standard_error], baseline.seed_sd)
+            ours = estimate([score.value], [score.standard_error], baseline.seed_sd)
             gain = _gain(*difference(metric, ours, baseline), metric)
     state = candidate.state.value
     if candidate.failure is not None:
         state = f"failed: {candidate.failure.kind}"
+        if candidate.failure.twin is not None:
+            state = f"the same code as {short(candidate.failure.twin.rpartition('/')[0])}"
+    if candidate.mark is not None:
+        state += ", pinned" if candidate.pinned else ", banned"
     parents = " ".join(map(short, candidate.idea.parents)) or "baseline"
     return short(candidate.id), candidate.idea.title, state, value, gain, parents
 

@@ -105,6 +105,8 @@ class Failure:
     """The try that decided, as `try_0`; none before training."""
     attempt: str | None = None
     """The attempt that decided, as `attempt_0`; only in a candidate's failure.json."""
+    twin: str | None = None
+    """With `duplicate`: the attempt with the same code, as `generation_000/candidate_003/attempt_0`; its score is shared."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class Change:
     """Settings to change: name to new value."""
     join: bool = False
     """Whether the code of two parents is merged."""
+    text: str | None = None
+    """Code that a person gave with the idea: a diff, blocks or whole files, on the first parent's code."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +177,13 @@ class Idea:
     text: str
     """What to do and why, enough to implement it."""
     origin: str
-    """Where it comes from: `explore`, `exploit`, `tune`, `human`, …"""
+    """Where it comes from: `explore`, `exploit`, `tune`, `human`, `seed` (an elite of another run)."""
     parents: tuple[str, ...] = ()
     """Ids of the candidates it builds on, e.g. `generation_000/candidate_003`; none builds on the baseline."""
     source: str = ""
     """Publication it was taken from, if any."""
     change: Change | None = None
-    """The change as data, where the bank made the idea."""
+    """The change as data, where the idea came with one."""
 
 
 @dataclass(frozen=True)
@@ -388,6 +392,8 @@ class Selection:
     """Who may be built upon, best first."""
     standings: tuple[Standing, ...]
     """All scored candidates, best first."""
+    banned: Mapping[str, str] = field(default_factory=dict)
+    """Candidates that a person had banned by then, with the reason."""
 
 
 @dataclass(frozen=True)
@@ -398,6 +404,22 @@ class Parents:
     """Ids, best first; empty means only the baseline."""
     exploit_share: float = 0.0
     """Share of the generation's ideas that build on them."""
+    proposals: tuple[str, ...] = ()
+    """Ideas of people, and elites of other runs, that the generation takes up beside its own: names in `proposals/`."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a person decided about a candidate (mark.json): every selection from then on is bound by it."""
+
+    pinned: bool
+    """Whether it is a parent and an elite whatever else scores, once it has a score; else it is banned: never either."""
+    reason: str
+    """Why."""
+    by: str
+    """Who."""
+    at: float
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline import loop
-from pipeline.assemble import assemble, open_or_create
+from pipeline.assemble import assemble, dry_run, open_or_create
 from pipeline.cli import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
 from pipeline.config import Config
-from pipeline.display import Progress, line, overview, progress, results
+from pipeline.display import Progress, estimated, line, overview, progress, results
 from pipeline.stages import evaluate
 from pipeline.stages.base import Search
 from pipeline.stages.decide import trials_left
@@ -43,6 +43,10 @@ def entry(arguments: argparse.Namespace) -> int:
     """Run the loop with a display, and leave cleanly on Ctrl-C."""
     console = make_console()
     config = config_of(arguments)
+    if config.dry_run:
+        for words in estimated(config, dry_run(config)):
+            console.print(words, markup=False, highlight=False)
+        return 0
     if not config.run:
         config = replace(config, run=fresh_name(config))
     run, changed = open_or_create(config)

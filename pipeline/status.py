@@ -7,8 +7,10 @@ from pathlib import Path
 
 from pipeline.assemble import view
 from pipeline.cli import call, make_console, parser, run_paths
-from pipeline.display import overview, progress, results
+from pipeline.display import overview, progress, results, spent
+from pipeline.stages.account import account, tries_of
 from pipeline.stages.decide import in_flight, trials_left
+from pipeline.store.ledger import Ledger
 
 
 def main() -> None:
@@ -25,11 +27,16 @@ def entry(arguments: argparse.Namespace) -> int:
     archive = run.reader.read()
     left = trials_left(plan, archive)
     now = progress(archive, plan.metric, plan.config.stop.generations, left, max(1, in_flight(archive)))
+    costs = account(plan.config, tries_of(archive.holders()), {}, plan.clock())
+    spending = Ledger(archive.paths).spending()
     if arguments.json:
-        print(json.dumps(dataclasses.asdict(now), indent=2))
+        told = {"spent": dataclasses.asdict(costs), "language_model": dataclasses.asdict(spending)}
+        print(json.dumps({**dataclasses.asdict(now), **told}, indent=2))
         return 0
     console = make_console()
     console.print(overview(archive, plan.metric, now))
+    for words in spent(costs, spending):
+        console.print(words, markup=False, highlight=False)
     if archive.report is not None:
         console.print(results(archive, archive.report, plan.metric))
     return 0

@@ -53,7 +53,7 @@ def patched_tree(base: Mapping[str, Entry], reply: str, rules: Rules | None = No
         refusal = _edit_file(tree, path, of_file, rules)
         if refusal:
             return refusal
-    return _judge(base, tree, rules) or dict(sorted(tree.items()))
+    return judge(base, tree, rules) or dict(sorted(tree.items()))
 
 
 # Which file ----------------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def _entry(text: str, edit: Edit, old: Entry | None) -> Entry:
 # What came out -------------------------------------------------------------------------------------------------------
 
 
-def _judge(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) -> Refusal | None:
+def judge(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) -> Refusal | None:
     """None if the tree may stand. What counts is what changed, not what the reply said that it changes."""
     changed = sorted(path for path in {*base, *tree} if base.get(path) != tree.get(path))
     if not changed:

@@ -61,10 +61,20 @@ def in_flight(archive: Archive) -> int:
 
 def elites(plan: Plan, archive: Archive) -> tuple[Candidate, ...]:
     """The best candidates by the score of their first trial, best first. Not by later trials: who is trained again must
-    not depend on how that went."""
-    scored = [(candidate, candidate.score) for candidate in archive.candidates if candidate.score is not None]
-    scored.sort(key=lambda pair: (-plan.metric.goodness(pair[1].value), pair[0].id))
-    return tuple(candidate for candidate, _ in scored[: plan.config.select.elites])
+    not depend on how that went. Those that a person pinned come first, and those banned not at all."""
+    scored = [
+        (candidate, candidate.score)
+        for candidate in archive.candidates
+        if candidate.score is not None and not candidate.banned
+    ]
+    scored.sort(key=lambda pair: (not pair[0].pinned, -plan.metric.goodness(pair[1].value), pair[0].id))
+    most = max(plan.config.select.elites, sum(candidate.pinned for candidate, _ in scored))
+    return tuple(candidate for candidate, _ in scored[:most])
+
+
+def wave(plan: Plan, generation: Generation) -> int:
+    """How many candidates a generation has when it is full: those asked for, and what people brought in."""
+    return plan.config.ideate.candidates + len(generation.parents.proposals)
 
 
 def confirmed(plan: Plan, archive: Archive) -> tuple[Attempt, ...]:
@@ -163,4 +173,5 @@ def trials_left(plan: Plan, archive: Archive) -> int:
         asked = min(asked, config.stop.candidates)
     first = config.select.baseline_seeds - sum(trial.closed for trial in archive.baseline.trials)
     last = config.select.elites * config.select.elite_seeds
+    asked += sum(len(generation.parents.proposals) for generation in archive.generations)
     return max(0, asked - sum(candidate.closed for candidate in archive.candidates)) + first + last

@@ -31,38 +31,53 @@ def seen(archive: Archive, generation: int) -> tuple[tuple[Candidate, ...], Sele
     return tuple(candidate for candidate in archive.candidates if candidate.id in known), selection
 
 
-def entry(candidate: Candidate, selection: Selection, metric: Metric) -> str:
+def entry(archive: Archive, candidate: Candidate, selection: Selection, metric: Metric) -> str:
     """One candidate in a few lines."""
     idea = candidate.idea
     builds = f", builds on {' and '.join(map(short, idea.parents))}" if idea.parents else ""
     head = f"{short(candidate.id)}{builds}: {idea.title}"
-    return "\n  ".join([head, _cut(idea.text, _TEXT), outcome(candidate, selection, metric)])
+    return "\n  ".join([head, _cut(idea.text, _TEXT), outcome(archive, candidate, selection, metric)])
 
 
-def outcome(candidate: Candidate, selection: Selection, metric: Metric) -> str:
-    """How it ended, in a line."""
-    if candidate.failure is not None:
-        reason = without_places(candidate.failure.reason.splitlines()[0])
-        return f"Failed in {candidate.failure.stage} ({candidate.failure.kind}): {_cut(reason, _REASON)}"
-    standing = next(one for one in selection.standings if one.candidate == candidate.id)
+def outcome(archive: Archive, candidate: Candidate, selection: Selection, metric: Metric) -> str:
+    """How it ended, in a line, as far as the selection had seen."""
+    if candidate.id in selection.banned:
+        return f"Banned by a person: {_cut(selection.banned[candidate.id], _REASON)}"
+    failure, words, name = candidate.failure, "", candidate.id
+    twin = archive.twin(candidate)
+    if twin is not None:
+        name = twin.paths.folder.parent.relative_to(archive.paths.folder).as_posix()
+        words = f"The same code as {short(name)}, and not trained again. "
+        failure = twin.failure if name in selection.seen else failure
+    if failure is not None:
+        reason = without_places(failure.reason.splitlines()[0])
+        return f"{words}Failed in {failure.stage} ({failure.kind}): {_cut(reason, _REASON)}"
+    standing = next(one for one in selection.standings if one.candidate == name)
     gain, error = metric.text_gain(standing.gain), metric.text_gain(standing.gain_error).lstrip("+")
     better = "better" if standing.gain > 0 else "worse"
     value = metric.text_error(standing.value, standing.standard_error)
-    return f"Scored {value}: {gain} ± {error} against the codebase ({better})"
+    return f"{words}Scored {value}: {gain} ± {error} against the codebase ({better})"
 
 
-def sample(candidates: Iterable[Candidate], selection: Selection, metric: Metric, seed: str, most_tokens: int) -> str:
+def sample(
+    archive: Archive,
+    candidates: Iterable[Candidate],
+    selection: Selection,
+    metric: Metric,
+    seed: str,
+    most_tokens: int,
+) -> str:
     """A random part of the history that fits, in order of generations."""
     mixed = list(candidates)
     random.Random(seed).shuffle(mixed)
-    texts = {candidate.id: entry(candidate, selection, metric) for candidate in mixed}
+    texts = {candidate.id: entry(archive, candidate, selection, metric) for candidate in mixed}
     kept = pack([texts[candidate.id] for candidate in mixed], most_tokens)
     chosen = sorted(candidate.id for candidate in mixed[: len(kept)])
     left = len(mixed) - len(chosen)
     return "\n\n".join([*(texts[name] for name in chosen), *([f"({left} others are not shown)"] if left else [])])
 
 
-def parent(candidate: Candidate, selection: Selection, metric: Metric, most_tokens: int) -> str:
+def parent(archive: Archive, candidate: Candidate, selection: Selection, metric: Metric, most_tokens: int) -> str:
     """A candidate to build on: its idea in full, its score, its code as a change of the codebase, its training."""
     assert candidate.attempt is not None
     patch = candidate.attempt.paths.patch.read_text(errors="replace")
@@ -72,7 +87,7 @@ def parent(candidate: Candidate, selection: Selection, metric: Metric, most_toke
     parts = [
         f"{short(candidate.id)}: {idea.title}",
         idea.text,
-        outcome(candidate, selection, metric),
+        outcome(archive, candidate, selection, metric),
         "Its code, as a change of the codebase:\n" + fitting,
         f"Its training (first, middle, last): {training}" if training else "",
     ]

@@ -1,4 +1,5 @@
-"""Stage 1: propose. Opens a generation when the one before has decided, and gives each candidate its idea."""
+"""Stage 1: propose. Opens a generation when the one before has decided, and gives each candidate its idea: first those
+that people brought in, then as many of the ideator's as are asked for."""
 
 import functools
 
@@ -7,9 +8,9 @@ from pipeline.config import Search as Method
 from pipeline.llm.base import Unanswered
 from pipeline.records import Parents
 from pipeline.stages.base import Brief, Search
-from pipeline.stages.decide import stop_reason
+from pipeline.stages.decide import stop_reason, wave
 from pipeline.store import files
-from pipeline.store.archive import Generation, Reader
+from pipeline.store.archive import Archive, Generation, Reader, read_proposals
 
 
 def step(search: Search) -> None:
@@ -17,13 +18,15 @@ def step(search: Search) -> None:
     archive = search.archive()
     newest = archive.newest
     if newest is None:
-        _open(search, 0, Parents())
-    elif newest.selection is not None and _full(newest.candidates, search) and stop_reason(search, archive) is None:
+        _open(search, 0, Parents(proposals=_waiting(archive)))
+    elif newest.selection is not None and _full(search, newest) and stop_reason(search, archive) is None:
         number = newest.number + 1
-        _open(search, number, Parents(newest.selection.parents, exploit_share(search.config, number)))
+        share = exploit_share(search.config, number)
+        _open(search, number, Parents(newest.selection.parents, share, _waiting(archive)))
     newest = search.archive().newest
     assert newest is not None
-    if _full(newest.candidates, search) or search.trouble is not None:
+    _take_up(search, newest)
+    if _full(search, newest) or search.trouble is not None:
         return
     if search.ideator.slow:
         search.background.start("ideas", functools.partial(_propose, search, newest))
@@ -40,8 +43,27 @@ def exploit_share(config: Config, generation: int) -> float:
     return min(ideate.exploit_max, ideate.exploit_start + ideate.exploit_step * ((generation - 1) // 2))
 
 
-def _full(candidates: tuple[object, ...], search: Search) -> bool:
-    return len(candidates) >= search.config.ideate.candidates
+def _full(search: Search, generation: Generation) -> bool:
+    return len(generation.candidates) >= wave(search, generation)
+
+
+def _waiting(archive: Archive) -> tuple[str, ...]:
+    """What people brought in and no generation has taken up."""
+    taken = {name for generation in archive.generations for name in generation.parents.proposals}
+    return tuple(name for name in read_proposals(archive.paths) if name not in taken)
+
+
+def _take_up(search: Search, generation: Generation) -> None:
+    """Make candidates of the proposals of a generation, numbered after the ideator's own."""
+    names = generation.parents.proposals
+    if not names:
+        return
+    proposals = read_proposals(search.run.paths)
+    for number, name in enumerate(names, search.config.ideate.candidates):
+        paths = generation.paths.candidate(number)
+        paths.folder.mkdir(exist_ok=True)
+        if files.create(paths.idea, proposals[name]):
+            search.run.event("idea", paths.folder, proposals[name].title)
 
 
 def _open(search: Search, number: int, parents: Parents) -> None:

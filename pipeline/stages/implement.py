@@ -3,21 +3,21 @@
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import CannotGoOn
 from pipeline.llm.base import Unanswered
-from pipeline.patching import Refusal
+from pipeline.patching import Refusal, patched_tree
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, apply, changed_paths, diff, read_tree, write_tree
-from pipeline.records import Failure, Implementation, Kind, Smoke, Stage
+from pipeline.records import Failure, Idea, Implementation, Kind, Smoke, Stage
 from pipeline.sandbox.command import End, Limits, Outcome, run_command
-from pipeline.stages.base import Crash, Search
+from pipeline.stages.base import Crash, Implemented, Search
 from pipeline.stages.commands import fill, variant_environment
-from pipeline.stages.decide import wanted_trials
+from pipeline.stages.decide import wanted_trials, wave
 from pipeline.stages.diagnose import failure_of
 from pipeline.store import files
 from pipeline.store.archive import Archive, Attempt, Candidate, Reader
@@ -44,7 +44,7 @@ def step(search: Search) -> None:
             if search.trouble is None:
                 search.background.start(candidate.id, functools.partial(_implement, search, archive, candidate))
     newest = archive.newest
-    unproposed = newest is None or len(newest.candidates) < search.config.ideate.candidates
+    unproposed = newest is None or len(newest.candidates) < wave(search, newest)
     if unwritten or unproposed:
         _check_stuck(search, archive)
 
@@ -79,7 +79,7 @@ def pristine_tree(paths: RunPaths) -> Tree:
 
 
 def _fail(search: Search, candidate: Candidate, attempt: AttemptPaths, failure: Failure) -> None:
-    decided = Failure(failure.stage, failure.kind, failure.reason, failure.try_, attempt.folder.name)
+    decided = replace(failure, attempt=attempt.folder.name)
     if files.create(candidate.paths.failure, decided):
         search.run.event("failed", candidate.paths.folder, f"{failure.stage}: {failure.reason.splitlines()[0]}")
 
@@ -109,7 +109,9 @@ def _write_variant(
     baseline = pristine_tree(search.run.paths)
     if crashed is None:
         parents = [variant_tree(search.run.paths, archive.candidate(parent)) for parent in candidate.idea.parents]
-        made = search.implementer.implement(candidate.idea, baseline, parents)
+        made = _given(search, candidate.idea, baseline, parents)
+        if made is None:
+            made = search.implementer.implement(candidate.idea, baseline, parents)
     else:
         made = search.implementer.repair(candidate.idea, baseline, _crash(search.run.paths, candidate, crashed))
     if isinstance(made, Refusal):
@@ -126,13 +128,21 @@ def _write_variant(
     with search.background.alone:  # of two that write the same code at the same time, the second has to see the first
         twin = _twin(search, syntax)
         if twin is not None:
-            return Failure(Stage.IMPLEMENT, Kind.DUPLICATE, twin)
+            return twin
         shutil.rmtree(attempt.variant, ignore_errors=True)  # of a call that was killed before implement.json
         write_tree(made.tree, attempt.variant)
         files.create_bytes(attempt.patch, patch.encode(errors="surrogateescape"))
         files.create(attempt.implementation, Implementation(made.maker, paths, syntax, made.tries, made.usage))
     search.run.event("implemented", candidate.paths.folder, ", ".join(paths))
     return None
+
+
+def _given(search: Search, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal | None:
+    """The code that came with an idea, if it did."""
+    if idea.change is None or idea.change.text is None:
+        return None
+    made = patched_tree(parents[0] if parents else baseline, idea.change.text, search.rules)
+    return made if isinstance(made, Refusal) else Implemented(made, idea.origin)
 
 
 def _crash(paths: RunPaths, candidate: Candidate, attempt: Attempt) -> Crash:
@@ -145,21 +155,21 @@ def _crash(paths: RunPaths, candidate: Candidate, attempt: Attempt) -> Crash:
     return Crash(code, attempt.failure, files.tail(log, _LOG_LINES))
 
 
-def _twin(search: Search, syntax: str) -> str | None:
-    """Words about an implementation of the same code, whoever wrote it and whatever came of it: a machine's fault does
-    not count, and neither do duplicates."""
+def _twin(search: Search, syntax: str) -> Failure | None:
+    """A failure that names the attempt with the same code, whoever wrote it and whatever comes of it; a machine's fault
+    does not count, and neither do duplicates.
+
+    The code is not trained again. Its score is shared: whoever reads this failure finds it with the twin
+    (`Archive.shared_score`), also when it comes later. The candidate itself is never ranked, since the same code in two
+    places would take the place of another as parent and as elite."""
     for candidate in Reader(search.run.paths).read().candidates:
         for attempt in candidate.attempts:
             if attempt.implementation is None or attempt.implementation.syntax != syntax:
                 continue
-            if attempt.failure is not None:
-                if not attempt.failure.kind.infrastructure:
-                    words = attempt.failure.reason.splitlines()[0]
-                    return f"the same code as {short(candidate.id)}, which failed in {attempt.failure.stage}: {words}"
-                continue
-            score = attempt.scores[0] if attempt.scores else None
-            value = f", {search.metric.text_error(score.value, score.standard_error)}" if score else ""
-            return f"the same code as {short(candidate.id)}: {candidate.idea.title}{value}"
+            if attempt.failure is None or not attempt.failure.kind.infrastructure:
+                words = f"the same code as {short(candidate.id)}: {candidate.idea.title}"
+                twin = attempt.paths.folder.relative_to(search.run.paths.folder).as_posix()
+                return Failure(Stage.IMPLEMENT, Kind.DUPLICATE, words, twin=twin)
     return None
 
 

@@ -15,7 +15,7 @@ from pipeline.stages.proposals import Proposal, alike, read_proposals
 from pipeline.store.archive import Candidate
 from pipeline.store.paths import number_of, short
 
-_ANSWERS = 5
+ANSWERS = 5
 _MARGIN_TOKENS = 2000
 
 
@@ -43,14 +43,16 @@ class LlmIdeator:
             candidate
             for generation in brief.archive.generations[: brief.generation + 1]
             for candidate in generation.candidates
-            if generation.number < brief.generation or number_of(candidate.id) < batch.start
+            if generation.number < brief.generation
+            or number_of(candidate.id) < batch.start
+            or number_of(candidate.id) >= self._config.ideate.candidates  # what people brought in is there first
         ]
         tried = [candidate.idea for candidate in before]
         purpose, text = self._question(brief, len(batch), before)
         messages = [Message("system", self._shared), Message("user", text)]
         ideas: list[Idea] = []
         sample, prompt = 0, Prompt(purpose, tuple(messages))
-        for _ in range(_ANSWERS):
+        for _ in range(ANSWERS):
             answer = self._model.ask(prompt, sample)
             good, problems = self._sift(brief, read_proposals(answer.text), [*tried, *ideas])
             ideas += good
@@ -63,7 +65,7 @@ class LlmIdeator:
             messages += [Message("assistant", answer.text), Message("user", more)]
             sample, prompt = 0, Prompt(purpose, tuple(messages))
         raise CannotGoOn(
-            f"the language model gave {len(ideas)} of {len(batch)} ideas in {_ANSWERS} answers; read llm/{prompt.key} in "
+            f"the language model gave {len(ideas)} of {len(batch)} ideas in {ANSWERS} answers; read llm/{prompt.key} in "
             "the run folder, and move the folders of such answers away to ask again, or another model with llm.model=…"
         )
 
@@ -86,18 +88,13 @@ class LlmIdeator:
         common["baseline"] = self._metric.text_error(selection.baseline.value, selection.baseline.standard_error)
         seed = f"{self._config.seed}/{brief.generation}"
         if not brief.exploit:
-            return "explore", render(
-                "explore", history=history.sample(known, selection, self._metric, seed, most) or "Nothing.", **common
-            )
+            tried = history.sample(brief.archive, known, selection, self._metric, seed, most)
+            return "explore", render("explore", history=tried or "Nothing.", **common)
         each = most // 2 // len(brief.parents)
-        parents = [history.parent(one, selection, self._metric, each) for one in brief.parents]
+        parents = [history.parent(brief.archive, one, selection, self._metric, each) for one in brief.parents]
         others = [one for one in known if one not in brief.parents]
-        return "exploit", render(
-            "exploit",
-            parents="\n\n".join(parents),
-            history=history.sample(others, selection, self._metric, seed, most // 2) or "Nothing.",
-            **common,
-        )
+        tried = history.sample(brief.archive, others, selection, self._metric, seed, most // 2)
+        return "exploit", render("exploit", parents="\n\n".join(parents), history=tried or "Nothing.", **common)
 
     def _sift(self, brief: Brief, proposals: Sequence[Proposal], tried: Sequence[Idea]) -> tuple[list[Idea], list[str]]:
         """The ideas that can be used, and what is wrong with the others."""

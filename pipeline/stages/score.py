@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.config import Config
 from pipeline.errors import Damaged
 from pipeline.metric import Metric
 from pipeline.records import Failure, Kind, Score, Stage
@@ -34,7 +35,12 @@ class _Evaluation:
 
 def metric_of(run: Run) -> Metric:
     """The metric that the run's configuration declares."""
-    metric = run.config.baseline.metric
+    return declared_metric(run.config)
+
+
+def declared_metric(config: Config) -> Metric:
+    """The metric that a configuration declares."""
+    metric = config.baseline.metric
     low = float("-inf") if metric.low is None else metric.low
     high = float("inf") if metric.high is None else metric.high
     return Metric(metric.name, metric.direction, low, high, metric.percent)

@@ -8,7 +8,7 @@ from pipeline.errors import CannotGoOn
 from pipeline.metric import Estimate, difference, estimate
 from pipeline.records import Report, Score, Selection, Standing
 from pipeline.stages.base import Search
-from pipeline.stages.decide import affordable, elites, finishing, in_flight, stop_reason, wanted_trials
+from pipeline.stages.decide import affordable, elites, finishing, in_flight, stop_reason, wanted_trials, wave
 from pipeline.store import files
 from pipeline.store.archive import Archive, Generation
 
@@ -42,6 +42,7 @@ def select(search: Search, archive: Archive) -> Selection:
 
     In evolution a parent beats the baseline by `select.margin` standard errors of the difference (the paper takes
     whatever scored higher). Standings go by the first trial of each candidate, which is all that the search has seen.
+    Whoever a person pinned is a parent first of all, and whoever is banned is none.
     """
     baseline = baseline_estimate(archive)
     standings = [
@@ -51,14 +52,20 @@ def select(search: Search, archive: Archive) -> Selection:
     ]
     standings.sort(key=lambda standing: (-search.metric.goodness(standing.value), standing.candidate))
     margin = search.config.select.margin
+    banned = {one.id: one.mark.reason for one in archive.candidates if one.mark is not None and one.banned}
+    pinned = {one.id for one in archive.candidates if one.pinned}
+    parents = [one.candidate for one in standings if one.candidate in pinned]
     better = [one.candidate for one in standings if one.gain > 0 and one.gain >= margin * one.gain_error]
+    room = max(0, search.config.select.parents - len(parents))
+    parents += [name for name in better if name not in pinned and name not in banned][:room]
     evolution = search.config.select.method is Method.evolution
     return Selection(
         seen=tuple(candidate.id for candidate in archive.candidates if candidate.closed),
         baseline=Standing(BASELINE, baseline.mean, baseline.standard_error, baseline.n),
         seed_sd=baseline.seed_sd,
-        parents=tuple(better[: search.config.select.parents]) if evolution else (),
+        parents=tuple(parents) if evolution else (),
         standings=tuple(standings),
+        banned=banned,
     )
 
 
@@ -104,7 +111,7 @@ def _standing(search: Search, name: str, scores: Sequence[Score], baseline: Esti
 
 
 def _decidable(search: Search, archive: Archive, generation: Generation) -> bool:
-    if len(generation.candidates) < search.config.ideate.candidates or not _baseline_done(search, archive):
+    if len(generation.candidates) < wave(search, generation) or not _baseline_done(search, archive):
         return False
     closed = sum(candidate.closed for candidate in generation.candidates)
     return closed >= search.config.select.quorum * len(generation.candidates)

@@ -1,7 +1,7 @@
 """A run folder as data: everything that was tried, failed ones too. Reading only."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pipeline.records import (
     Idea,
     Implementation,
     Job,
+    Mark,
     Parents,
     Pause,
     Report,
@@ -128,6 +129,17 @@ class Candidate:
     idea: Idea
     attempts: tuple[Attempt, ...]
     failure: Failure | None
+    mark: Mark | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a person wants it built upon."""
+        return self.mark is not None and self.mark.pinned
+
+    @property
+    def banned(self) -> bool:
+        """Whether a person wants it never built upon."""
+        return self.mark is not None and not self.mark.pinned
 
     @property
     def attempt(self) -> Attempt | None:
@@ -191,6 +203,19 @@ class Archive:
                 return candidate
         raise KeyError(candidate_id)
 
+    def shared_score(self, candidate: Candidate) -> Score | None:
+        """The score of a candidate; of one whose code was tried before, that of its twin."""
+        twin = self.twin(candidate)
+        if twin is None:
+            return candidate.score
+        return twin.trials[0].score if twin.trials else None
+
+    def twin(self, candidate: Candidate) -> Attempt | None:
+        """The earlier attempt with the same code, for which a candidate was not trained."""
+        name = candidate.failure.twin if candidate.failure is not None else None
+        found = (one for one in self.holders() if name and one.paths.folder == self.paths.folder / name)
+        return next(found, None)
+
     def holders(self) -> Iterator[Attempt]:
         """The baseline and every implementation: whatever has trials."""
         yield self.baseline
@@ -227,7 +252,7 @@ class Reader:
         selection = self._decided.get(paths.folder) or files.read_if_there(paths.selection, Selection)
         if selection is not None:
             self._decided[paths.folder] = selection
-        candidates = (self._candidate(CandidatePaths(folder)) for folder in files.folders(paths.folder, "candidate"))
+        candidates = (self._marked(CandidatePaths(folder)) for folder in files.folders(paths.folder, "candidate"))
         return Generation(
             number_of(paths.folder.name),
             paths,
@@ -235,6 +260,12 @@ class Reader:
             tuple(candidate for candidate in candidates if candidate is not None),
             selection,
         )
+
+    def _marked(self, paths: CandidatePaths) -> Candidate | None:
+        """A candidate with its mark, which can change at any time."""
+        candidate = self._candidate(paths)
+        mark = files.read_if_there(paths.mark, Mark)
+        return replace(candidate, mark=mark) if candidate is not None and mark is not None else candidate
 
     def _candidate(self, paths: CandidatePaths) -> Candidate | None:
         if paths.folder in self._settled:
@@ -253,6 +284,12 @@ class Reader:
         if candidate.closed and not open_trials:
             self._settled[paths.folder] = candidate
         return candidate
+
+
+def read_proposals(paths: RunPaths) -> dict[str, Idea]:
+    """What people brought in, by name, in order of names; that which a generation has taken up too."""
+    found = sorted(path for path in paths.proposals.glob("*.json") if not files.is_part(path.name))
+    return {path.stem: files.read(path, Idea) for path in found}
 
 
 def read_archive(folder: Path) -> Archive:

@@ -5,9 +5,10 @@ runs/NAME/
   code/{baseline,ideas,pipeline}/ size.json
   baseline/trial_0/ …
   guidance.md                   what a person tells the ideator; copied into the generation that it was read for
+  proposals/NAME.json           ideas of people and elites of other runs, for the next generation
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
   generation_000/{parents,selection}.json guidance.md
-    candidate_000/{idea,failure}.json
+    candidate_000/{idea,failure,mark}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
         trial_0/{score,failure}.json
           try_0/{job,claim,result}.json train.log evaluate.log output/{metrics.jsonl,checkpoint/,resume/}
@@ -144,6 +145,11 @@ class CandidatePaths:
         return self.folder / "idea.json"
 
     @property
+    def mark(self) -> Path:
+        """Whether a person pinned or banned it."""
+        return self.folder / "mark.json"
+
+    @property
     def failure(self) -> Path:
         return self.folder / "failure.json"
 
@@ -247,6 +253,14 @@ class RunPaths:
     def guidance(self) -> Path:
         """Where a person may write to the ideator."""
         return self.folder / "guidance.md"
+
+    @property
+    def proposals(self) -> Path:
+        """Ideas that wait for the next generation, and those that were taken up."""
+        return self.folder / "proposals"
+
+    def proposal(self, name: str) -> Path:
+        return self.proposals / f"{name}.json"
 
     @property
     def llm(self) -> Path:

@@ -95,7 +95,7 @@ class Provider:
         return f"{self.anthropic}/v1"
 
     def __enter__(self) -> "Provider":
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,6 +117,7 @@ class Provider:
             for name, value in {
                 "Content-Type": "application/json",
                 "Content-Length": len(data),
+                "Connection": "close",  # so that no client keeps a socket open
                 **answer.headers,
             }.items():
                 handler.send_header(name, str(value))
