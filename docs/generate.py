@@ -266,6 +266,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("parents.json", "a generation", records.Parents, "Opens it."),
     ("selection.json", "a generation", records.Selection, "Closes it."),
     ("idea.json", "a candidate", records.Idea, "Opens it."),
+    ("mark.json", "a candidate", records.Mark, "There while a person has pinned or banned it; may change."),
     ("failure.json", "a candidate, an attempt, a trial", records.Failure, "Closes it without a score."),
     ("implement.json", "an attempt", records.Implementation, "Written after `patch.diff` and `variant/`."),
     ("smoke.json", "an attempt", records.Smoke, "The variant may be trained."),
@@ -313,7 +314,8 @@ def run_folder_page() -> str:
         "code that runs), `train.log`, `evaluate.log` and `smoke.log` (what commands printed), `evaluation.json` (what the",
         "evaluator wrote), and `output/` (all that the variant can write: `metrics.jsonl`, `checkpoint/`, `resume/`).",
         "`code/size.json` is what the baseline's commands are handed as `{size}`, `guidance.md` is what a person tells the",
-        "ideator, and each folder of `llm/` holds one `prompt.json` and the completions, `sample_0.json` and on.",
+        "ideator, each file of `proposals/` is an [Idea](#idea) for the next generation, and each folder of `llm/` holds",
+        "one `prompt.json` and the completions, `sample_0.json` and on.",
         "",
         "## Records",
     ]

@@ -184,7 +184,7 @@ def estimated(config: Config, found: Estimate) -> list[str]:
         count = config.stop.generations
         whole = None if first is None or found.later_usd is None else first + (count - 1) * found.later_usd
         lines.append(
-            f"  expected means {IDEA_TOKENS} tokens an idea, {CODE_TOKENS} an answer with code; hidden reasoning is not in it"
+            f"  expected: {IDEA_TOKENS} tokens an idea, {CODE_TOKENS} an answer with code; hidden reasoning is not in it"
         )
         lines.append(f"  all {count} generations: about {_dollars(whole)}, not counting answers that cannot be used")
         if found.later_usd is None and config.llm.kind is LlmKind.provider:

@@ -1,7 +1,8 @@
 """Run `pipeline.run` and kill it with SIGKILL right after a write of the store.
 
-    python tests/kill_after.py KNOWN ARGUMENTS     killed after the first write that the file KNOWN does not list
-    python tests/kill_after.py 17 ARGUMENTS        killed after the 17th write
+    python tests/kill_after.py KNOWN ARGUMENTS        killed after the first write that the file KNOWN does not list
+    python tests/kill_after.py KNOWN:WORD ARGUMENTS   … of those with this word in their place
+    python tests/kill_after.py 17 ARGUMENTS           killed after the 17th write
 
 Writes are told apart by their place in the run folder, any try of a trial being as good as another, so that a run
 killed again and again after something new comes to its end, and is by then killed once after each write.
@@ -36,9 +37,10 @@ def _after_write(path: Path | str, what: str = "") -> None:
         if _written.total() == int(_known_or_number):
             os.kill(os.getpid(), signal.SIGKILL)
         return
-    known = Path(_known_or_number)
+    list_of_known, _, word = _known_or_number.partition(":")
+    known = Path(list_of_known)
     name += f" #{_written[name]}"
-    if name not in known.read_text().splitlines():
+    if word in name and name not in known.read_text().splitlines():
         with known.open("a") as file:
             file.write(f"{name}\n")
         os.kill(os.getpid(), signal.SIGKILL)

@@ -41,6 +41,7 @@ class Asked:
 
     path: str
     headers: Mapping[str, str]
+    """Names in lower case."""
     body: dict[str, Any]
     at: float
 
@@ -104,7 +105,7 @@ class Provider:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         body = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
-        asked = Asked(handler.path, dict(handler.headers), body, time.time())
+        asked = Asked(handler.path, {name.lower(): value for name, value in handler.headers.items()}, body, time.time())
         with self._lock:
             shared = max((common(asked.text, other.text) for other in self.asked), default=0)
             self.asked.append(asked)
