@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
+from pipeline.llm.base import tokens
 from pipeline.llm.keys import find_key
 from pipeline.records import Completion, Kind, Prompt
 from pipeline.store import files
@@ -288,3 +289,42 @@ def test_a_key_file_is_for_your_eyes_only(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(BadInput, match="cannot be read: No such file"):
         find_key(config, {})
+
+
+# ---- what it costs ----
+
+
+def test_a_dry_run_tells_the_cost_from_the_real_prompts_and_asks_nothing(
+    moody: tuple[Bench, Provider, str], tmp_path: Path
+) -> None:
+    bench, provider, _ = moody
+    before = len(provider.asked)
+    elsewhere = Bench(tmp_path / "runs", bench.data)
+    given = (*SEARCH, "dry_run=true", "llm=anthropic", "llm.model=anthropic/claude-sonnet-4-5", "ideate.batch=2")
+    out = elsewhere.run("r", *given, extra={"ANTHROPIC_API_KEY": ""}).ok().out
+    assert not elsewhere.folder.exists()
+    first = next(prompt for prompt, _ in answers(bench.folder / "r") if prompt.purpose == "first")
+    size = sum(tokens(message.text) for message in first.messages)
+    found = re.search(
+        r"expected: ideas +2 requests, ([\d,]+) tokens in \(([\d,]+) of them cached\), ([\d,]+) out: \$0\.\d\d", out
+    )
+    assert found is not None, out
+    counted, cached, _ = (int(number.replace(",", "")) for number in found.groups())
+    assert abs(counted - 2 * size) < 10 and 0.9 * size < cached < size
+    for words in (
+        "generation 0, 3 candidates",
+        "at most: code",
+        "all 2 generations: about $",
+        "core hours of the whole run: 1.1 at most",
+    ):
+        assert words in out, out
+    after = bench.run("r", *SEARCH, *served(provider), "dry_run=true", "stop.generations=3").ok().out
+    assert (
+        "generation 2, 3 candidates" in after and "the price of openai/default is not known: give llm.usd_in" in after
+    )
+    assert len(provider.asked) == before and len(bench.archive("r").generations) == 2
+
+
+def test_a_dry_run_without_a_model_costs_only_hours(bench: Bench) -> None:
+    out = bench.run("r", *SMALL, "dry_run=true").ok().out
+    assert "no language model is asked: $0.00" in out and "core hours of the generation: 0.2 at most" in out
