@@ -50,9 +50,12 @@ from pipeline.store.run import Run, Sources, create_run, half_made, open_run
 def open_or_create(config: Config) -> tuple[Run, list[str]]:
     """The run that the configuration names, made if it is new, and what changed among its live settings.
 
-    Raises `BadInput` when the folder belongs to another fixed configuration, or the prepared data is missing or changed.
+    Raises `BadInput` when the folder belongs to another fixed configuration, the prepared data is missing or changed, or
+    the language model's key is missing.
     """
     paths = RunPaths(Path(config.runs).resolve() / config.run)
+    if _asks_provider(config):
+        find_key(config.llm, os.environ)
     data = check_data(data_path(config), config.baseline.name, config.scale)
     if not paths.facts.exists():
         if paths.folder.exists() and not half_made(paths):
@@ -99,7 +102,7 @@ def assemble(run: Run, config: Config) -> Search:
     model: Model | None = None
     if config.ideate.maker is IdeateMaker.tune:
         ideator = TuneIdeator(bank, code, config.seed)
-    if config.ideate.maker is IdeateMaker.llm or config.implement.maker is ImplementMaker.llm:
+    if _asks_model(config):
         model = make_model(run, config, background.stopping)
         packages = installed_packages(config.baseline.interpreter)
         shared = shared_text(config, pristine_tree(run.paths), packages)
@@ -125,6 +128,14 @@ def assemble(run: Run, config: Config) -> Search:
         data=data_path(config),
         model=model,
     )
+
+
+def _asks_model(config: Config) -> bool:
+    return config.ideate.maker is IdeateMaker.llm or config.implement.maker is ImplementMaker.llm
+
+
+def _asks_provider(config: Config) -> bool:
+    return _asks_model(config) and config.llm.kind is LlmKind.provider
 
 
 def _sow(run: Run, rules: Rules, place: Path) -> None:
@@ -153,9 +164,7 @@ def dry_run(config: Config) -> Estimate:
         if isinstance(tree, Refusal):
             raise BadInput(f"baseline.folder={folder}: {tree.reason}")
         baseline = {path: entry for path, entry in tree.items() if not path.startswith(f"{config.baseline.ideas}/")}
-    asked = IdeateMaker.llm is config.ideate.maker or ImplementMaker.llm is config.implement.maker
-    priced = asked and config.llm.kind is LlmKind.provider
-    prices = find_prices(config.llm, import_litellm()) if priced else None
+    prices = find_prices(config.llm, import_litellm()) if _asks_provider(config) else None
     packages = installed_packages(config.baseline.interpreter)
     return estimate(config, archive, baseline, packages, declared_metric(config), prices)
 

@@ -274,6 +274,7 @@ def test_a_suspended_key_pauses_the_model_and_trials_are_still_collected(bench: 
 def test_without_a_key_the_error_names_the_variable_and_the_way_offline(bench: Bench) -> None:
     done = bench.run("r", *MODEL, "llm=anthropic", extra={"ANTHROPIC_API_KEY": ""})
     done.refused(2, "ANTHROPIC_API_KEY", "llm.key_file=", "ideate=bank implement=bank", "llm=replay")
+    assert not bench.folder.exists()
 
 
 def test_a_key_file_is_for_your_eyes_only(tmp_path: Path) -> None:
