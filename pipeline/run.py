@@ -45,7 +45,7 @@ def entry(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     if config.dry_run:
         for words in estimated(config, dry_run(config)):
-            console.print(words, markup=False, highlight=False)
+            say(console, words)
         return 0
     if not config.run:
         config = replace(config, run=fresh_name(config))

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pipeline.assemble import view
-from pipeline.cli import call, make_console, parser, run_paths
+from pipeline.cli import call, make_console, parser, run_paths, say
 from pipeline.display import overview, progress, results, spent
 from pipeline.stages.account import account, tries_of
 from pipeline.stages.decide import in_flight, trials_left
@@ -36,7 +36,7 @@ def entry(arguments: argparse.Namespace) -> int:
     console = make_console()
     console.print(overview(archive, plan.metric, now))
     for words in spent(costs, spending):
-        console.print(words, markup=False, highlight=False)
+        say(console, words)
     if archive.report is not None:
         console.print(results(archive, archive.report, plan.metric))
     return 0
