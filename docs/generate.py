@@ -311,8 +311,9 @@ def run_folder_page() -> str:
     lines += [
         "",
         "Beside the records: `patch.diff` (the change from the baseline to the variant, for `git apply`), `variant/` (the",
-        "code that runs), `train.log`, `evaluate.log` and `smoke.log` (what commands printed), `evaluation.json` (what the",
-        "evaluator wrote), and `output/` (all that the variant can write: `metrics.jsonl`, `checkpoint/`, `resume/`).",
+        "code that runs), `train.log`, `evaluate.log`, `serve_0.log` and on, and `smoke.log` (what commands printed),",
+        "`evaluation.json` (what the evaluator wrote), and `output/` (all that the variant can write: `metrics.jsonl`,",
+        "`checkpoint/`, `resume/`).",
         "`code/size.json` is what the baseline's commands are handed as `{size}`, `guidance.md` is what a person tells the",
         "ideator, each file of `proposals/` is an [Idea](#idea) for the next generation, and each folder of `llm/` holds",
         "one `prompt.json` and the completions, `sample_0.json` and on.",

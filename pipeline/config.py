@@ -113,7 +113,14 @@ class CommandsConfig:
     train: list[str] = field(default_factory=list)
     """Trains the variant; gets `{train_data}`, `{output}` and `{budget}`."""
     evaluate: list[str] = field(default_factory=list)
-    """Scores a checkpoint with the pristine code; gets `{evaluator_data}`, `{checkpoint}`, `{split}`, `{result}`."""
+    """Scores a checkpoint with the pristine code; gets `{evaluator_data}`, `{checkpoint}`, `{split}`, `{result}` and, with
+    `serve`, `{exchange}`."""
+    serve: list[str] = field(default_factory=list)
+    """Answers `evaluate` with the variant's model code, in the variant's folder, for the time of `evaluate`; gets
+    `{checkpoint}` and `{exchange}`. May be absent."""
+    servers: int = 1
+    """How many processes of `serve` are started. Each has an `{exchange}` of its own, a folder in that of `evaluate`, named
+    by its number from 0."""
 
 
 @dataclass
@@ -135,7 +142,7 @@ class BaselineConfig:
     commands: CommandsConfig = field(default_factory=CommandsConfig)
     """What to run."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Environment variables of `smoke`, `train` and `evaluate`."""
+    """Environment variables of `smoke`, `train`, `evaluate` and `serve`."""
     interpreter: str = ""
     """Python that runs the commands; empty means the one that runs the pipeline."""
     metric: MetricConfig = field(default_factory=MetricConfig)

@@ -13,7 +13,7 @@ from pipeline.errors import BadInput, CannotGoOn
 from pipeline.records import Failure
 from pipeline.stages.decide import TEST, VALIDATION
 from pipeline.stages.score import score_checkpoint
-from pipeline.store.paths import number_of
+from pipeline.store.paths import TryPaths, number_of
 
 
 def main() -> None:
@@ -52,8 +52,8 @@ def entry(arguments: argparse.Namespace) -> int:
     seed = before.seed if arguments.seed is None else arguments.seed
     data = data_path(plan.config)
     with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
-        result, log = Path(scratch) / "result.json", Path(scratch) / "evaluate.log"
-        found = score_checkpoint(run, checkpoint, data, arguments.split, seed, result, log)
+        variant = trial.paths.variant or run.paths.pristine
+        found = score_checkpoint(run, variant, checkpoint, data, arguments.split, seed, TryPaths(Path(scratch)))
     if isinstance(found, Failure):
         raise CannotGoOn(f"the evaluator gave no score ({found.kind}): {found.reason}")
     if arguments.json:

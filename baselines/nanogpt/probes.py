@@ -138,7 +138,8 @@ def find_leak(scored: np.ndarray, probed: np.ndarray, compared: np.ndarray, limi
         return None
     probe, which = (int(index) for index in worst)
     words = (
-        f"the log-probability of the true next token at position {compared[probe, which]} is {effect[probe, which]:+.4f} "
-        f"nats better in the scored text than with another future; {words} (mean {mean:+.4f})"
+        f"the log-probability of the true next token at position {compared[probe, which]} differs by "
+        f"{effect[probe, which]:+.4f} nats between the scored text and the same beginning with another future; {words} "
+        f"(mean {mean:+.4f}, positive is better than it should be)"
     )
     return Leak(words, probe, which, int(compared[probe, which]))

@@ -108,6 +108,8 @@ def run_command(
         except subprocess.TimeoutExpired:
             supervisor.kill()
         supervisor.wait()
+        if supervisor.stdout is not None:
+            supervisor.stdout.close()
         raise
     if not told:
         raise CannotGoOn(f"the supervisor of `{' '.join(argv)}` was killed (exit {supervisor.returncode})")

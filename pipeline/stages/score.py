@@ -10,7 +10,9 @@ from pipeline.records import Failure, Kind, Score, Stage
 from pipeline.sandbox.command import Limits, run_command
 from pipeline.stages.commands import fill, variant_environment
 from pipeline.stages.diagnose import failure_of
+from pipeline.stages.servers import serving
 from pipeline.store import files
+from pipeline.store.paths import TryPaths
 from pipeline.store.run import Run
 
 
@@ -47,9 +49,10 @@ def declared_metric(config: Config) -> Metric:
 
 
 def score_checkpoint(
-    run: Run, checkpoint: Path, data: Path, split: str, seed: int, result: Path, log: Path
+    run: Run, variant: Path, checkpoint: Path, data: Path, split: str, seed: int, paths: TryPaths
 ) -> Score | Failure:
-    """Run `evaluate` of the pristine baseline on a checkpoint; its answer goes to `result`, what it prints to `log`."""
+    """Run `evaluate` of the pristine baseline on a checkpoint, and `serve` of the variant beside it where the baseline has
+    that. The evaluator's answer and the logs go into the folder of a try."""
     config = run.config
     limits = Limits(60 * config.evaluate.limit_min, config.train.resources.mem_gb)
     places = {
@@ -58,20 +61,24 @@ def score_checkpoint(
         "split": split,
         "seed": seed,
         "size": run.paths.size,
-        "result": result,
+        "result": paths.evaluation,
     }
-    outcome = run_command(
-        fill(config.baseline, config.baseline.commands.evaluate, places),
-        cwd=run.paths.pristine,
-        environment=variant_environment(config.baseline, config.train.resources.cpus_per_task),
-        log=log,
-        limits=limits,
-    )
-    failure = failure_of(Stage.EVALUATE, outcome, limits, files.tail(log))
+    with serving(run, variant, checkpoint, paths) as servers:
+        outcome = run_command(
+            fill(config.baseline, config.baseline.commands.evaluate, {**places, **servers.places}),
+            cwd=run.paths.pristine,
+            environment=variant_environment(config.baseline, config.train.resources.cpus_per_task),
+            log=paths.evaluate_log,
+            limits=limits,
+            enough=servers.one_died,
+        )
+    if not outcome.good and (died := servers.failure()) is not None:
+        return died
+    failure = failure_of(Stage.EVALUATE, outcome, limits, files.tail(paths.evaluate_log))
     if failure is not None:
         return failure
     try:
-        found = files.read(result, _Evaluation)
+        found = files.read(paths.evaluation, _Evaluation)
     except (FileNotFoundError, Damaged) as error:
         return Failure(Stage.EVALUATE, Kind.EXCEPTION, f"the evaluator wrote no result that can be read: {error}")
     if found.failure is not None:

@@ -93,16 +93,15 @@ class _Try:
             checkpoint = self.run.paths.folder / self.job.checkpoint
         before = time.monotonic()
         scored = score_checkpoint(
-            self.run,
-            checkpoint,
-            self.data,
-            self.job.split,
-            self.job.seed,
-            self.paths.evaluation,
-            self.paths.evaluate_log,
+            self.run, self._variant, checkpoint, self.data, self.job.split, self.job.seed, self.paths
         )
         seconds = replace(seconds, evaluate=time.monotonic() - before)
         return (replace(scored, try_=self.paths.folder.name) if isinstance(scored, Score) else scored), seconds
+
+    @property
+    def _variant(self) -> Path:
+        """The code of this trial."""
+        return self.paths.trial.variant or self.run.paths.pristine
 
     def _train(self) -> tuple[Failure | None, Seconds]:
         config, paths = self.run.config, self.paths
@@ -110,7 +109,6 @@ class _Try:
         paths.output.mkdir(exist_ok=True)
         if self.job.go_on_from is not None:
             self._take_over(paths.trial.folder / self.job.go_on_from)
-        variant = paths.trial.variant or self.run.paths.pristine
         allowed_s = 60 * train.limit_min
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
@@ -119,7 +117,7 @@ class _Try:
         start_up = time.time() - self.started
         outcome = run_command(
             train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
-            cwd=variant,
+            cwd=self._variant,
             environment=variant_environment(config.baseline, train.resources.cpus_per_task, self._rendezvous()),
             log=paths.train_log,
             limits=limits,

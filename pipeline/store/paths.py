@@ -11,7 +11,7 @@ runs/NAME/
     candidate_000/{idea,failure,mark}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
         trial_0/{score,failure}.json
-          try_0/{job,claim,result}.json train.log evaluate.log output/{metrics.jsonl,checkpoint/,resume/}
+          try_0/{job,claim,result}.json train.log evaluate.log serve_0.log output/{metrics.jsonl,checkpoint/,resume/}
           test/                 the same trial scored on the test split: like a trial, but it trains nothing
 """
 
@@ -44,6 +44,10 @@ class TryPaths:
     @property
     def evaluate_log(self) -> Path:
         return self.folder / "evaluate.log"
+
+    def serve_log(self, number: int) -> Path:
+        """What one of the servers of the variant's model printed."""
+        return self.folder / f"serve_{number}.log"
 
     @property
     def evaluation(self) -> Path:
