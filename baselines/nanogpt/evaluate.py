@@ -183,6 +183,10 @@ def evaluate(data: Path, exchange: Path, checkpoint: Path, split: str, size: dic
         scorer = Scorer(held_out, size, exchange, np.random.default_rng())
         with contextlib.closing(scorer):
             found, said, again = scorer.run()
+            if not np.isfinite(found).all():
+                return {
+                    "failure": {"kind": "nan", "reason": "the loss is infinite: a true token has a probability of zero"}
+                }
             leak = find_leak(said, again, scorer.compared, size["evaluate"])
             if leak is not None:
                 cause = scorer.cause(leak, said[leak.probe, leak.which])

@@ -126,7 +126,7 @@ def find_leak(scored: np.ndarray, probed: np.ndarray, compared: np.ndarray, limi
     effect, spread = difference[:, :, 0], np.sqrt(np.square(difference[:, :, 1:]).mean())
     mean, worst = effect[:, 0].mean(), np.unravel_index(np.abs(effect).argmax(), effect.shape)
     tolerance, least = limits["tolerance_nats"], limits["leak_nats"] / 2
-    moved = int((np.abs(effect) > tolerance).any(axis=1).sum())
+    moved = int((~(np.abs(effect) <= tolerance)).any(axis=1).sum())  # what is not a number has moved
     if moved:
         words = f"{moved} of {len(effect)} probes moved it by more than {tolerance:g} nats"
     elif mean > least:

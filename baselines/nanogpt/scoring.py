@@ -24,6 +24,10 @@ def checked(logits: np.ndarray, device: torch.device, server: str) -> Tensor:
     return tensor
 
 
+UNLIKELY = -100.0
+"""Log-probabilities below this are all the same: masked columns are so far down that float32 rounds by whole nats there."""
+
+
 def losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy (B, T) in nats, float32, of logits (B, T, V) against the tokens (B, T) that follow."""
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view(targets.shape)
@@ -31,5 +35,5 @@ def losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 def summary(logits: Tensor, targets: Tensor, columns: Tensor) -> np.ndarray:
     """What is compared of logits (M, V): log-probabilities (M, 1 + C) of the targets (M,) and of the columns (C,)."""
-    log_probs = logits.log_softmax(dim=-1)
+    log_probs = logits.log_softmax(dim=-1).clamp(min=UNLIKELY)
     return torch.cat([log_probs.gather(1, targets[:, None]), log_probs[:, columns]], dim=1).cpu().numpy()
