@@ -86,11 +86,14 @@ class Scorer:
         shares = [len(share) for share in np.array_split(np.arange(max(needed, self.context)), len(self.probed))]
         self.probes = [plan_probes(self.windows, held_out.donors, share, random) for share in shares]
 
+    def wait_until_ready(self) -> None:
+        """Returns when every server has loaded its model. Raises BadServer or ServerGone."""
+        for server in (self.scored, *self.probed):
+            server.wait_until_ready(self.limits["start_limit_s"])
+
     def run(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Losses (n, T) of all windows, and what the scored and the probed servers said at the compared positions of all
         N probes, (N, 2, 1 + C) each. Raises BadServer or ServerGone."""
-        for server in (self.scored, *self.probed):
-            server.wait_until_ready(self.limits["start_limit_s"])
         n = len(self.windows)
         found = np.empty((n, self.context))  # (n, T)
         said = [np.empty((len(part.row), 2, 1 + len(self.columns)), np.float32) for part in self.probes]
@@ -182,6 +185,7 @@ def evaluate(data: Path, exchange: Path, checkpoint: Path, split: str, size: dic
         parameters = check_checkpoint(checkpoint, size)
         scorer = Scorer(held_out, size, exchange, np.random.default_rng())
         with contextlib.closing(scorer):
+            scorer.wait_until_ready()
             found, said, again = scorer.run()
             if not np.isfinite(found).all():
                 return {

@@ -81,6 +81,7 @@ class Exchange:
     def __init__(self, folder: Path, layout: Layout) -> None:
         self.folder, self.layout, self.calls = folder, layout, 0
         self.name = folder.name
+        self.copy = np.empty((layout.batch, layout.positions, layout.vocabulary), dtype="<f4")  # fresh pages are slow
         try:
             self.buffer = os.open(folder / "buffer", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             os.posix_fallocate(self.buffer, 0, layout.bytes)  # a full disk is told here and not in the middle
@@ -114,13 +115,12 @@ class Exchange:
         os.write(self.ask_pipe, NUMBER.pack(self.calls))
 
     def answer(self, limit_s: float) -> np.ndarray:
-        """The logits (B, P, V) of the call, float32, a copy. Raises BadServer or ServerGone."""
+        """The logits (B, P, V) of the call, float32: a copy that the server cannot reach and the next answer replaces.
+        Raises BadServer or ServerGone."""
         self._wait(self.calls, limit_s, f"answer call {self.calls}")
-        shape = (self.layout.batch, self.layout.positions, self.layout.vocabulary)
-        copy = np.empty(shape, dtype="<f4")
-        if _read(self.buffer, copy, self.layout.logits_at) < self.layout.logits_bytes:
+        if _read(self.buffer, self.copy, self.layout.logits_at) < self.layout.logits_bytes:
             raise BadServer("exception", f"server {self.name} cut the buffer short in call {self.calls}")
-        return copy
+        return self.copy
 
     def close(self) -> None:
         """Ends the exchange; the server reads the end of the pipe and exits."""
