@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 
@@ -23,7 +24,7 @@ class Budget:
         self.amount = float(amount)
         self.seconds_before = seconds_before
         self.reserve = reserve
-        self.longest_step = 0.0
+        self.recent_steps: deque[float] = deque(maxlen=20)  # seconds; the first ones, which compile, are forgotten
         self.last_look = self.seconds()
 
     def seconds(self) -> float:
@@ -43,6 +44,6 @@ class Budget:
             return step >= self.amount
         now = self.seconds()
         if step:
-            self.longest_step = max(self.longest_step, now - self.last_look)
+            self.recent_steps.append(now - self.last_look)
         self.last_look = now
-        return now + 1.1 * self.longest_step + self.reserve > self.amount
+        return now + 1.1 * max(self.recent_steps, default=0.0) + self.reserve > self.amount

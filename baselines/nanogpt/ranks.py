@@ -1,0 +1,285 @@
+"""Processes that train together: started once on each node, one rank a GPU, ended together. Protected.
+
+NNODES, NODE_RANK, GPUS_PER_NODE, MASTER_ADDR and MASTER_PORT say how many nodes and where they meet; without them this
+is one node. A single rank runs in the calling process. More are child processes, which this one watches: when a rank
+ends with an error, the others are ended too, on every node, and the last line printed is the first error.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from clock import seconds_since_start
+
+POLL_S = 0.1
+GRACE_S = 2.0  # a rank that fails takes others with it: its own error is waited for this long
+MEET_S = 300  # longest wait for the other nodes
+BEFORE = "TRAINING_SECONDS_BEFORE"  # tells a rank how long the process that started it had been running
+
+
+def seconds_before() -> float:
+    """Seconds of the training before this process began."""
+    return float(os.environ.get(BEFORE, 0.0))
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Where this node stands among those that train together."""
+
+    count: int
+    number: int
+    address: str
+    port: int
+
+    @classmethod
+    def from_environment(cls) -> "Nodes":
+        """As the job says; one node where it says nothing."""
+        known = os.environ
+        return cls(
+            int(known.get("NNODES", 1)),
+            int(known.get("NODE_RANK", 0)),
+            known.get("MASTER_ADDR", "127.0.0.1"),
+            int(known.get("MASTER_PORT", 0)),
+        )
+
+
+def ranks_here(asked: int | None) -> int:
+    """Ranks on this node: as asked, else one a GPU of the job, else one. Ends the program if there are too few GPUs."""
+    wanted = int(os.environ.get("GPUS_PER_NODE", 0))
+    there = torch.cuda.device_count()
+    if wanted > there:
+        raise SystemExit(f"GPUS_PER_NODE={wanted}: {wanted} ranks asked for, but this node shows {there} GPUs")
+    ranks = asked or wanted or 1
+    if wanted and ranks > wanted:
+        raise SystemExit(f"--ranks {ranks}: more ranks than the {wanted} GPUs of a node")
+    return ranks
+
+
+# --- one rank -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rank:
+    """One of the processes that train together."""
+
+    number: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes files."""
+        return self.number == 0
+
+    def mean(self, value: torch.Tensor) -> float:
+        """The mean of a number over all ranks."""
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total.item() / self.count
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        dist.barrier()
+
+    def agree(self, *values: float) -> list[float]:
+        """The values of the first rank: clocks differ, and all must decide alike."""
+        told = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.broadcast(told, src=0)
+        return told.tolist()
+
+
+@contextlib.contextmanager
+def join(on_cpu: bool = False) -> Iterator[Rank]:
+    """Meets the other ranks; a process that nobody started as a rank is the only one."""
+    number, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local = int(os.environ.setdefault("LOCAL_RANK", "0"))
+    on_gpu = torch.cuda.is_available() and not on_cpu
+    os.environ["DS_ACCELERATOR"] = "cuda" if on_gpu else "cpu"  # DeepSpeed reads it when it is imported
+    device = torch.device("cuda", local) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    store: dist.Store = dist.HashStore()
+    if count > 1:
+        nodes = Nodes.from_environment()
+        store = dist.PrefixStore("ranks", dist.TCPStore(nodes.address, nodes.port))
+    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=number, world_size=count)
+    try:
+        yield Rank(number, count, device)
+    finally:
+        dist.destroy_process_group()
+
+
+# --- DeepSpeed ------------------------------------------------------------------------------------------------------
+
+
+class _Watched(dict):
+    """A configuration that remembers which keys were looked for."""
+
+    def __init__(self, content: dict) -> None:
+        super().__init__(content)
+        self.known = {"optimizer", "scheduler", "activation_checkpointing", "flops_profiler", "autotuning", "zenflow"}
+
+    def get(self, key, default=None):
+        self.known.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key):
+        self.known.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key) -> bool:
+        self.known.add(key)
+        return super().__contains__(key)
+
+
+def start_deepspeed(model, optimizer, config: dict, rank: Rank):
+    """DeepSpeed's engine around model and optimizer. Ends the program with one line for a bad configuration.
+
+    DeepSpeed ignores keys it does not know, so they are looked for here.
+    """
+    import deepspeed  # picks its accelerator when it is imported
+    import deepspeed.ops
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    deepspeed.utils.logger.setLevel("ERROR")
+    # gloo serves: the shared-memory operation would be compiled first, for half a minute, and needs ninja and C++
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    batch, micro = config["train_batch_size"], config["train_micro_batch_size_per_gpu"]
+    if batch % (micro * rank.count):
+        raise SystemExit(
+            f"a batch of {batch} sequences does not divide into microbatches of {micro} on {rank.count} ranks; "
+            f"it must be a multiple of {micro * rank.count}"
+        )
+    deepspeed.init_distributed(dist_backend=dist.get_backend(), auto_mpi_discovery=False, verbose=False)
+    watched = _Watched(config)
+    try:
+        DeepSpeedConfig(watched)
+    except (ValueError, TypeError, AssertionError) as error:
+        raise SystemExit(f"DeepSpeed refuses its configuration: {' '.join(str(error).split())}") from error
+    unknown = sorted(set(config) - watched.known)
+    if unknown:
+        known = ", ".join(sorted(watched.known))
+        raise SystemExit(f"DeepSpeed knows no key {', '.join(unknown)}; it knows {known}")
+    return deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+
+
+def need_compiler(what: str) -> None:
+    """Ends the program where there is no C++ compiler."""
+    if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++")):
+        raise SystemExit(f"{what} needs a C++ compiler and there is none on PATH: install g++, or load its module")
+
+
+# --- all ranks of a node --------------------------------------------------------------------------------------------
+
+
+class _Child:
+    """One rank as a child process. What it prints goes on to ours; its last line is remembered."""
+
+    def __init__(self, number: int, environment: dict[str, str]) -> None:
+        self.number = number
+        self.last_line, self.last_at = "", time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, *sys.argv],
+            env=os.environ | environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        self.reader = threading.Thread(target=self._forward, daemon=True)
+        self.reader.start()
+
+    def _forward(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            if line.strip():
+                self.last_line, self.last_at = line.strip(), time.monotonic()
+
+    @property
+    def error(self) -> str:
+        """Why it ended, in one line."""
+        code = self.process.returncode
+        self.reader.join(timeout=GRACE_S)
+        return f"killed by signal {-code}" if code < 0 else self.last_line or f"exit code {code}"
+
+
+def run_ranks(here: int, nodes: Nodes) -> None:
+    """Starts this program again as `here` ranks, and ends when all of them did, on every node.
+
+    Ends the program with the first error of any rank. All nodes have the same number of ranks.
+    """
+    store = dist.TCPStore(
+        nodes.address,
+        nodes.port,
+        is_master=nodes.number == 0,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=MEET_S),
+    )
+    first = nodes.number * here
+    common = {
+        "WORLD_SIZE": str(nodes.count * here),
+        "MASTER_ADDR": nodes.address,
+        "MASTER_PORT": str(store.port),
+        BEFORE: str(seconds_since_start()),
+    }
+    children = [
+        _Child(first + local, common | {"RANK": str(first + local), "LOCAL_RANK": str(local)})
+        for local in range(here)
+    ]
+    try:
+        error = _watch(children, store, nodes)
+    finally:
+        for child in children:
+            child.process.kill()
+            child.process.wait()
+    if error:
+        raise SystemExit(error)
+
+
+def _watch(children: list[_Child], store: dist.TCPStore, nodes: Nodes) -> str:
+    """Waits for the ranks of all nodes; the first error, or nothing."""
+    done = False
+    try:
+        while not store.check(["error"]):
+            if any(child.process.poll() for child in children):
+                store.compare_set("error", "", _first_error(children))
+            elif not done and all(child.process.poll() == 0 for child in children):
+                done = True
+                store.add("done", 1)
+            elif done and store.add("done", 0) == nodes.count:
+                break
+            else:
+                time.sleep(POLL_S)
+        error = store.get("error").decode() if store.check(["error"]) else ""
+        _leave(store, nodes)
+        return error
+    except dist.DistError as error:  # the first node, which holds the store, is gone
+        return f"node {nodes.number} lost the first node at {nodes.address}: {' '.join(str(error).split())[:200]}"
+
+
+def _first_error(children: list[_Child]) -> str:
+    """That of the rank that failed first: it spoke before the ranks that only lost it."""
+    deadline = time.monotonic() + GRACE_S
+    while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+        time.sleep(POLL_S)
+    failed = [child for child in children if child.process.poll()]
+    first = min(failed, key=lambda child: (child.process.returncode > 0, child.last_at))
+    return f"rank {first.number}: {first.error}"
+
+
+def _leave(store: dist.TCPStore, nodes: Nodes) -> None:
+    """The first node holds the store, so it goes last, once the others have read how it ended."""
+    store.add("left", 1)
+    deadline = time.monotonic() + 5 * GRACE_S
+    while nodes.number == 0 and store.add("left", 0) < nodes.count and time.monotonic() < deadline:
+        time.sleep(POLL_S)
