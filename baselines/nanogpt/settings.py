@@ -31,9 +31,9 @@ class Tiny:
     # width of the hidden layer of a feed-forward part, in widths of the model
     expansion: int = 4
     # sequences of one step, over all ranks
-    batch: int = 16
+    batch: int = 8
     # sequences of one forward pass of one rank: bounds memory, changes no result
-    microbatch: int = 16
+    microbatch: int = 8
     # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights
     zero_stage: int = 0
     # compile the model with torch.compile
