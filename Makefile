@@ -9,13 +9,16 @@ FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve test check install prepare reference dev-cluster clean
+.PHONY: help evolve evolve-pretrain test check install prepare reference dev-cluster clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1: /p' $(MAKEFILE_LIST) | sort | awk -F': ' '{printf "make %-14s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1: /p' $(MAKEFILE_LIST) | sort | awk -F': ' '{printf "make %-16s %s\n", $$1, $$2}'
 
 evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a post-training recipe on this machine, small, in ten minutes
 	$(RUN) -m pipeline.run +experiment=evolve_posttrain scale=tiny cluster=local
+
+evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a pre-training recipe, small, in a quarter of an hour
+	$(RUN) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local
 
 test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that need one
 	$(RUN) -m pytest -n 2 --dist loadgroup
@@ -27,7 +30,7 @@ check: install  ## format, lint and types, as CI does
 
 install: $(VENV)/.all  ## install everything for TORCH=cpu, cu126, cu128 or site
 
-prepare: data/grpo/tiny/manifest.json  ## make the data of the tiny scale
+prepare: data/grpo/tiny/manifest.json data/nanogpt/tiny/manifest.json  ## make the data of the tiny scale
 
 reference: install  ## write docs/reference/ again from the code
 	$(RUN) -m docs.generate
@@ -41,13 +44,20 @@ clean:  ## remove the virtual environment and caches; runs/ and data/ stay
 data/grpo/tiny/manifest.json: $(VENV)/.grpo
 	$(RUN) -m pipeline.prepare baseline=grpo scale=tiny
 
+data/nanogpt/tiny/manifest.json: $(VENV)/.nanogpt
+	$(RUN) -m pipeline.prepare baseline=nanogpt scale=tiny
+
 $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 	$(PIP) -e '.[grpo]'
 	@touch $@
 
+$(VENV)/.nanogpt: $(VENV)/.torch-$(TORCH)
+	$(PIP) -e '.[nanogpt]'
+	@touch $@
+
 $(VENV)/.all: $(VENV)/.torch-$(TORCH)
 	$(PIP) -e '.[grpo,nanogpt,llm,analysis,dev]'
-	@touch $@ $(VENV)/.grpo
+	@touch $@ $(VENV)/.grpo $(VENV)/.nanogpt
 
 $(VENV)/.torch-$(TORCH): $(FACTS)
 	@test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }

@@ -91,9 +91,7 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> None:
     start = time.monotonic()
     command = ["train.py", "--data", str(args.data / "train"), "--output", str(output), "--budget", args.budget]
     command += ["--size", str(args.size), "--seed", str(seed)]
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, check=False, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run([sys.executable, *command], cwd=folder, check=False, stderr=subprocess.PIPE, text=True)
     trained = time.monotonic()
     outcome: dict = {"failure": {"kind": "crash", "reason": done.stderr.strip().rpartition("\n")[2]}}
     if done.returncode == 0:

@@ -114,7 +114,9 @@ def fetch_documents(output: Path, size: dict) -> None:
     make_file(raw / "tokenizer.json", lambda path: fetch_tokenizer(spec["tokenizer"], path))
     for number, file in enumerate(spec["files"]):
         if not (output / "train" / shard_names(number + 1)[number]).exists():
-            make_file(raw / f"documents_{number:03d}.parquet", lambda path, file=file: fetch_file(spec, file, raw, path))
+            make_file(
+                raw / f"documents_{number:03d}.parquet", lambda path, file=file: fetch_file(spec, file, raw, path)
+            )
 
 
 def fetch_tokenizer(name: str, path: Path) -> None:

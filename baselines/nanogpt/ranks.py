@@ -165,7 +165,8 @@ def start_deepspeed(model, optimizer, config: dict, rank: Rank):
     try:
         DeepSpeedConfig(watched)
     except (ValueError, TypeError, AssertionError) as error:
-        raise SystemExit(f"DeepSpeed refuses its configuration: {' '.join(str(error).split())}") from error
+        words = " ".join(str(error).split()).partition(" For further information")[0]
+        raise SystemExit(f"DeepSpeed refuses its configuration: {words}") from error
     unknown = sorted(set(config) - watched.known)
     if unknown:
         known = ", ".join(sorted(watched.known))
@@ -210,7 +211,8 @@ class _Child:
         """Why it ended, in one line."""
         code = self.process.returncode
         self.reader.join(timeout=GRACE_S)
-        return f"killed by signal {-code}" if code < 0 else self.last_line or f"exit code {code}"
+        line = self.last_line.removeprefix(f"[rank{self.number}]: ")  # torch's mark on a traceback
+        return f"killed by signal {-code}" if code < 0 else line or f"exit code {code}"
 
 
 def run_ranks(here: int, nodes: Nodes) -> None:
@@ -233,8 +235,7 @@ def run_ranks(here: int, nodes: Nodes) -> None:
         BEFORE: str(seconds_since_start()),
     }
     children = [
-        _Child(first + local, common | {"RANK": str(first + local), "LOCAL_RANK": str(local)})
-        for local in range(here)
+        _Child(first + local, common | {"RANK": str(first + local), "LOCAL_RANK": str(local)}) for local in range(here)
     ]
     try:
         error = _watch(children, store, nodes)

@@ -78,7 +78,8 @@ def train(data: Path, output: Path, seed: int, size: dict, budget_text: str, ran
     counted = sum(weight.numel() for name, weight in model.named_parameters() if "positions" not in name)
     flops = flops_per_token(counted, size["layers"], size["width"], size["context"])
 
-    with (output / "metrics.jsonl").open("a") if rank.is_first else open(os.devnull, "w") as metrics_file:
+    metrics_path = output / "metrics.jsonl" if rank.is_first else Path(os.devnull)
+    with metrics_path.open("a") as metrics_file:
         while True:
             started = time.monotonic()
             progress, over = rank.agree(budget.progress(step), budget.over(step))
