@@ -500,13 +500,13 @@ def test_an_idea_applies_touches_evolvable_files_only_and_changes_the_training(
     changed = {file.name for file in NANOGPT.glob("*.py") if file.read_bytes() != (folder / file.name).read_bytes()}
     assert changed and changed <= set(BASELINE["evolvable"])
 
-    plain = train("plain", budget="steps=2")
+    plain = train("plain", budget="steps=3")
     with code(folder) as modules:
-        output = train("idea", budget="steps=2", modules=modules, resume_every_s=0)
+        output = train("idea", budget="steps=3", modules=modules, resume_every_s=0)
         rows, checkpoint = metrics(output), weights(output)
         shutil.rmtree(output / "checkpoint")
-        train("idea", budget="steps=3", modules=modules)  # goes on from the second step
-        assert [row["step"] for row in metrics(output)] == [1, 2, 3]
+        train("idea", budget="steps=4", modules=modules)  # goes on from the third step
+        assert [row["step"] for row in metrics(output)] == [1, 2, 3, 4]
         logits_of = modules.model.load_for_scoring(output / "checkpoint", size, torch.device("cpu"))
     assert rows != metrics(plain) or checkpoint != weights(plain)
     assert all(math.isfinite(number) for row in rows for number in row.values())
