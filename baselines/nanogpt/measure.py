@@ -3,8 +3,8 @@
     python measure.py --data DATA --size SIZE.json --work FOLDER --budget steps=200 --settings learning_rate=3e-3 ...
 
 DATA is what prepare.py wrote. Each outcome is one file in FOLDER; what is there is not done again. Stands alone: the
-patch of an idea is applied by `git apply` to a copy of this folder. The score is the evaluator's quantity, the mean loss
-of the validation rows, by a plain loop that believes the variant's code: ideas of the bank are known not to cheat.
+patch of an idea is applied by `git apply` to a copy of this folder. The score is the evaluator's quantity, the mean
+loss of the validation rows, by a plain loop that believes the variant's code: ideas of the bank are known not to cheat.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """GPT-2: a transformer that predicts the next token from those before it; read top to bottom.
 
-Departs from GPT-2 (github.com/karpathy/nanoGPT) as the baseline of arXiv 2601.14525 does: RMSNorm in place of LayerNorm,
-no biases, no dropout. The table of tokens is also the last layer (tied).
+Departs from GPT-2 (github.com/karpathy/nanoGPT) as the baseline of arXiv 2601.14525 does: RMSNorm in place of
+LayerNorm, no biases, no dropout. The table of tokens is also the last layer (tied).
 """
 
 import json

@@ -5,12 +5,13 @@ evaluator/  validation.bin, test.bin, held_out.json (where their text is from): 
 
 Three parts, each of which goes on where it was stopped and can run on its own kind of node (`--part`):
 
-fetch    needs a network: documents of the data set and GPT-2's tokenizer, into raw/; at tiny scale there is nothing to do
+fetch    needs a network: documents of the data set and GPT-2's tokenizer, into raw/; nothing to do at tiny scale
 process  needs CPUs: tokens, in shards; removes raw/ when all are written
 build    needs the compiler and the GPU of the trials: compiles the DeepSpeed operations that the size file names; the
          baseline uses none
 
-Held out are, of FineWeb, the first documents of the first file; at tiny scale, whole files of installed Python packages.
+Held out are, of FineWeb, the first documents of the first file; at tiny scale, whole files of installed Python
+packages.
 """
 
 import argparse

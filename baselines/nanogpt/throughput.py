@@ -2,7 +2,7 @@
 
 import torch
 
-# Dense bfloat16 peak in FLOP/s, by a part of the name that the driver gives; NVIDIA's data sheets. The first match counts.
+# Dense bfloat16 peak in FLOP/s by a part of the driver's name for it, from NVIDIA's data sheets. The first match counts.
 PEAKS = {
     "H100 PCIe": 756e12,
     "H100 NVL": 835e12,

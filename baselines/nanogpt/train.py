@@ -28,7 +28,7 @@ from throughput import flops_per_token, peak_flops
 
 
 def gradient_norm(engine) -> Tensor:
-    """Length of the whole gradient, not yet clipped; above ZeRO stage 0 that of the step before, which DeepSpeed keeps."""
+    """Length of the whole gradient before it is clipped; above ZeRO stage 0, where DeepSpeed keeps it, of the last step."""
     if engine.zero_optimization_stage() > 0:
         return torch.as_tensor(engine.get_global_grad_norm() or 0.0)
     return torch.nn.utils.get_total_norm([w.grad for w in engine.module.parameters() if w.grad is not None])

@@ -1,4 +1,4 @@
-"""The nanoGPT baseline: its data, its training on one rank and on many, its bank. The evaluator has tests of its own."""
+"""The nanoGPT baseline: its data, its training on one rank and on many, its bank. The evaluator has its own tests."""
 
 import contextlib
 import functools
