@@ -19,6 +19,8 @@ from pipeline.store.paths import TryPaths, short
 
 _TEXT = 600
 _REASON = 300
+_OF_THE_MACHINE = ("second", "time", "per_s", "mfu")
+"""Parts of the names of metrics that tell how fast a machine was."""
 
 
 def seen(archive: Archive, generation: int) -> tuple[tuple[Candidate, ...], Selection | None]:
@@ -106,13 +108,14 @@ def pack(texts: Sequence[str], most_tokens: int) -> list[str]:
 
 
 def metrics_summary(lines: Sequence[str]) -> str:
-    """First, middle and last value of each number in metrics.jsonl; run times are left out, they repeat with no run."""
+    """First, middle and last value of each number in metrics.jsonl, but of those that tell how fast the machine was: they
+    repeat with no run."""
     rows = [row for line in lines if isinstance(row := _row(line), dict)]
     names = sorted({name for row in rows for name, value in row.items() if isinstance(value, int | float)})
     parts = []
     for name in names:
-        values = [row[name] for row in rows if name in row and math.isfinite(row[name])]
-        if values and "second" not in name and "time" not in name:
+        values = [value for row in rows if isinstance(value := row.get(name), int | float) and math.isfinite(value)]
+        if values and not any(part in name for part in _OF_THE_MACHINE):
             parts.append(
                 f"{name} " + " → ".join(f"{values[at]:.4g}" for at in sorted({0, len(values) // 2, len(values) - 1}))
             )

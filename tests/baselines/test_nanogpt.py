@@ -22,6 +22,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from pipeline.stages.history import metrics_summary
+
 ROOT = Path(__file__).resolve().parents[2]
 NANOGPT = ROOT / "baselines" / "nanogpt"
 STANDS_ALONE = ("evaluate", "serve")  # programs with tests of their own
@@ -430,6 +432,12 @@ def test_the_smoke_command(data: Path, size: dict, tmp_path: Path) -> None:
     _, said = child.communicate(timeout=120)
     assert child.returncode == 0, said
     assert len(metrics(tmp_path)) == 1
+
+
+def test_the_ideator_is_told_of_the_loss_and_not_of_the_machine(train) -> None:
+    lines = (train(budget="steps=1") / "metrics.jsonl").read_text().splitlines()
+    told = metrics_summary(lines)
+    assert {part.split()[0] for part in told.split("; ")} == {"step", "loss", "learning_rate", "grad_norm"}
 
 
 # --- many ranks -----------------------------------------------------------------------------------------------------
