@@ -117,7 +117,7 @@ def row(name: str, args: argparse.Namespace) -> tuple[float, str]:
     found, reference = outcomes(name, args), outcomes("baseline", args)
     values = [outcome["value"] for outcome in found if "value" in outcome]
     if len(values) < len(found):
-        return math.inf, f"| {name} | failed in {len(found) - len(values)} of {len(found)} | | | | |"
+        return math.inf, f"| {name} | failed in {len(found) - len(values)} of {len(found)} | | | |"
     base = [outcome["value"] for outcome in reference]
     mean = statistics.mean(values)
     difference = mean - statistics.mean(base)
@@ -133,8 +133,7 @@ def row(name: str, args: argparse.Namespace) -> tuple[float, str]:
     ]
     error = math.sqrt((spread**2 + base_spread**2) / len(values) + statistics.variance(by_row) / len(by_row))
     verdict = "baseline" if name == "baseline" else f"{-difference / error:+.1f}"
-    seconds = statistics.mean(outcome["train_s"] for outcome in found)
-    cells = [name, f"{mean:.3f}", f"{spread:.3f}", f"{difference:+.3f}", verdict, f"{seconds:.0f}"]
+    cells = [name, f"{mean:.3f}", f"{spread:.3f}", f"{difference:+.3f}", verdict]
     return mean, "| " + " | ".join(cells) + " |"
 
 
@@ -182,8 +181,8 @@ def main() -> None:
     for seed in range(args.seeds):
         for name in names:
             measure(name, seed, args)
-    print("| idea | loss, nats | std over seeds | difference | better by standard errors | training, s |")
-    print("|---|---|---|---|---|---|")
+    print("| idea | loss, nats | std over seeds | difference | better by standard errors |")
+    print("|---|---|---|---|---|")
     for _, line in sorted(row(name, args) for name in names):
         print(line)
     clean, pairs = pairs_that_merge(args.work)

@@ -8,6 +8,7 @@ ends with an error, the others are ended too, on every node, and the last line p
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -227,6 +228,7 @@ def run_ranks(here: int, nodes: Nodes) -> None:
         wait_for_workers=False,
         timeout=timedelta(seconds=MEET_S),
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and not without the ranks
     first = nodes.number * here
     common = {
         "WORLD_SIZE": str(nodes.count * here),

@@ -34,7 +34,7 @@ class Tiny:
     batch: int = 8
     # sequences of one forward pass of one rank: bounds memory, changes no result
     microbatch: int = 8
-    # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights
+    # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients
     zero_stage: int = 0
     # compile the model with torch.compile
     compile: bool = False
@@ -66,7 +66,7 @@ class Small:
     batch: int = 64
     # sequences of one forward pass of one rank: bounds memory, changes no result
     microbatch: int = 16
-    # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights
+    # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients
     zero_stage: int = 0
     # compile the model with torch.compile
     compile: bool = True
@@ -101,7 +101,7 @@ class Paper:
     batch: int = 256
     # sequences of one forward pass of one rank: bounds memory, changes no result
     microbatch: int = 32
-    # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients, 3 also weights
+    # what DeepSpeed shards over the ranks: 0 nothing, 1 optimizer state, 2 also gradients
     zero_stage: int = 0
     # compile the model with torch.compile
     compile: bool = True

@@ -27,29 +27,24 @@ from settings import SCALES, deepspeed_config
 from throughput import flops_per_token, peak_flops
 
 
-def gradient_norm(engine) -> Tensor:
-    """Length of the whole gradient before it is clipped; above ZeRO stage 0, where DeepSpeed keeps it, of the last step."""
-    if engine.zero_optimization_stage() > 0:
-        return torch.as_tensor(engine.get_global_grad_norm() or 0.0)
-    return torch.nn.utils.get_total_norm([w.grad for w in engine.module.parameters() if w.grad is not None])
-
-
 def update(engine, sequences: Sequences, position: int, rank: Rank) -> tuple[Tensor, Tensor]:
-    """One step on the sequences from a position on; mean loss of this rank, and length of the gradient.
+    """One step on the sequences from a position on; mean loss of this rank, and length of the gradient before clipping.
 
     Rank r takes every count-th microbatch, so that any number of ranks sees the same sequences in a step.
     """
     micro, parts = engine.train_micro_batch_size_per_gpu(), engine.gradient_accumulation_steps()
-    losses = []
+    losses, norm = [], None
     for part in range(parts):
         first = position + (part * rank.count + rank.number) * micro
         tokens, targets = sequences.rows(range(first, first + micro), rank.device)  # (micro, T) each
         loss = engine(tokens, targets)
         engine.backward(loss)
         losses.append(loss.detach())
-        if part == parts - 1:
-            norm = gradient_norm(engine)
+        if part == parts - 1 and not engine.zero_optimization():
+            norm = torch.nn.utils.get_total_norm([w.grad for w in engine.module.parameters() if w.grad is not None])
         engine.step()  # accumulates, and moves the weights after the last part
+    if norm is None:
+        norm = torch.as_tensor(engine.get_global_grad_norm())  # the gradient itself is sharded
     return torch.stack(losses).mean(), norm
 
 

@@ -330,6 +330,25 @@ def test_microbatches_change_no_result(train, size: dict) -> None:
     assert whole["grad_norm"] == pytest.approx(parts["grad_norm"], rel=1e-4)
 
 
+def test_sharding_changes_no_result_and_bfloat16_little(
+    nanogpt: SimpleNamespace, train, size: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = []
+    for stage in (0, 1, 2):
+        changes = size["settings"] | {"zero_stage": stage}
+        first = train(str(stage), settings=changes, resume_every_s=0, budget="steps=1") / "checkpoint"
+        first.rename(first.with_name("of_the_first_step"))  # so that the next call goes on from what was saved
+        last.append(metrics(train(str(stage), settings=changes))[-1])
+    for row in last[1:]:
+        assert row["loss"] == pytest.approx(last[0]["loss"], rel=1e-5)
+        assert row["grad_norm"] == pytest.approx(last[0]["grad_norm"], rel=1e-4)
+    whole = metrics(train("whole"))[-1]
+    known = nanogpt.settings.deepspeed_config
+    monkeypatch.setattr(nanogpt.train, "deepspeed_config", lambda settings, dtype: known(settings, "bfloat16"))
+    rounded = metrics(train("rounded"))[-1]
+    assert rounded["loss"] != whole["loss"] and rounded["loss"] == pytest.approx(whole["loss"], rel=1e-2)
+
+
 def test_the_gradient_is_clipped_by_deepspeed(nanogpt: SimpleNamespace, alone, train, size: dict, monkeypatch) -> None:
     """AdamW does not see the size of a gradient, so this looks at what the optimizer is given."""
     seen = []
