@@ -17,8 +17,11 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm")
-PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct")
+PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm", "shellcheck")
+"""The last is for the wrappers, whose tests are to be skipped as little as those of the cluster."""
+PROGRAMS = (
+    "munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct", "shellcheck",
+)  # fmt: skip
 NODES = ("n1", "n2", "n3", "n4")
 GPUS_PER_NODE = 8
 CPUS_PER_NODE = 32
