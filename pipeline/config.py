@@ -238,9 +238,13 @@ class SelectConfig:
     method: Search = Search.evolution
     """`evolution`: later generations build on earlier ones; `independent`: no feedback."""
     quorum: float = 1.0
-    """Share of a generation that must have outcomes before the next is proposed, 0 to 1."""
+    """Share of a generation that must have outcomes before the next is proposed, 0 to 1. Below 1 the next is proposed
+    also when slots would stand idle. What comes late joins the archive, and the next selection sees it."""
     baseline_seeds: int = 3
     """Trials of the unmodified baseline."""
+    canary: bool = True
+    """Whether, on Slurm, one more trial of the unmodified baseline rides in the first wave of each later generation: it
+    tells a machine that has changed from bad ideas, and sharpens the estimate of the noise."""
     parents: int = 4
     """Most candidates that may be built upon."""
     margin: float = 1.0

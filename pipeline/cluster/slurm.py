@@ -40,6 +40,7 @@ from pipeline.cluster.slurm_text import (
     Limits,
     QueueRow,
     Refusal,
+    expand_nodes,
     parse_limits,
     parse_sacct,
     parse_squeue,
@@ -138,7 +139,7 @@ class SlurmCluster:
 
     # ---- submitting
 
-    def submit(self, requests: Sequence[Request]) -> Mapping[str, str]:
+    def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
         if not requests:
             return {}
         if self._clock() < self._submit_again:
@@ -149,7 +150,7 @@ class SlurmCluster:
         waiting = list(requests)
         while waiting:
             try:
-                taken |= self._submit_wave(waiting[:size])
+                taken |= self._submit_wave(waiting[:size], avoid)
             except _Reached as reached:
                 size = min(size, len(waiting)) // 2  # others' jobs count, too: room for fewer may be left
                 if size:
@@ -186,9 +187,9 @@ class SlurmCluster:
             self._limits = parse_limits(config, assoc, qos, account=self._settings.account, job_qos=self._settings.qos)
         return self._limits
 
-    def _submit_wave(self, requests: Sequence[Request]) -> dict[str, str]:
+    def _submit_wave(self, requests: Sequence[Request], avoid: Sequence[str]) -> dict[str, str]:
         wave = _Wave.create(self._work.folder, requests)
-        executor = self._executor(wave)
+        executor = self._executor(wave, avoid)
         try:
             # Submitit prints what sbatch said; it stands in the error as well.
             with _clean_environment(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
@@ -230,8 +231,9 @@ class SlurmCluster:
         text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
         return text
 
-    def _executor(self, wave: "_Wave") -> submitit.SlurmExecutor:
+    def _executor(self, wave: "_Wave", avoid: Sequence[str] = ()) -> submitit.SlurmExecutor:
         needs, settings = self._work.resources, self._settings
+        exclude = [settings.exclude, *sorted(set(avoid) - set(expand_nodes(settings.nodelist)))]
         if shutil.which("srun") is None:
             raise BadInput("srun is not on PATH: start this on a login node, or use cluster=local")
         executor = submitit.SlurmExecutor(folder=wave.folder)
@@ -242,7 +244,7 @@ class SlurmCluster:
             "account": settings.account or None,
             "qos": settings.qos or None,
             "constraint": settings.constraint or None,
-            "exclude": settings.exclude or None,
+            "exclude": ",".join(filter(None, exclude)) or None,
             "nodelist": settings.nodelist or None,
             "exclusive": settings.exclusive or None,
             "time": needs.time_min,

@@ -56,8 +56,8 @@ def account(config: Config, tries: Iterable[Try], seconds: Mapping[str, float], 
         waited += _waited(one, now)
         if one.result is None:
             continue
-        if one.result.failure is not None:
-            wasted[one.result.failure.kind.value] += held
+        if one.failure is not None:
+            wasted[one.failure.kind.value] += held
         else:
             wasted["start_up"] += one.result.seconds.start_up * count
             wasted["evaluate"] += one.result.seconds.evaluate * count

@@ -8,9 +8,18 @@ from pipeline.errors import CannotGoOn
 from pipeline.metric import Estimate, difference, estimate
 from pipeline.records import Report, Score, Selection, Standing
 from pipeline.stages.base import Search
-from pipeline.stages.decide import affordable, elites, finishing, in_flight, stop_reason, wanted_trials
+from pipeline.stages.decide import (
+    affordable,
+    elites,
+    finishing,
+    in_flight,
+    ready,
+    stop_reason,
+    wanted_baselines,
+    wanted_trials,
+)
 from pipeline.store import files
-from pipeline.store.archive import Archive, Generation
+from pipeline.store.archive import Archive, Generation, State
 
 BASELINE = "baseline"
 
@@ -106,17 +115,24 @@ def _standing(search: Search, name: str, scores: Sequence[Score], baseline: Esti
 def _decidable(search: Search, archive: Archive, generation: Generation) -> bool:
     if len(generation.candidates) < search.config.ideate.candidates or not _baseline_done(search, archive):
         return False
+    count, quorum = len(generation.candidates), search.config.select.quorum
     closed = sum(candidate.closed for candidate in generation.candidates)
-    return closed >= search.config.select.quorum * len(generation.candidates)
+    if quorum < 1 and closed and search.cluster.slots() < count:
+        # With more slots than candidates some are always idle, and nothing would ever be learned from.
+        waiting = any(ready(search, wanted) for wanted in wanted_trials(search, archive) if not wanted.closed)
+        unmade = any(one.state is State.PROPOSED for one in generation.candidates)
+        if not waiting and not unmade and in_flight(archive) < search.cluster.slots():
+            return True
+    return closed >= quorum * count
 
 
 def _baseline_done(search: Search, archive: Archive) -> bool:
     trials = archive.baseline.trials
-    return len(trials) >= search.config.select.baseline_seeds and all(trial.closed for trial in trials)
+    return len(trials) >= wanted_baselines(search, archive) and all(trial.closed for trial in trials)
 
 
 def _check_baseline(search: Search, archive: Archive) -> None:
-    for trial in archive.baseline.trials:
+    for trial in archive.baseline.trials[: search.config.select.baseline_seeds]:  # later ones raise an alarm
         if trial.failure is not None:
             raise CannotGoOn(
                 f"the unmodified baseline failed ({trial.failure.stage}/{trial.failure.kind}): "

@@ -7,6 +7,7 @@ from pipeline.errors import Refused
 from pipeline.records import Job
 from pipeline.stages.base import Search
 from pipeline.stages.decide import TEST, VALIDATION, Wanted, affordable, finishing, in_flight, ready, wanted_trials
+from pipeline.stages.machines import shunned
 from pipeline.store import files
 from pipeline.store.run import record_job_id
 
@@ -31,7 +32,7 @@ def step(search: Search) -> None:
         requests.append(Request(job.name, paths.folder))
         jobs[job.name] = (paths, job)
     try:
-        taken = search.cluster.submit(requests)
+        taken = search.cluster.submit(requests, shunned(archive, search.clock()))
     except Refused as refused:
         search.run.event("refused", detail=str(refused))
         taken = {}
