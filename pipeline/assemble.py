@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -147,9 +146,6 @@ def data_path(config: Config) -> Path:
 def make_cluster(run: Run, config: Config) -> Cluster:
     """The cluster that the configuration asks for. Raises `BadInput` when it is not to be had."""
     needs = config.train.resources
-    kind = config.cluster.kind
-    if kind is ClusterKind.auto:
-        kind = ClusterKind.slurm if shutil.which("sbatch") else ClusterKind.local
     work = Work(
         run_try,
         run.paths.code,
@@ -157,7 +153,7 @@ def make_cluster(run: Run, config: Config) -> Cluster:
         Resources(needs.nodes, needs.gpus_per_node, needs.cpus_per_task, needs.mem_gb, needs.time_min),
         allowed_environment({DATA_VARIABLE: str(data_path(config))}),
     )
-    if kind is ClusterKind.slurm:
+    if config.cluster.kind is ClusterKind.slurm:
         settings = msgspec.convert(msgspec.to_builtins(config.cluster.slurm), SlurmSettings)
         return SlurmCluster(work, config.cluster.max_parallel or 64, settings)
     gpus = gpu_count()

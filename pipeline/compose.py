@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import shutil
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Clock, Config
+from pipeline.config import Clock, ClusterKind, Config
 from pipeline.errors import BadInput
 from pipeline.stages.decide import moment
 
@@ -48,6 +49,8 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(_one_line(error, overrides)) from error
     assert isinstance(config, Config)
+    if config.cluster.kind is ClusterKind.auto:  # decided here, for all who read the run's settings later
+        config.cluster.kind = ClusterKind.slurm if shutil.which("sbatch") else ClusterKind.local
     config.baseline.folder = str(_code_folder(config.baseline.folder, config_dir))
     _check(config)
     return config

@@ -60,8 +60,17 @@ def progress(archive: Archive, metric: Metric, generations: int, left: int, slot
         sum(values) / len(values) if values else None,
         left_min,
         archive.report is not None,
-        archive.pause.reason if archive.pause else "",
+        _halted(archive),
     )
+
+
+def _halted(archive: Archive) -> str:
+    if archive.pause is not None:
+        return archive.pause.reason
+    if archive.alarm is not None:
+        alarm = archive.alarm.alarm
+        return f"candidates fail alike ({alarm.signature}); baseline/{alarm.trial} shows whether a machine is at fault"
+    return ""
 
 
 def line(now: Progress, metric: Metric) -> str:

@@ -3,12 +3,19 @@
 import argparse
 import dataclasses
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
-from pipeline.assemble import view
+from pipeline.assemble import make_cluster, view
 from pipeline.cli import call, make_console, parser, run_paths
+from pipeline.cluster.base import Cluster, Phase
+from pipeline.config import ClusterKind
 from pipeline.display import overview, progress, results
+from pipeline.errors import Refused
+from pipeline.stages.account import statement
 from pipeline.stages.decide import in_flight, trials_left
+from pipeline.store.archive import Archive
 
 
 def main() -> None:
@@ -20,19 +27,38 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Read the folder and print it; nothing is written."""
+    """Read the folder, ask Slurm where the jobs are there, and print it; nothing is written."""
     run, plan = view(run_paths(arguments.run))
     archive = run.reader.read()
     left = trials_left(plan, archive)
     now = progress(archive, plan.metric, plan.config.stop.generations, left, max(1, in_flight(archive)))
+    on_slurm = plan.config.cluster.kind is ClusterKind.slurm and shutil.which("squeue") is not None
+    cluster = make_cluster(run, plan.config) if on_slurm else None
+    spent = statement(plan.config, archive, cluster, plan.clock()).run
+    waiting = waiting_words(archive, cluster) if cluster is not None else {}
     if arguments.json:
-        print(json.dumps(dataclasses.asdict(now), indent=2))
+        summary = {**dataclasses.asdict(now), "waiting": waiting, "account": dataclasses.asdict(spent)}
+        print(json.dumps(summary, indent=2))
         return 0
     console = make_console()
     console.print(overview(archive, plan.metric, now))
+    for words, count in waiting.items():
+        console.print(f"{count} waiting: {words}", markup=False, highlight=False)
+    console.print(spent.text(), markup=False, highlight=False)
     if archive.report is not None:
         console.print(results(archive, archive.report, plan.metric))
     return 0
+
+
+def waiting_words(archive: Archive, cluster: Cluster) -> dict[str, int]:
+    """Why jobs of the run wait, in the cluster's words with what to do, and how many for each reason."""
+    flying = [trial.flying for holder in archive.holders() for trial in holder.all_trials()]
+    jobs = [one.job.job_id for one in flying if one is not None and one.job.job_id is not None]
+    try:
+        statuses = cluster.poll(jobs)
+    except Refused as refused:
+        return {f"Slurm does not say why ({refused})": len(jobs)}
+    return dict(Counter(status.words for status in statuses.values() if status.phase is Phase.PENDING))
 
 
 if __name__ == "__main__":

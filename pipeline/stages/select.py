@@ -7,6 +7,7 @@ from pipeline.config import Search as Method
 from pipeline.errors import CannotGoOn
 from pipeline.metric import Estimate, difference, estimate
 from pipeline.records import Report, Score, Selection, Standing
+from pipeline.stages.account import statement
 from pipeline.stages.base import Search
 from pipeline.stages.decide import (
     affordable,
@@ -33,6 +34,7 @@ def step(search: Search) -> None:
         selection = select(search, archive)
         files.create(newest.paths.selection, selection)
         search.run.event("selected", newest.paths.folder, f"{len(selection.parents)} parents")
+        _write_account(search, archive)
         archive = search.archive()
     if finishing(search, archive):
         complete = all(wanted.closed for wanted in wanted_trials(search, archive))
@@ -40,10 +42,15 @@ def step(search: Search) -> None:
         if archive.report is None and (complete or broke):
             if not archive.baseline.scores:
                 raise CannotGoOn("budget.gpu_hours is used up before the baseline has a score; raise it and go on")
+            _write_account(search, archive)
             files.create(archive.paths.report, report(search, archive))
             search.run.event("finished")
     elif archive.report is not None:
         files.set_aside(archive.paths.report, archive.paths.old_report)  # asked to go on with other stop rules
+
+
+def _write_account(search: Search, archive: Archive) -> None:
+    files.replace(archive.paths.account, statement(search.config, archive, search.cluster, search.clock()))
 
 
 def select(search: Search, archive: Archive) -> Selection:
