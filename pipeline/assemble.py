@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,8 @@ from pipeline.records import Resources
 from pipeline.sandbox.command import allowed_environment
 from pipeline.stages.bank import BankIdeator, BankImplementer, TuneIdeator, load_bank
 from pipeline.stages.base import Background, Ideator, Implementer, Plan, Search
+from pipeline.stages.commands import SCRATCH_VARIABLE
+from pipeline.stages.forecast import forecast
 from pipeline.stages.implement import pristine_tree, variant_tree
 from pipeline.stages.llm_ideate import LlmIdeator
 from pipeline.stages.llm_implement import LlmImplementer
@@ -104,7 +107,7 @@ def assemble(run: Run, config: Config) -> Search:
         metric=metric,
         clock=time.time,
         run=run,
-        cluster=make_cluster(run, config),
+        cluster=make_cluster(run.paths, config),
         ideator=ideator,
         implementer=implementer,
         rules=rules,
@@ -143,15 +146,26 @@ def data_path(config: Config) -> Path:
     return Path(config.data).resolve() / config.baseline.name / config.scale
 
 
-def make_cluster(run: Run, config: Config) -> Cluster:
+def would_submit(config: Config) -> Iterator[str]:
+    """For `dry_run`: what a run would submit and could cost, line by line. Nothing is made. Raises `BadInput`."""
+    cluster = make_cluster(RunPaths(Path(config.runs).resolve() / (config.run or "NAME")), config)
+    most = forecast(config, cluster.slots())
+    yield from most.lines(config)
+    if isinstance(cluster, SlurmCluster):
+        count = min(cluster.slots(), config.ideate.candidates + config.select.baseline_seeds)
+        yield f"a first wave of up to {count} jobs, as an array with this script:"
+        yield from cluster.script(count).splitlines()
+
+
+def make_cluster(paths: RunPaths, config: Config) -> Cluster:
     """The cluster that the configuration asks for. Raises `BadInput` when it is not to be had."""
     needs = config.train.resources
     work = Work(
         run_try,
-        run.paths.code,
-        run.paths.jobs,
+        paths.code,
+        paths.jobs,
         Resources(needs.nodes, needs.gpus_per_node, needs.cpus_per_task, needs.mem_gb, needs.time_min),
-        allowed_environment({DATA_VARIABLE: str(data_path(config))}),
+        allowed_environment({DATA_VARIABLE: str(data_path(config)), SCRATCH_VARIABLE: config.cluster.scratch}),
     )
     if config.cluster.kind is ClusterKind.slurm:
         settings = msgspec.convert(msgspec.to_builtins(config.cluster.slurm), SlurmSettings)

@@ -221,6 +221,8 @@ class TrainConfig:
     """What the job asks for."""
     retries: int = live(2)
     """How often a trial that a machine spoiled is tried again."""
+    disk_gb: float = live(1.0)
+    """Most that one try writes, GB: checkpoint and resume state. No wave is submitted that the disk has no room for."""
 
 
 @dataclass
@@ -358,6 +360,9 @@ class ClusterConfig:
     """Most jobs waiting or running at once; 0 means what the machine has (local) or 64 (slurm)."""
     poll_s: float = live(0.5)
     """Pause between two looks at the jobs, seconds."""
+    scratch: str = live("")
+    """Folder on the nodes for temporary files and caches of compilers, variables of the job allowed, e.g.
+    `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR. Each try has its own in there, and it is removed."""
     slurm: SlurmConfig = live(factory=SlurmConfig)
     """With kind=slurm: options of sbatch."""
 

@@ -33,7 +33,7 @@ def entry(arguments: argparse.Namespace) -> int:
     left = trials_left(plan, archive)
     now = progress(archive, plan.metric, plan.config.stop.generations, left, max(1, in_flight(archive)))
     on_slurm = plan.config.cluster.kind is ClusterKind.slurm and shutil.which("squeue") is not None
-    cluster = make_cluster(run, plan.config) if on_slurm else None
+    cluster = make_cluster(run.paths, plan.config) if on_slurm else None
     spent = statement(plan.config, archive, cluster, plan.clock()).run
     waiting = waiting_words(archive, cluster) if cluster is not None else {}
     if arguments.json:

@@ -1,7 +1,10 @@
 """The command lines of a baseline, filled in."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import BaselineConfig, Clock, Config, TrainConfig
@@ -36,6 +39,22 @@ def train_command(config: Config, size: Path, data: Path, output: Path, seed: in
 def budget_words(train: TrainConfig) -> str:
     """The budget as `{budget}`: `steps=80` or `seconds=3600`."""
     return f"steps={train.budget_steps}" if train.clock is Clock.steps else f"seconds={60 * train.budget_min:g}"
+
+
+SCRATCH_VARIABLE = "GROUNDWORK_SCRATCH"
+"""Names the folder for temporary files and caches to a job."""
+_CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[dict[str, str]]:
+    """Variables that point temporary files and caches to a folder of this try alone, never to a home folder: what one
+    variant compiled must not be what another runs. A cache that the allow-list brings from outside stays."""
+    parent = Path(os.path.expandvars(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir()))
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="groundwork-", dir=parent, ignore_cleanup_errors=True) as made:
+        caches = {name: f"{made}/{name.lower()}" for name in _CACHES if name not in os.environ}
+        yield {"TMPDIR": made, **caches}
 
 
 def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:

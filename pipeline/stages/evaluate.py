@@ -82,8 +82,10 @@ def _adopt(one: Try, job_id: str | None, now: float) -> None:
 def _end(one: Try, kind: Kind, reason: str, now: float, node: str = "") -> None:
     """Write the result of a try that wrote none itself; if it did meanwhile, that is the one that counts."""
     failure = Failure(Stage.TRAIN, kind, reason, one.paths.folder.name)
-    started, host = (one.claim.at, one.claim.host) if one.claim is not None else (now, node)
-    files.create(one.paths.result, Result(Ended.FAILED, failure=failure, host=host, started_at=started, ended_at=now))
+    started, host = (one.claim.at, one.claim.host) if one.claim is not None else (now, "")
+    files.create(
+        one.paths.result, Result(Ended.FAILED, failure=failure, host=node or host, started_at=started, ended_at=now)
+    )
 
 
 def _close(search: Search, archive: Archive, holder: Attempt, trial: Trial) -> bool:

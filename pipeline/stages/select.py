@@ -122,6 +122,8 @@ def _standing(search: Search, name: str, scores: Sequence[Score], baseline: Esti
 def _decidable(search: Search, archive: Archive, generation: Generation) -> bool:
     if len(generation.candidates) < search.config.ideate.candidates or not _baseline_done(search, archive):
         return False
+    if len(archive.generations) >= search.config.stop.generations:  # nothing is left to hurry for
+        return all(candidate.closed for candidate in archive.candidates)
     count, quorum = len(generation.candidates), search.config.select.quorum
     closed = sum(candidate.closed for candidate in generation.candidates)
     if quorum < 1 and closed and search.cluster.slots() < count:

@@ -22,7 +22,7 @@ from pipeline.cluster.jobs import Node, current_job_id, current_node
 from pipeline.config import Clock
 from pipeline.records import Ended, Failure, Job, Kind, Result, Score, Seconds, Stage
 from pipeline.sandbox.command import Limits, run_command
-from pipeline.stages.commands import train_command, variant_environment
+from pipeline.stages.commands import scratch_folder, train_command, variant_environment
 from pipeline.stages.diagnose import failure_of, with_log
 from pipeline.stages.nodes import Meeting, Peers, wait_for_claim
 from pipeline.stages.score import score_checkpoint
@@ -51,7 +51,7 @@ def run_try(folder: str) -> None:
     paths = TryPaths(Path(folder))
     run_paths = run_of(paths.folder)
     job_id, node = current_job_id(), current_node()
-    if run_paths is None or not (wait_for_claim(paths, job_id) if node.number else claim(paths, job_id)):
+    if run_paths is None or not (wait_for_claim(paths, job_id) if node.number else claim(paths, job_id, node.name)):
         print(f"{folder} is taken; nothing to do", file=sys.stderr)
         return
     run, job, data = open_run(run_paths), files.read(paths.job, Job), Path(os.environ[DATA_VARIABLE])
@@ -131,14 +131,16 @@ class _Try:
         limits = Limits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
         meeting = peers.meet()
         start_up = time.time() - self.started
-        outcome = run_command(
-            train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
-            cwd=variant,
-            environment=variant_environment(config.baseline, train.resources.cpus_per_task, self._rendezvous(meeting)),
-            log=paths.node_log(self.node.number),
-            limits=limits,
-            enough=peers.failed,
-        )
+        with scratch_folder() as scratch:
+            extra = {**scratch, **self._rendezvous(meeting)}
+            outcome = run_command(
+                train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
+                cwd=variant,
+                environment=variant_environment(config.baseline, train.resources.cpus_per_task, extra),
+                log=paths.node_log(self.node.number),
+                limits=limits,
+                enough=peers.failed,
+            )
         seconds = Seconds(start_up=start_up, train=outcome.seconds)
         log = files.tail(paths.node_log(self.node.number))
         over = Kind.OVER_BUDGET if train.clock is Clock.wall else Kind.TIMEOUT
