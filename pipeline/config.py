@@ -158,7 +158,8 @@ class ResourcesConfig:
     cpus_per_task: int = 1
     """Processor cores on each node."""
     mem_gb: float = 4.0
-    """Memory on each node, GB; a variant that takes more is ended."""
+    """Memory on each node, GB; a variant that takes more is ended. Slurm is asked for half a GB more, for our own
+    processes."""
     time_min: int = 30
     """Longest run time of the job, minutes."""
 
@@ -373,6 +374,8 @@ class KeepConfig:
 
     checkpoints: Keep = live(Keep.elites)
     """Final checkpoints: `all`, those of the baseline and would-be `elites`, or `none`."""
+    variants: Keep = live(Keep.all)
+    """Code of scored candidates, which its patch gives again: `all`, that of would-be `elites`, or `none`."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -44,6 +44,7 @@ from pipeline.cluster.slurm_text import (
     parse_limits,
     parse_sacct,
     parse_squeue,
+    read_log,
     read_refusal,
 )
 from pipeline.errors import BadInput, Refused
@@ -57,6 +58,10 @@ _SUBMIT_PAUSE_S = 60.0
 """How long nothing is submitted after a limit was reached."""
 _ACCOUNTING_GRACE_S = 600.0
 """How long accounting may lag behind the queue before a job counts as vanished."""
+
+_OWN_MEM_GB = 0.5
+"""Memory of our own processes, asked for on top: Slurm must not end a job whose variant still has what it may use, and a
+variant that takes more is to be ended by us, who tell it from a fault of the machine."""
 
 _KEPT = (
     "SLURM*", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "TMPDIR",
@@ -251,7 +256,7 @@ class SlurmCluster:
             "nodes": needs.nodes,
             "ntasks_per_node": 1,
             "cpus_per_task": needs.cpus_per_task,
-            "mem": f"{round(1024 * needs.mem_gb)}M",
+            "mem": f"{round(1024 * (needs.mem_gb + _OWN_MEM_GB))}M",
             "stderr_to_stdout": True,
             "array_parallelism": self.slots(),
             "setup": self._setup(),
@@ -321,7 +326,7 @@ class SlurmCluster:
         queue = parse_squeue(self._ask(*_squeue(), f"--user={os.getuid()}"))
         self._queued = sum(not MEANING[row.state].over for row in queue)
         rows = {job_id: row for row in queue for job_id in row.job_ids}
-        statuses = {job_id: _status(rows[job_id]) for job_id in job_ids if job_id in rows}
+        statuses = {job_id: self._status(job_id, rows[job_id]) for job_id in job_ids if job_id in rows}
         gone = [job_id for job_id in job_ids if job_id not in rows]
         if gone:
             statuses |= self._look_back(gone)
@@ -343,12 +348,25 @@ class SlurmCluster:
             last = told.get(job_id)
             since = now - self._left_queue.setdefault(job_id, now)
             if last is not None and MEANING[last.state].over:
-                statuses[job_id] = _status(last)
+                statuses[job_id] = self._status(job_id, last)
             elif (last is not None or lags) and since < _ACCOUNTING_GRACE_S:
                 statuses[job_id] = Status(Phase.RUNNING, "left the queue; accounting does not know yet how it ended")
             else:
                 statuses[job_id] = Status(Phase.ENDED, "neither the queue nor accounting knows it", Kind.VANISHED)
         return statuses
+
+    def _status(self, job_id: str, row: QueueRow | JobRow) -> Status:
+        """What a row says; where it does not say why a job ended, what Slurm wrote into the job's log."""
+        status = _status(row)
+        if status.phase is not Phase.ENDED or status.fault is not None:
+            return status
+        for log in self._work.folder.glob(f"*/{job_id}_*_log.out"):
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - 8192))
+                kind = read_log(file.read().decode(errors="replace"))
+            if kind is not None:
+                return replace(status, fault=kind)
+        return status
 
     def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
         if not job_ids:

@@ -4,12 +4,12 @@ closes trials with a Score or a Failure."""
 import shutil
 
 from pipeline.cluster.base import Cluster, Phase
-from pipeline.config import Keep
 from pipeline.errors import Refused
 from pipeline.records import Ended, Failure, Kind, Pause, Result, Stage
 from pipeline.stages import machines
 from pipeline.stages.base import Search
-from pipeline.stages.decide import elites, to_retry, wanted_trials
+from pipeline.stages.decide import to_retry
+from pipeline.stages.keep import spare
 from pipeline.stages.machines import reference_gpu
 from pipeline.store import files
 from pipeline.store.archive import Archive, Attempt, Trial, Try
@@ -22,7 +22,8 @@ def step(search: Search) -> None:
     archive = search.archive()
     closed = [_close(search, archive, attempt, trial) for attempt, trial in _open_trials(archive)]
     if any(closed):
-        _let_go(search, search.archive())
+        for folder in spare(search, search.archive()):
+            shutil.rmtree(folder, ignore_errors=True)
     machines.step(search)
 
 
@@ -120,20 +121,3 @@ def _comparable(archive: Archive, newest: Try) -> bool:
     reason = f"ran on {newest.result.gpu}, the run is measured on {wanted}; ask for it with cluster.slurm.gpu_type"
     files.create(newest.paths.spoiled, Failure(Stage.TRAIN, Kind.OTHER_GPU, reason, newest.paths.folder.name))
     return False
-
-
-def _let_go(search: Search, archive: Archive) -> None:
-    """Delete checkpoints that nobody will ask for again. Scores never change, so who left the best never returns."""
-    keep = search.config.keep.checkpoints
-    if keep is Keep.all:
-        return
-    stay = {candidate.id for candidate in elites(search, archive)} if keep is Keep.elites else set()
-    asked = {wanted.checkpoint for wanted in wanted_trials(search, archive) if not wanted.closed}
-    for candidate in archive.candidates:
-        if candidate.id in stay or not candidate.closed:
-            continue
-        for attempt in candidate.attempts:
-            for trial in attempt.trials:
-                for one in trial.tries:
-                    if one.paths.checkpoint.relative_to(archive.paths.folder).as_posix() not in asked:
-                        shutil.rmtree(one.paths.checkpoint, ignore_errors=True)
