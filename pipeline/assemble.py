@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ from pipeline.cluster.base import Cluster, Work
 from pipeline.cluster.local import LocalCluster, gpu_count
 from pipeline.cluster.slurm import SlurmCluster, SlurmSettings
 from pipeline.compose import REPOSITORY, differences, fixed_part, live_part
-from pipeline.config import ClusterKind, Config, IdeateMaker, ImplementMaker, LlmKind
+from pipeline.config import ClusterKind, Config, IdeateMaker, ImplementMaker, LlmKind, ResourcesConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import Model
 from pipeline.llm.door import Door, Limits
@@ -159,11 +159,17 @@ def would_submit(config: Config) -> Iterator[str]:
 
 def make_cluster(paths: RunPaths, config: Config) -> Cluster:
     """The cluster that the configuration asks for. Raises `BadInput` when it is not to be had."""
-    needs = config.train.resources
+    return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources)
+
+
+def cluster_for(
+    config: Config, function: Callable[[str], object], code: Path, jobs: Path, needs: ResourcesConfig
+) -> Cluster:
+    """A cluster whose jobs call a function of `code`. Raises `BadInput` when it is not to be had."""
     work = Work(
-        run_try,
-        paths.code,
-        paths.jobs,
+        function,
+        code,
+        jobs,
         Resources(needs.nodes, needs.gpus_per_node, needs.cpus_per_task, needs.mem_gb, needs.time_min),
         allowed_environment({DATA_VARIABLE: str(data_path(config)), SCRATCH_VARIABLE: config.cluster.scratch}),
     )

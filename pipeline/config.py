@@ -362,8 +362,8 @@ class ClusterConfig:
     poll_s: float = live(0.5)
     """Pause between two looks at the jobs, seconds."""
     scratch: str = live("")
-    """Folder on the nodes for temporary files and caches of compilers, variables of the job allowed, e.g.
-    `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR. Each try has its own in there, and it is removed."""
+    """Folder on the nodes for temporary files (each try has its own, which is removed) and for caches of compilers,
+    variables of the job allowed, e.g. `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR, and caches as they are."""
     slurm: SlurmConfig = live(factory=SlurmConfig)
     """With kind=slurm: options of sbatch."""
 

@@ -18,6 +18,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -228,6 +229,16 @@ class SlurmCluster:
                 self._ask("scancel", f"--name={wave.name}")
                 wave.doubtful.unlink()
 
+    def would_start(self) -> str:
+        """Slurm's own word on whether it would take such a job, and when it would start. Raises `BadInput` if never."""
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+            script.write(self.script(1))
+            script.flush()
+            try:
+                return self._ask("sbatch", "--test-only", script.name, both=True)
+            except Refused as refused:
+                raise BadInput(f"{refused} (see cluster.slurm.* and train.resources)") from None
+
     def script(self, count: int) -> str:
         """The sbatch script of a wave of `count` jobs."""
         executor = self._executor(_Wave(self._work.folder / "WAVE", (), ()))
@@ -419,8 +430,8 @@ class SlurmCluster:
 
     # ---- Slurm's commands
 
-    def _ask(self, *command: str) -> str:
-        """Output of a Slurm command. Raises `Refused` with Slurm's words when it failed."""
+    def _ask(self, *command: str, both: bool = False) -> str:
+        """Output of a Slurm command, `both` with what it says beside it. Raises `Refused` with its words when it failed."""
         try:
             done = subprocess.run(
                 command,
@@ -437,7 +448,7 @@ class SlurmCluster:
             raise Refused(f"{command[0]} did not answer within {_COMMAND_LIMIT_S:.0f} s") from None
         if done.returncode and not (command[0] == "scancel" and "Invalid job id" in done.stderr):
             raise Refused(f"{command[0]} failed: {' '.join(done.stderr.split()) or done.returncode}")
-        return done.stdout
+        return " ".join((done.stdout + done.stderr).split()) if both else done.stdout
 
 
 class _Reached(Exception):

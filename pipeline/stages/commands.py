@@ -48,13 +48,16 @@ _CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TOR
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[dict[str, str]]:
-    """Variables that point temporary files and caches to a folder of this try alone, never to a home folder: what one
-    variant compiled must not be what another runs. A cache that the allow-list brings from outside stays."""
-    parent = Path(os.path.expandvars(os.environ.get(SCRATCH_VARIABLE) or tempfile.gettempdir()))
+    """Variables that point temporary files to a folder of this try alone, which is removed in the end; and, where
+    `cluster.scratch` is set, caches of compilers to one place of this user there, never to a home folder. What the
+    allow-list brings from outside stays."""
+    given = os.environ.get(SCRATCH_VARIABLE, "")
+    parent = Path(os.path.expandvars(given) or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
+    caches = parent / f"groundwork-cache-{os.getuid()}"
+    variables = {name: f"{caches}/{name.lower()}" for name in _CACHES if given and name not in os.environ}
     with tempfile.TemporaryDirectory(prefix="groundwork-", dir=parent, ignore_cleanup_errors=True) as made:
-        caches = {name: f"{made}/{name.lower()}" for name in _CACHES if name not in os.environ}
-        yield {"TMPDIR": made, **caches}
+        yield {**variables, "TMPDIR": made}
 
 
 def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:

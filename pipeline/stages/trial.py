@@ -132,7 +132,7 @@ class _Try:
         meeting = peers.meet()
         start_up = time.time() - self.started
         with scratch_folder() as scratch:
-            extra = {**scratch, **self._rendezvous(meeting)}
+            extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}
             outcome = run_command(
                 train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
                 cwd=variant,

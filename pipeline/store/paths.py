@@ -211,6 +211,25 @@ class AlarmPaths:
 
 
 @dataclass(frozen=True)
+class ProbePaths:
+    """What `pipeline.doctor` asks a compute node, in a folder beside the runs that is removed again."""
+
+    folder: Path
+
+    @property
+    def question(self) -> Path:
+        return self.folder / "question.json"
+
+    @property
+    def seen(self) -> Path:
+        return self.folder / "seen.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.folder / "jobs"
+
+
+@dataclass(frozen=True)
 class GenerationPaths:
     """One pass through the stages."""
 
