@@ -107,6 +107,9 @@ class CommandsConfig:
 
     prepare: list[str] = field(default_factory=list)
     """Fetches and converts once; gets `{data}`, writes `train/` and `evaluator/` into it."""
+    build: list[str] = field(default_factory=list)
+    """Compiles what all variants share, on a node of the trials; gets `{train_data}` and `{output}`. Where it is absent,
+    `pipeline.build` runs `smoke`."""
     smoke: list[str] = field(default_factory=list)
     """Imports the variant and takes one step on the CPU; gets `{train_data}` and `{output}`."""
     train: list[str] = field(default_factory=list)

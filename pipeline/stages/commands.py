@@ -47,11 +47,11 @@ _CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TOR
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[dict[str, str]]:
+def scratch_folder(given: str | None = None) -> Iterator[dict[str, str]]:
     """Variables that point temporary files to a folder of this try alone, which is removed in the end; and, where
     `cluster.scratch` is set, caches of compilers to one place of this user there, never to a home folder. What the
-    allow-list brings from outside stays."""
-    given = os.environ.get(SCRATCH_VARIABLE, "")
+    allow-list brings from outside stays. In a job the place is `given` by a variable."""
+    given = os.environ.get(SCRATCH_VARIABLE, "") if given is None else given
     parent = Path(os.path.expandvars(given) or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     caches = parent / f"groundwork-cache-{os.getuid()}"

@@ -368,19 +368,6 @@ def test_a_preempted_job_is_told_and_ends_preempted(desk: Desk) -> None:
     assert (request.folder / "starts").read_text().split() == [job]
 
 
-def test_a_job_of_a_dead_node_ends_and_is_not_put_back(desk: Desk) -> None:
-    cluster = desk.cluster(jobs.stay, nodelist="n4")
-    (request,) = desk.requests(1)
-    job = cluster.submit([request])[request.name]
-    started(request)
-    desk.dev.stop_node("n4")
-    try:
-        wait_for(lambda: status(cluster, job).phase is Phase.ENDED)
-        assert status(cluster, job).fault is Kind.NODE_FAIL and status(cluster, job).node == "n4"
-    finally:
-        desk.dev.start_node("n4")
-
-
 # ---- without a cluster
 
 

@@ -85,7 +85,8 @@ def test_from_the_wrong_folder_a_person_is_told_what_to_type(wrapper: str, root:
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "module"), [("evolve.sbatch", "pipeline.run"), ("prepare.sbatch", "pipeline.prepare")]
+    ("wrapper", "module"),
+    [("evolve.sbatch", "pipeline.run"), ("prepare.sbatch", "pipeline.prepare"), ("build.sbatch", "pipeline.build")],
 )
 def test_exit_codes_and_arguments_are_passed_on(wrapper: str, module: str, root: Path) -> None:
     behave(root, "exit 5")

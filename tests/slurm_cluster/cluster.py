@@ -109,6 +109,8 @@ MpiDefault=none
 ReturnToService=2
 # A dead node is noticed within these seconds (default 300), so that a test can wait for NODE_FAIL.
 SlurmdTimeout=10
+# How long a command tries to reach a slurmctld that is away (default 10).
+MessageTimeout=5
 KillWait=5
 UnkillableStepTimeout=60
 InactiveLimit=0
