@@ -20,6 +20,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pipeline import config, records
+from pipeline.stages import account, nodes, probe
 from pipeline.store import data, paths, run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -262,6 +263,9 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("controller.json", "the run", run.Holder, "There while a controller holds the run."),
     ("pause.json", "the run", records.Pause, "While it is there nothing new is started."),
     ("events.jsonl", "the run", records.Event, "One event a line."),
+    ("account.json", "the run", account.Statement, "What it cost, as of the last selection or report."),
+    ("alarm.json", "an alarm", records.Alarm, "Opens it, in `alarms/alarm_K/`: failures look like a machine's."),
+    ("verdict.json", "an alarm", records.Verdict, "Closes it."),
     ("report.json", "the run", records.Report, "Written at the end."),
     ("parents.json", "a generation", records.Parents, "Opens it."),
     ("selection.json", "a generation", records.Selection, "Closes it."),
@@ -274,6 +278,11 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("job.json", "a try", records.Job, "Opens it."),
     ("claim.json", "a try", records.Claim, "Some process runs it."),
     ("result.json", "a try", records.Result, "Closes it."),
+    ("spoiled.json", "a try", records.Failure, "A machine's fault that came to light later; counts for the result."),
+    ("rendezvous.json", "a try", nodes.Meeting, "On several nodes: where the ranks meet."),
+    ("node_K.json", "a try", nodes.NodeEnd, "On several nodes: how it ended on node K."),
+    ("question.json", "`runs/.doctor-…/`", probe.Question, "What `pipeline.doctor` asks a node. Removed again."),
+    ("seen.json", "`runs/.doctor-…/`", probe.Seen, "What the node answers."),
     ("manifest.json", "`data/BASELINE/SCALE/`", data.Manifest, "Closes prepared data. Not in the run folder."),
 )
 
@@ -281,8 +290,10 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
 def run_folder_page() -> str:
     """docs/reference/run-folder.md."""
     texts = documented(records) | documented(run) | documented(data)
+    texts |= documented(account) | documented(nodes) | documented(probe)
+    others = (account.Account, account.Statement, nodes.Meeting, nodes.NodeEnd, probe.Question, probe.Seen)
     kinds = [cls for _, cls in inspect.getmembers(records, inspect.isclass) if cls.__module__ == records.__name__]
-    linked = {cls for _, _, cls, _ in _FILES if cls} | set(kinds)
+    linked = {cls for _, _, cls, _ in _FILES if cls} | {*kinds, *others}
     tree = (inspect.getdoc(paths) or "").partition("\n\n")[2]
     lines = [
         _NOTE,
@@ -315,13 +326,14 @@ def run_folder_page() -> str:
         "`evaluation.json` (what the evaluator wrote), and `output/` (all that the variant can write: `metrics.jsonl`,",
         "`checkpoint/`, `resume/`).",
         "`code/size.json` is what the baseline's commands are handed as `{size}`, `guidance.md` is what a person tells the",
-        "ideator, each file of `proposals/` is an [Idea](#idea) for the next generation, and each folder of `llm/` holds",
-        "one `prompt.json` and the completions, `sample_0.json` and on.",
+        "ideator, each file of `proposals/` is an [Idea](#idea) for the next generation, `train_K.log` is what node K of",
+        "several printed, a `failure_K.json` was taken back by an alarm, and each folder of `llm/` holds one",
+        "`prompt.json` and the completions, `sample_0.json` and on.",
         "",
         "## Records",
     ]
     in_order = sorted(
-        [*kinds, run.Facts, run.Holder, data.Manifest],
+        [*kinds, run.Facts, run.Holder, data.Manifest, *others],
         key=lambda cls: (issubclass(cls, enum.Enum), list(texts).index(cls.__name__)),
     )
     for cls in in_order:

@@ -2,11 +2,11 @@
 
 import importlib.metadata
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ from pipeline.cluster.base import Cluster, Work
 from pipeline.cluster.local import LocalCluster, gpu_count
 from pipeline.cluster.slurm import SlurmCluster, SlurmSettings
 from pipeline.compose import REPOSITORY, differences, fixed_part, live_part
-from pipeline.config import ClusterKind, Config, IdeateMaker, ImplementMaker, LlmKind
+from pipeline.config import ClusterKind, Config, IdeateMaker, ImplementMaker, LlmKind, ResourcesConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import Model
 from pipeline.llm.door import Door, Limits, find_prices, import_litellm
@@ -29,8 +29,10 @@ from pipeline.sandbox.command import allowed_environment
 from pipeline.stages.bank import BankIdeator, BankImplementer, TuneIdeator, load_bank
 from pipeline.stages.base import Background, Ideator, Implementer, Plan, Search
 from pipeline.stages.command_implement import CommandImplementer
+from pipeline.stages.commands import SCRATCH_VARIABLE
 from pipeline.stages.decide import elites
 from pipeline.stages.estimate import Estimate, estimate
+from pipeline.stages.forecast import forecast
 from pipeline.stages.implement import pristine_tree, variant_tree
 from pipeline.stages.llm_ideate import LlmIdeator
 from pipeline.stages.llm_implement import LlmImplementer
@@ -120,7 +122,7 @@ def assemble(run: Run, config: Config) -> Search:
         metric=metric,
         clock=time.time,
         run=run,
-        cluster=make_cluster(run, config),
+        cluster=make_cluster(run.paths, config),
         ideator=ideator,
         implementer=implementer,
         rules=rules,
@@ -198,20 +200,36 @@ def data_path(config: Config) -> Path:
     return Path(config.data).resolve() / config.baseline.name / config.scale
 
 
-def make_cluster(run: Run, config: Config) -> Cluster:
+def would_submit(config: Config) -> Iterator[str]:
+    """For `dry_run`: what a run would submit and could cost, line by line. Nothing is made. Raises `BadInput`."""
+    if config.cluster.kind is not ClusterKind.slurm:  # it may be told on a laptop what a cluster is needed for
+        yield from forecast(config, config.cluster.max_parallel or os.cpu_count() or 1).lines(config)
+        return
+    cluster = make_cluster(RunPaths(Path(config.runs).resolve() / (config.run or "NAME")), config)
+    yield from forecast(config, cluster.slots()).lines(config)
+    if isinstance(cluster, SlurmCluster):
+        count = min(cluster.slots(), config.ideate.candidates + config.select.baseline_seeds)
+        yield f"a first wave of up to {count} jobs, as an array with this script:"
+        yield from cluster.script(count).splitlines()
+
+
+def make_cluster(paths: RunPaths, config: Config) -> Cluster:
     """The cluster that the configuration asks for. Raises `BadInput` when it is not to be had."""
-    needs = config.train.resources
-    kind = config.cluster.kind
-    if kind is ClusterKind.auto:
-        kind = ClusterKind.slurm if shutil.which("sbatch") else ClusterKind.local
+    return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources)
+
+
+def cluster_for(
+    config: Config, function: Callable[[str], object], code: Path, jobs: Path, needs: ResourcesConfig
+) -> Cluster:
+    """A cluster whose jobs call a function of `code`. Raises `BadInput` when it is not to be had."""
     work = Work(
-        run_try,
-        run.paths.code,
-        run.paths.jobs,
+        function,
+        code,
+        jobs,
         Resources(needs.nodes, needs.gpus_per_node, needs.cpus_per_task, needs.mem_gb, needs.time_min),
-        allowed_environment({DATA_VARIABLE: str(data_path(config))}),
+        allowed_environment({DATA_VARIABLE: str(data_path(config)), SCRATCH_VARIABLE: config.cluster.scratch}),
     )
-    if kind is ClusterKind.slurm:
+    if config.cluster.kind is ClusterKind.slurm:
         settings = msgspec.convert(msgspec.to_builtins(config.cluster.slurm), SlurmSettings)
         return SlurmCluster(work, config.cluster.max_parallel or 64, settings)
     gpus = gpu_count()

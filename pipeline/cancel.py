@@ -27,7 +27,9 @@ def entry(arguments: argparse.Namespace) -> int:
     """Pause first, so that a controller at work does not submit the same trials again."""
     run, plan = view(run_paths(arguments.run))
     files.create(run.paths.pause, Pause(getpass.getuser(), "its jobs were cancelled", time.time()))
-    count = end_jobs(run.reader.read(), make_cluster(run, plan.config), "cancelled with pipeline.cancel", time.time())
+    count = end_jobs(
+        run.reader.read(), make_cluster(run.paths, plan.config), "cancelled with pipeline.cancel", time.time()
+    )
     print(f"{run.name} is paused, {count} jobs cancelled; go on with: python -m pipeline.resume {arguments.run}")
     return 0
 

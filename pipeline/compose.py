@@ -2,7 +2,9 @@
 
 import dataclasses
 import difflib
+import os
 import re
+import shutil
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +17,14 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Clock, Config
+from pipeline.config import Clock, ClusterKind, Config
 from pipeline.errors import BadInput
 from pipeline.stages.decide import moment
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONF = REPOSITORY / "conf"
+SITE = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "groundwork"
+"""Groups of this person or site; `pipeline.doctor --write` saves `cluster/site.yaml` there."""
 # What Hydra and OmegaConf add for their own developers.
 _NOISE = re.compile(
     r"Config search path:.*|See https?://\S+ for details|(reference_type|object_type|full_key)[=:].*|"
@@ -39,7 +43,8 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
     for override in overrides:
         if override.startswith("+") and (unknown := _unknown_key(override)):
             raise BadInput(unknown)
-    searched = [f"hydra.searchpath=[file://{config_dir.resolve()}]"] if config_dir is not None else []
+    places = [f"file://{folder.resolve()}" for folder in (config_dir, SITE) if folder is not None and folder.is_dir()]
+    searched = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
@@ -48,6 +53,8 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(_one_line(error, overrides)) from error
     assert isinstance(config, Config)
+    if config.cluster.kind is ClusterKind.auto:  # decided here, for all who read the run's settings later
+        config.cluster.kind = ClusterKind.slurm if shutil.which("sbatch") else ClusterKind.local
     config.baseline.folder = str(_code_folder(config.baseline.folder, config_dir))
     _check(config)
     return config
@@ -91,6 +98,14 @@ def live_part(config: Config) -> dict[str, Any]:
     """The settings that may change when a run is resumed, as plain data."""
     live: dict[str, Any] = _part(config, live=True)
     return live
+
+
+def save_site(config: Config) -> Path:
+    """Save the settings `cluster.*` outside of the repository; `cluster=site` takes them."""
+    path = SITE / "cluster" / "site.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config.cluster)))
+    return path
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

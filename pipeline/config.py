@@ -108,6 +108,9 @@ class CommandsConfig:
 
     prepare: list[str] = field(default_factory=list)
     """Fetches and converts once; gets `{data}`, writes `train/` and `evaluator/` into it."""
+    build: list[str] = field(default_factory=list)
+    """Compiles what all variants share, on a node of the trials; gets `{train_data}` and `{output}`. Where it is absent,
+    `pipeline.build` runs `smoke`."""
     smoke: list[str] = field(default_factory=list)
     """Imports the variant and takes one step on the CPU; gets `{train_data}` and `{output}`."""
     train: list[str] = field(default_factory=list)
@@ -166,7 +169,8 @@ class ResourcesConfig:
     cpus_per_task: int = 1
     """Processor cores on each node."""
     mem_gb: float = 4.0
-    """Memory on each node, GB; a variant that takes more is ended."""
+    """Memory on each node, GB; a variant that takes more is ended. Slurm is asked for half a GB more, for our own
+    processes."""
     time_min: int = 30
     """Longest run time of the job, minutes."""
 
@@ -237,6 +241,8 @@ class TrainConfig:
     """What the job asks for."""
     retries: int = live(2)
     """How often a trial that a machine spoiled is tried again."""
+    disk_gb: float = live(1.0)
+    """Most that one try writes, GB: checkpoint and resume state. No wave is submitted that the disk has no room for."""
 
 
 @dataclass
@@ -254,9 +260,13 @@ class SelectConfig:
     method: Search = Search.evolution
     """`evolution`: later generations build on earlier ones; `independent`: no feedback."""
     quorum: float = 1.0
-    """Share of a generation that must have outcomes before the next is proposed, 0 to 1."""
+    """Share of a generation that must have outcomes before the next is proposed, 0 to 1. Below 1 the next is proposed
+    also when slots would stand idle. What comes late joins the archive, and the next selection sees it."""
     baseline_seeds: int = 3
     """Trials of the unmodified baseline."""
+    canary: bool = True
+    """Whether, on Slurm, one more trial of the unmodified baseline rides in the first wave of each later generation: it
+    tells a machine that has changed from bad ideas, and sharpens the estimate of the noise."""
     parents: int = 4
     """Most candidates that may be built upon."""
     margin: float = 1.0
@@ -370,6 +380,9 @@ class ClusterConfig:
     """Most jobs waiting or running at once; 0 means what the machine has (local) or 64 (slurm)."""
     poll_s: float = live(0.5)
     """Pause between two looks at the jobs, seconds."""
+    scratch: str = live("")
+    """Folder on the nodes for temporary files (each try has its own, which is removed) and for caches of compilers,
+    variables of the job allowed, e.g. `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR, and caches as they are."""
     slurm: SlurmConfig = live(factory=SlurmConfig)
     """With kind=slurm: options of sbatch."""
 
@@ -380,6 +393,8 @@ class KeepConfig:
 
     checkpoints: Keep = live(Keep.elites)
     """Final checkpoints: `all`, those of the baseline and would-be `elites`, or `none`."""
+    variants: Keep = live(Keep.all)
+    """Code of scored candidates, which its patch gives again: `all`, that of would-be `elites`, or `none`."""
 
 
 @dataclass
@@ -429,7 +444,8 @@ class Config:
     stop: StopConfig = live(factory=StopConfig)
     """When to end."""
     dry_run: bool = live(False)
-    """Whether only to estimate what the language model costs for a generation, from the real prompts; nothing is asked."""
+    """Whether only to tell what a run would submit and cost, the language model by the real prompts; nothing is asked,
+    trained or written."""
     run: str = live("")
     """Name of the run; empty makes a fresh one. The same name goes on with the run."""
     runs: str = live("runs")

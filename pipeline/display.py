@@ -64,8 +64,17 @@ def progress(archive: Archive, metric: Metric, generations: int, left: int, slot
         sum(values) / len(values) if values else None,
         left_min,
         archive.report is not None,
-        archive.pause.reason if archive.pause else "",
+        _halted(archive),
     )
+
+
+def _halted(archive: Archive) -> str:
+    if archive.pause is not None:
+        return archive.pause.reason
+    if archive.alarm is not None:
+        alarm = archive.alarm.alarm
+        return f"candidates fail alike ({alarm.signature}); baseline/{alarm.trial} shows whether a machine is at fault"
+    return ""
 
 
 def line(now: Progress, metric: Metric) -> str:
@@ -196,9 +205,6 @@ def estimated(config: Config, found: Estimate) -> list[str]:
         )
     else:
         lines.append(f"{device} hours of the generation: {found.most_h:.1f} at most")
-    lines.append(
-        f"{device} hours of the whole run: {found.run_most_h:.1f} at most (retries after faults of machines not counted)"
-    )
     return lines
 
 

@@ -11,9 +11,11 @@ from pipeline.store.archive import Archive
 
 def tick(search: Search) -> Archive:
     """One look at everything, in the order of the stages."""
-    if search.archive().pause is None:
+    archive = search.archive()
+    if archive.pause is None and archive.alarm is None:
         ideate.step(search)  # the last generation's Selection -> Ideas
         implement.step(search)  # Idea -> Patch and variant, or Failure
+    if archive.pause is None:
         train.step(search)  # variant -> trials, in one wave of jobs
     evaluate.step(search)  # what jobs left -> Score or Failure
     select.step(search)  # outcomes -> Selection, and at the end a Report

@@ -71,6 +71,10 @@ class Kind(StrEnum):
     """No space, over quota, or a file handle gone stale."""
     DEVICE = "device"
     """The GPU, its driver or the network between GPUs failed."""
+    OTHER_GPU = "other_gpu"
+    """It ran on another model of GPU than the run is measured on."""
+    SPOILED = "spoiled"
+    """An unmodified baseline failed alike at that time; does not count as a retry."""
 
     @property
     def infrastructure(self) -> bool:
@@ -87,6 +91,8 @@ _INFRASTRUCTURE = frozenset(
         Kind.PREEMPTED,
         Kind.FILE_SYSTEM,
         Kind.DEVICE,
+        Kind.OTHER_GPU,
+        Kind.SPOILED,
     }
 )
 
@@ -453,6 +459,33 @@ class Pause:
     reason: str
     """Why."""
     at: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Unrelated candidates, or the baseline, began to fail alike (alarms/alarm_K/alarm.json). Until it has a verdict,
+    nothing is trained but one unmodified baseline."""
+
+    signature: str
+    """What the failures have in common."""
+    candidates: tuple[str, ...]
+    """Who raised it, the newest first; none where it was a trial of the baseline."""
+    trial: str
+    """The baseline's trial that decides, as `trial_3`."""
+    since: float
+    """When the first of them ended, seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the baseline's trial showed (alarms/alarm_K/verdict.json)."""
+
+    machine: bool
+    """Whether the machine is at fault: the failures count no longer, and the run waits for a person."""
+    candidates: tuple[str, ...] = ()
+    """Whose failures were taken back."""
+    at: float = 0.0
     """Seconds since 1970."""
 
 

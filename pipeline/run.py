@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline import loop
-from pipeline.assemble import assemble, dry_run, open_or_create
+from pipeline.assemble import assemble, dry_run, open_or_create, would_submit
 from pipeline.cli import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
 from pipeline.config import Config
 from pipeline.display import Progress, estimated, line, overview, progress, results
@@ -44,7 +44,7 @@ def entry(arguments: argparse.Namespace) -> int:
     console = make_console()
     config = config_of(arguments)
     if config.dry_run:
-        for words in estimated(config, dry_run(config)):
+        for words in (*estimated(config, dry_run(config)), *would_submit(config)):
             say(console, words)
         return 0
     if not config.run:

@@ -182,3 +182,34 @@ def test_a_file_that_is_never_imported_breaks_the_contract(tmp_path: Path, toy_d
     done = program("pipeline.check_baseline", str(yaml), "scale=tiny", *places)
     assert done.code == 1
     assert "FAIL a broken extra.py is noticed" in done.out
+
+
+def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path, toy_data: Path) -> None:
+    bench = Bench(tmp_path / "runs", toy_data)
+    given = (
+        "ideate.candidates=2",
+        "select.baseline_seeds=1",
+        "select.elites=1",
+        "select.elite_seeds=1",
+        "cluster.poll_s=0.1",
+    )
+    bench.run("r", *given, "stop.generations=1", "keep.checkpoints=all").ok()
+    run = bench.folder / "r"
+    before = sorted(run.glob("generation_*/**/checkpoint"))
+    told = program("pipeline.clean", str(run), "--dry-run").ok().out
+    assert "could be removed" in told and sorted(run.glob("generation_*/**/checkpoint")) == before
+    program("pipeline.clean", str(run)).ok()
+    archive = bench.archive("r")
+    assert archive.report is not None
+    best = archive.report.elites[0].candidate
+    left = {path.relative_to(run).as_posix() for path in run.glob("generation_*/**/checkpoint")}
+    assert left and all(path.startswith(best) for path in left) and len(left) < len(before)
+    assert [path.is_dir() for path in sorted(run.glob("generation_*/*/attempt_0/variant"))].count(True) == 1
+    assert list(run.glob("baseline/trial_0/try_0/output/checkpoint"))
+    bench.run(
+        "r", *given, "stop.generations=2", "keep.checkpoints=all"
+    ).ok()  # children stand on patches, not on folders
+    process = bench.start("r", *given, "stop.generations=3")
+    wait_until((run / "controller.json").exists, process)
+    program("pipeline.clean", str(run)).refused(1, "is held by")
+    process.communicate(timeout=60)

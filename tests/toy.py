@@ -68,9 +68,10 @@ class Bench:
     folder: Path
     data: Path
     conf: Path = CONF
+    cluster: str = "local"
 
     def arguments(self, name: str, *more: str) -> list[str]:
-        given = ["--config-dir", str(self.conf), "baseline=toy", "scale=tiny", "cluster=local", f"run={name}"]
+        given = ["--config-dir", str(self.conf), "baseline=toy", "scale=tiny", f"cluster={self.cluster}", f"run={name}"]
         return [*given, f"runs={self.folder}", f"data={self.data}", *more]
 
     def run(self, name: str, *more: str, extra: Mapping[str, str] | None = None, timeout: float = 120) -> Done:

@@ -55,8 +55,9 @@ class Cluster(Protocol):
         """How many jobs may be waiting or running at once."""
         ...
 
-    def submit(self, requests: Sequence[Request]) -> Mapping[str, str]:
-        """Submit one wave; name to job id of all that were taken, which may be fewer when a limit is reached.
+    def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
+        """Submit one wave; name to job id of all that were taken, which may be fewer when a limit is reached. None of
+        them runs on a node of `avoid`, unless the settings name just that node.
 
         Raises `Refused` when the cluster took none, with its words; a later call may succeed.
         """

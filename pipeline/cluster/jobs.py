@@ -1,10 +1,13 @@
 """What a job can find out about itself."""
 
 import os
+import socket
+from dataclasses import dataclass
 
 import psutil
 
 from pipeline.cluster.local import job_id_of
+from pipeline.cluster.slurm_text import expand_nodes
 
 
 def current_job_id() -> str:
@@ -16,3 +19,22 @@ def current_job_id() -> str:
     if job := os.environ.get("SLURM_JOB_ID"):
         return job
     return job_id_of(psutil.Process(int(os.environ.get("SUBMITIT_LOCAL_JOB_ID", os.getpid()))))
+
+
+@dataclass(frozen=True)
+class Node:
+    """The node this process runs on, as one of its job's."""
+
+    name: str
+    """As the cluster names it."""
+    number: int
+    """Its number in the job, from 0."""
+    first: str
+    """Name of the job's first node."""
+
+
+def current_node() -> Node:
+    """Where we are; this machine itself where no cluster started us."""
+    name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    nodes = expand_nodes(os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", ""))
+    return Node(name, int(os.environ.get("SLURM_NODEID", "0")), nodes[0] if nodes else "127.0.0.1")

@@ -35,7 +35,7 @@ class LocalCluster:
     def slots(self) -> int:
         return self._max_parallel
 
-    def submit(self, requests: Sequence[Request]) -> Mapping[str, str]:
+    def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
         executor = submitit.LocalExecutor(folder=self._work.folder)
         taken: dict[str, str] = {}
         for request in requests:

@@ -18,10 +18,11 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -40,9 +41,11 @@ from pipeline.cluster.slurm_text import (
     Limits,
     QueueRow,
     Refusal,
+    expand_nodes,
     parse_limits,
     parse_sacct,
     parse_squeue,
+    read_log,
     read_refusal,
 )
 from pipeline.errors import BadInput, Refused
@@ -56,6 +59,10 @@ _SUBMIT_PAUSE_S = 60.0
 """How long nothing is submitted after a limit was reached."""
 _ACCOUNTING_GRACE_S = 600.0
 """How long accounting may lag behind the queue before a job counts as vanished."""
+
+_OWN_MEM_GB = 0.5
+"""Memory of our own processes, asked for on top: Slurm must not end a job whose variant still has what it may use, and a
+variant that takes more is to be ended by us, who tell it from a fault of the machine."""
 
 _KEPT = (
     "SLURM*", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "TMPDIR",
@@ -138,7 +145,7 @@ class SlurmCluster:
 
     # ---- submitting
 
-    def submit(self, requests: Sequence[Request]) -> Mapping[str, str]:
+    def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
         if not requests:
             return {}
         if self._clock() < self._submit_again:
@@ -149,7 +156,7 @@ class SlurmCluster:
         waiting = list(requests)
         while waiting:
             try:
-                taken |= self._submit_wave(waiting[:size])
+                taken |= self._submit_wave(waiting[:size], avoid)
             except _Reached as reached:
                 size = min(size, len(waiting)) // 2  # others' jobs count, too: room for fewer may be left
                 if size:
@@ -186,9 +193,9 @@ class SlurmCluster:
             self._limits = parse_limits(config, assoc, qos, account=self._settings.account, job_qos=self._settings.qos)
         return self._limits
 
-    def _submit_wave(self, requests: Sequence[Request]) -> dict[str, str]:
+    def _submit_wave(self, requests: Sequence[Request], avoid: Sequence[str]) -> dict[str, str]:
         wave = _Wave.create(self._work.folder, requests)
-        executor = self._executor(wave)
+        executor = self._executor(wave, avoid)
         try:
             # Submitit prints what sbatch said; it stands in the error as well.
             with _clean_environment(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
@@ -222,6 +229,16 @@ class SlurmCluster:
                 self._ask("scancel", f"--name={wave.name}")
                 wave.doubtful.unlink()
 
+    def would_start(self) -> str:
+        """Slurm's own word on whether it would take such a job, and when it would start. Raises `BadInput` if never."""
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+            script.write(self.script(1))
+            script.flush()
+            try:
+                return self._ask("sbatch", "--test-only", script.name, both=True)
+            except Refused as refused:
+                raise BadInput(f"{refused} (see cluster.slurm.* and train.resources)") from None
+
     def script(self, count: int) -> str:
         """The sbatch script of a wave of `count` jobs."""
         executor = self._executor(_Wave(self._work.folder / "WAVE", (), ()))
@@ -230,8 +247,9 @@ class SlurmCluster:
         text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
         return text
 
-    def _executor(self, wave: "_Wave") -> submitit.SlurmExecutor:
+    def _executor(self, wave: "_Wave", avoid: Sequence[str] = ()) -> submitit.SlurmExecutor:
         needs, settings = self._work.resources, self._settings
+        exclude = [settings.exclude, *sorted(set(avoid) - set(expand_nodes(settings.nodelist)))]
         if shutil.which("srun") is None:
             raise BadInput("srun is not on PATH: start this on a login node, or use cluster=local")
         executor = submitit.SlurmExecutor(folder=wave.folder)
@@ -242,14 +260,14 @@ class SlurmCluster:
             "account": settings.account or None,
             "qos": settings.qos or None,
             "constraint": settings.constraint or None,
-            "exclude": settings.exclude or None,
+            "exclude": ",".join(filter(None, exclude)) or None,
             "nodelist": settings.nodelist or None,
             "exclusive": settings.exclusive or None,
             "time": needs.time_min,
             "nodes": needs.nodes,
             "ntasks_per_node": 1,
             "cpus_per_task": needs.cpus_per_task,
-            "mem": f"{round(1024 * needs.mem_gb)}M",
+            "mem": f"{round(1024 * (needs.mem_gb + _OWN_MEM_GB))}M",
             "stderr_to_stdout": True,
             "array_parallelism": self.slots(),
             "setup": self._setup(),
@@ -319,7 +337,7 @@ class SlurmCluster:
         queue = parse_squeue(self._ask(*_squeue(), f"--user={os.getuid()}"))
         self._queued = sum(not MEANING[row.state].over for row in queue)
         rows = {job_id: row for row in queue for job_id in row.job_ids}
-        statuses = {job_id: _status(rows[job_id]) for job_id in job_ids if job_id in rows}
+        statuses = {job_id: self._status(job_id, rows[job_id]) for job_id in job_ids if job_id in rows}
         gone = [job_id for job_id in job_ids if job_id not in rows]
         if gone:
             statuses |= self._look_back(gone)
@@ -341,12 +359,25 @@ class SlurmCluster:
             last = told.get(job_id)
             since = now - self._left_queue.setdefault(job_id, now)
             if last is not None and MEANING[last.state].over:
-                statuses[job_id] = _status(last)
+                statuses[job_id] = self._status(job_id, last)
             elif (last is not None or lags) and since < _ACCOUNTING_GRACE_S:
                 statuses[job_id] = Status(Phase.RUNNING, "left the queue; accounting does not know yet how it ended")
             else:
                 statuses[job_id] = Status(Phase.ENDED, "neither the queue nor accounting knows it", Kind.VANISHED)
         return statuses
+
+    def _status(self, job_id: str, row: QueueRow | JobRow) -> Status:
+        """What a row says; where it does not say why a job ended, what Slurm wrote into the job's log."""
+        status = _status(row)
+        if status.phase is not Phase.ENDED or status.fault is not None:
+            return status
+        for log in self._work.folder.glob(f"*/{job_id}_*_log.out"):
+            with log.open("rb") as file:
+                file.seek(max(0, log.stat().st_size - 8192))
+                kind = read_log(file.read().decode(errors="replace"))
+            if kind is not None:
+                return replace(status, fault=kind)
+        return status
 
     def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
         if not job_ids:
@@ -399,8 +430,8 @@ class SlurmCluster:
 
     # ---- Slurm's commands
 
-    def _ask(self, *command: str) -> str:
-        """Output of a Slurm command. Raises `Refused` with Slurm's words when it failed."""
+    def _ask(self, *command: str, both: bool = False) -> str:
+        """Output of a Slurm command, `both` with what it says beside it. Raises `Refused` with its words when it failed."""
         try:
             done = subprocess.run(
                 command,
@@ -417,7 +448,7 @@ class SlurmCluster:
             raise Refused(f"{command[0]} did not answer within {_COMMAND_LIMIT_S:.0f} s") from None
         if done.returncode and not (command[0] == "scancel" and "Invalid job id" in done.stderr):
             raise Refused(f"{command[0]} failed: {' '.join(done.stderr.split()) or done.returncode}")
-        return done.stdout
+        return " ".join((done.stdout + done.stderr).split()) if both else done.stdout
 
 
 class _Reached(Exception):

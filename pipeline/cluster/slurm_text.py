@@ -13,6 +13,7 @@ from enum import StrEnum
 from submitit.slurm.slurm import SlurmParseException, _parse_node_list
 
 from pipeline.cluster.slurm_states import BadSlurmText, State, explain_reason, read_state
+from pipeline.records import Kind
 
 SACCT_FIELDS = "JobID,State,ExitCode,DerivedExitCode,Reason,NodeList,Submit,Start,End,ElapsedRaw,AllocTRES,JobName"
 """What to ask of `sacct --duplicates --parsable2 --format=…`. Restarts is left out: 22.05 does not know it."""
@@ -289,6 +290,25 @@ def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = 
 
 def _numbers_in(row: Mapping[str, str], *columns: str) -> list[int]:
     return [int(row[column]) for column in columns if row[column].isdigit()]
+
+
+# ---- logs
+
+_LOGGED = (
+    (Kind.OUT_OF_MEMORY, r"oom[-_ ]kill|exceeded (job )?memory limit|some of the step tasks have been OOM Killed"),
+    (Kind.TIMEOUT, r"DUE TO TIME LIMIT"),
+    (Kind.PREEMPTED, r"DUE TO PREEMPTION"),
+    (Kind.NODE_FAIL, r"DUE TO NODE FAILURE|node failure on"),
+)
+
+
+def read_log(text: str) -> Kind | None:
+    """Why a job ended, by what `slurmstepd` and `srun` wrote into its log; none where they are silent."""
+    lines = [line for line in text.splitlines() if line.startswith(("slurmstepd", "srun:"))]
+    for kind, pattern in _LOGGED:
+        if any(re.search(pattern, line, re.IGNORECASE) for line in lines):
+            return kind
+    return None
 
 
 # ---- refusals

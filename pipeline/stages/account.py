@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pipeline.cluster.base import Cluster
 from pipeline.config import Config, ResourcesConfig
 from pipeline.store.archive import Archive, Attempt, Try
 
@@ -56,13 +57,50 @@ def account(config: Config, tries: Iterable[Try], seconds: Mapping[str, float], 
         waited += _waited(one, now)
         if one.result is None:
             continue
-        if one.result.failure is not None:
-            wasted[one.result.failure.kind.value] += held
+        if one.failure is not None:
+            wasted[one.failure.kind.value] += held
         else:
             wasted["start_up"] += one.result.seconds.start_up * count
             wasted["evaluate"] += one.result.seconds.evaluate * count
     hours = {kind: spent / 3600 for kind, spent in wasted.items() if spent}
     return Account(device, requested / 3600, used / 3600, hours, waited / 3600)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The account of a run and of its parts (account.json), as of a moment."""
+
+    at: float
+    """Seconds since 1970."""
+    run: Account
+    """All tries."""
+    baseline: Account
+    """The unmodified code's."""
+    generations: Mapping[str, Account]
+    """By name of the folder."""
+    candidates: Mapping[str, Account]
+    """By id."""
+
+
+def statement(config: Config, archive: Archive, cluster: Cluster | None, now: float) -> Statement:
+    """Account for every incarnation of every job, by one question to the cluster where there is one to ask."""
+    everything = tries_of(archive.holders())
+    known = [one.job.job_id for one in everything if one.job.job_id is not None]
+    seconds = cluster.usage(known) if cluster is not None else {}
+
+    def part(holders: Iterable[Attempt]) -> Account:
+        return account(config, tries_of(holders), seconds, now)
+
+    return Statement(
+        now,
+        account(config, everything, seconds, now),
+        part([archive.baseline]),
+        {
+            generation.paths.folder.name: part(a for one in generation.candidates for a in one.attempts)
+            for generation in archive.generations
+        },
+        {candidate.id: part(candidate.attempts) for candidate in archive.candidates},
+    )
 
 
 def tries_of(holders: Iterable[Attempt]) -> list[Try]:

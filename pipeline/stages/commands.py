@@ -1,7 +1,10 @@
 """The command lines of a baseline, filled in."""
 
+import contextlib
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import BaselineConfig, Clock, Config, TrainConfig
@@ -36,6 +39,25 @@ def train_command(config: Config, size: Path, data: Path, output: Path, seed: in
 def budget_words(train: TrainConfig) -> str:
     """The budget as `{budget}`: `steps=80` or `seconds=3600`."""
     return f"steps={train.budget_steps}" if train.clock is Clock.steps else f"seconds={60 * train.budget_min:g}"
+
+
+SCRATCH_VARIABLE = "GROUNDWORK_SCRATCH"
+"""Names the folder for temporary files and caches to a job."""
+_CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
+
+
+@contextlib.contextmanager
+def scratch_folder(given: str | None = None) -> Iterator[dict[str, str]]:
+    """Variables that point temporary files to a folder of this try alone, which is removed in the end; and, where
+    `cluster.scratch` is set, caches of compilers to one place of this user there, never to a home folder. What the
+    allow-list brings from outside stays. In a job the place is `given` by a variable."""
+    given = os.environ.get(SCRATCH_VARIABLE, "") if given is None else given
+    parent = Path(os.path.expandvars(given) or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    caches = parent / f"groundwork-cache-{os.getuid()}"
+    variables = {name: f"{caches}/{name.lower()}" for name in _CACHES if given and name not in os.environ}
+    with tempfile.TemporaryDirectory(prefix="groundwork-", dir=parent, ignore_cleanup_errors=True) as made:
+        yield {**variables, "TMPDIR": made}
 
 
 def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipeline.config import ClusterKind
 from pipeline.errors import BadInput
 from pipeline.records import Kind
 from pipeline.stages.account import committed_h, trial_h
@@ -13,6 +14,8 @@ from pipeline.store.archive import Archive, Attempt, Candidate, Generation, Tria
 from pipeline.store.paths import TrialPaths, number_of
 
 VALIDATION, TEST = "validation", "test"
+_UNCOUNTED = frozenset({Kind.INTERRUPTED, Kind.SPOILED})
+"""Faults that do not use up a retry."""
 
 
 def stop_reason(plan: Plan, archive: Archive) -> str | None:
@@ -107,7 +110,9 @@ def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
     """Every trial the run wants by now, closed ones too, the most urgent first: the baseline's, the first of each
     variant, and when the search is over the elites' other seeds and the scorings on the test split."""
     select = plan.config.select
-    yield from _seeds(plan, archive.baseline, select.baseline_seeds)
+    yield from _seeds(plan, archive.baseline, wanted_baselines(plan, archive))
+    if archive.alarm is not None:
+        return
     for candidate in archive.candidates:
         if candidate.failure is None and candidate.attempt is not None and candidate.attempt.smoke is not None:
             yield from _seeds(plan, candidate.attempt, 1)
@@ -122,6 +127,18 @@ def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
                 checkpoint = trial.paths.folder / trial.score.try_ / "output" / "checkpoint"
                 inside = checkpoint.relative_to(archive.paths.folder).as_posix()
                 yield Wanted(trial.paths.test, trial.test, trial.score.seed, inside)
+
+
+def wanted_baselines(plan: Plan, archive: Archive) -> int:
+    """How many trials of the unmodified baseline are wanted by now.
+
+    Where jobs run on machines that nobody watches, one more rides in the first wave of each later generation (the
+    canary): it tells a machine that has changed from bad ideas, and sharpens the estimate of the noise. One in each wave
+    would be one beside each trial, as a wave is what became ready since the last tick. An alarm asks for one, too."""
+    select = plan.config.select
+    canaries = len(archive.generations) - 1 if plan.config.cluster.kind is ClusterKind.slurm and select.canary else 0
+    alarms = [number_of(raised.alarm.trial) + 1 for raised in archive.alarms]
+    return max(select.baseline_seeds + max(0, canaries), *alarms, 0)
 
 
 def _seeds(plan: Plan, attempt: Attempt, count: int) -> Iterator[Wanted]:
@@ -155,12 +172,12 @@ def ready(plan: Plan, wanted: Wanted) -> bool:
 
 def to_retry(plan: Plan, trial: Trial) -> bool:
     """Whether the newest try was spoiled by a machine and `train.retries` allows another. A try that ended together with
-    its controller does not count."""
-    kinds = [one.result.failure.kind if one.result and one.result.failure else None for one in trial.tries]
+    its controller does not count, nor does one that an unmodified baseline would have failed, too."""
+    kinds = [one.failure.kind if one.failure is not None else None for one in trial.tries]
     if kinds[-1] is None or not kinds[-1].infrastructure:
         return False
-    spoiled = [kind for kind in kinds if kind is not None and kind.infrastructure and kind is not Kind.INTERRUPTED]
-    return kinds[-1] is Kind.INTERRUPTED or len(spoiled) <= plan.config.train.retries
+    spoiled = [kind for kind in kinds if kind is not None and kind.infrastructure and kind not in _UNCOUNTED]
+    return kinds[-1] in _UNCOUNTED or len(spoiled) <= plan.config.train.retries
 
 
 def trials_left(plan: Plan, archive: Archive) -> int:
@@ -171,7 +188,7 @@ def trials_left(plan: Plan, archive: Archive) -> int:
     asked = config.stop.generations * config.ideate.candidates
     if config.stop.candidates:
         asked = min(asked, config.stop.candidates)
-    first = config.select.baseline_seeds - sum(trial.closed for trial in archive.baseline.trials)
+    first = max(0, config.select.baseline_seeds - sum(trial.closed for trial in archive.baseline.trials))
     last = config.select.elites * config.select.elite_seeds
     asked += sum(len(generation.parents.proposals) for generation in archive.generations)
     return max(0, asked - sum(candidate.closed for candidate in archive.candidates)) + first + last

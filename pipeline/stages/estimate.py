@@ -57,8 +57,6 @@ class Estimate:
     """Device hours of these trials, each taking its budget; none where the budget is counted in steps."""
     most_h: float
     """Device hours of the generation at most: each job takes its time limit, each crash is repaired and tried again."""
-    run_most_h: float
-    """Device hours of the run at most: all generations, the baseline's trials and the elites' last ones."""
 
 
 class _Silent:
@@ -103,7 +101,6 @@ def estimate(
     wall = config.train.clock is Clock.wall
     trials, trial = config.ideate.candidates, trial_h(config)
     most_h = trials * (1 + config.implement.crash_repairs) * trial
-    beside = config.select.baseline_seeds + config.select.elites * config.select.elite_seeds
     return Estimate(
         generation=generation.number,
         expected=expected,
@@ -113,7 +110,6 @@ def estimate(
         trials=trials,
         expected_h=trials * count * config.train.budget_min / 60 if wall else None,
         most_h=most_h,
-        run_most_h=config.stop.generations * most_h + beside * trial,
     )
 
 

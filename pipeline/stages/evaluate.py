@@ -4,11 +4,13 @@ closes trials with a Score or a Failure."""
 import shutil
 
 from pipeline.cluster.base import Cluster, Phase
-from pipeline.config import Keep
 from pipeline.errors import Refused
-from pipeline.records import Ended, Failure, Kind, Result, Stage
+from pipeline.records import Ended, Failure, Kind, Pause, Result, Stage
+from pipeline.stages import machines
 from pipeline.stages.base import Search
-from pipeline.stages.decide import elites, to_retry, wanted_trials
+from pipeline.stages.decide import to_retry
+from pipeline.stages.keep import spare
+from pipeline.stages.machines import reference_gpu
 from pipeline.store import files
 from pipeline.store.archive import Archive, Attempt, Trial, Try
 from pipeline.store.run import is_void, record_job_id, void
@@ -16,11 +18,13 @@ from pipeline.store.run import is_void, record_job_id, void
 
 def step(search: Search) -> None:
     """Give every try that is over its result, and every trial that is decided its score or failure."""
+    _end_tries(search, search.archive())
     archive = search.archive()
-    _end_tries(search, archive)
-    closed = [_close(search, attempt, trial) for attempt, trial in _open_trials(search.archive())]
+    closed = [_close(search, archive, attempt, trial) for attempt, trial in _open_trials(archive)]
     if any(closed):
-        _let_go(search, search.archive())
+        for folder in spare(search, search.archive()):
+            shutil.rmtree(folder, ignore_errors=True)
+    machines.step(search)
 
 
 def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
@@ -54,9 +58,13 @@ def _end_tries(search: Search, archive: Archive) -> None:
         status = statuses[job_id]
         if status.phase is Phase.PENDING and status.never_starts:
             search.cluster.cancel([job_id])
-            _end(one, Kind.CANCELLED, f"could never start: {status.words}", now)
+            reason = f"Slurm can never start {job_id}: {status.words}"
+            _end(one, Kind.INTERRUPTED, reason, now)
+            go_on = f"then: python -m pipeline.resume {search.run.paths.folder}"
+            files.create(search.run.paths.pause, Pause("groundwork", f"{reason}; {go_on}", now))
         elif status.phase is Phase.ENDED:
-            _end(one, status.fault or Kind.VANISHED, f"no result: {status.words}", now)
+            node = status.node.partition(",")[0]
+            _end(one, status.fault or Kind.VANISHED, f"no result: {status.words}", now, node)
 
 
 def _adopt(one: Try, job_id: str | None, now: float) -> None:
@@ -72,19 +80,21 @@ def _adopt(one: Try, job_id: str | None, now: float) -> None:
         _end(one, Kind.INTERRUPTED, "the controller was killed while it submitted", now)
 
 
-def _end(one: Try, kind: Kind, reason: str, now: float) -> None:
+def _end(one: Try, kind: Kind, reason: str, now: float, node: str = "") -> None:
     """Write the result of a try that wrote none itself; if it did meanwhile, that is the one that counts."""
     failure = Failure(Stage.TRAIN, kind, reason, one.paths.folder.name)
     started, host = (one.claim.at, one.claim.host) if one.claim is not None else (now, "")
-    files.create(one.paths.result, Result(Ended.FAILED, failure=failure, host=host, started_at=started, ended_at=now))
+    files.create(
+        one.paths.result, Result(Ended.FAILED, failure=failure, host=node or host, started_at=started, ended_at=now)
+    )
 
 
-def _close(search: Search, holder: Attempt, trial: Trial) -> bool:
+def _close(search: Search, archive: Archive, holder: Attempt, trial: Trial) -> bool:
     """Decide a trial by its tries; false when it stays open."""
     newest = trial.newest
-    if newest is None or newest.result is None:
+    if newest is None or newest.result is None or not _comparable(archive, newest):
         return False
-    score, failure = newest.result.score, newest.result.failure
+    score, failure = newest.score, newest.failure
     if score is not None:
         files.create(trial.paths.score, score)
         search.run.event("scored", trial.paths.folder, search.metric.text_error(score.value, score.standard_error))
@@ -99,18 +109,15 @@ def _close(search: Search, holder: Attempt, trial: Trial) -> bool:
     return True
 
 
-def _let_go(search: Search, archive: Archive) -> None:
-    """Delete checkpoints that nobody will ask for again. Scores never change, so who left the best never returns."""
-    keep = search.config.keep.checkpoints
-    if keep is Keep.all:
-        return
-    stay = {candidate.id for candidate in elites(search, archive)} if keep is Keep.elites else set()
-    asked = {wanted.checkpoint for wanted in wanted_trials(search, archive) if not wanted.closed}
-    for candidate in archive.candidates:
-        if candidate.id in stay or not candidate.closed:
-            continue
-        for attempt in candidate.attempts:
-            for trial in attempt.trials:
-                for one in trial.tries:
-                    if one.paths.checkpoint.relative_to(archive.paths.folder).as_posix() not in asked:
-                        shutil.rmtree(one.paths.checkpoint, ignore_errors=True)
+def _comparable(archive: Archive, newest: Try) -> bool:
+    """Whether a try ran on the GPU model of the run. One that did not is spoiled, and decided at the next tick."""
+    if newest.score is None or newest.result is None or not newest.result.gpu or not newest.job.train:
+        return True
+    wanted = reference_gpu(archive)
+    if wanted is None:
+        return False  # the baseline's first trial has not told yet
+    if wanted == newest.result.gpu:
+        return True
+    reason = f"ran on {newest.result.gpu}, the run is measured on {wanted}; ask for it with cluster.slurm.gpu_type"
+    files.create(newest.paths.spoiled, Failure(Stage.TRAIN, Kind.OTHER_GPU, reason, newest.paths.folder.name))
+    return False

@@ -7,10 +7,21 @@ from pipeline.config import Search as Method
 from pipeline.errors import CannotGoOn
 from pipeline.metric import Estimate, difference, estimate
 from pipeline.records import Report, Score, Selection, Standing
+from pipeline.stages.account import statement
 from pipeline.stages.base import Search
-from pipeline.stages.decide import affordable, elites, finishing, in_flight, stop_reason, wanted_trials, wave
+from pipeline.stages.decide import (
+    affordable,
+    elites,
+    finishing,
+    in_flight,
+    ready,
+    stop_reason,
+    wanted_baselines,
+    wanted_trials,
+    wave,
+)
 from pipeline.store import files
-from pipeline.store.archive import Archive, Generation
+from pipeline.store.archive import Archive, Generation, State
 
 BASELINE = "baseline"
 
@@ -24,6 +35,7 @@ def step(search: Search) -> None:
         selection = select(search, archive)
         files.create(newest.paths.selection, selection)
         search.run.event("selected", newest.paths.folder, f"{len(selection.parents)} parents")
+        _write_account(search, archive)
         archive = search.archive()
     if finishing(search, archive):
         complete = all(wanted.closed for wanted in wanted_trials(search, archive))
@@ -31,10 +43,15 @@ def step(search: Search) -> None:
         if archive.report is None and (complete or broke):
             if not archive.baseline.scores:
                 raise CannotGoOn("budget.gpu_hours is used up before the baseline has a score; raise it and go on")
+            _write_account(search, archive)
             files.create(archive.paths.report, report(search, archive))
             search.run.event("finished")
     elif archive.report is not None:
         files.set_aside(archive.paths.report, archive.paths.old_report)  # asked to go on with other stop rules
+
+
+def _write_account(search: Search, archive: Archive) -> None:
+    files.replace(archive.paths.account, statement(search.config, archive, search.cluster, search.clock()))
 
 
 def select(search: Search, archive: Archive) -> Selection:
@@ -113,17 +130,26 @@ def _standing(search: Search, name: str, scores: Sequence[Score], baseline: Esti
 def _decidable(search: Search, archive: Archive, generation: Generation) -> bool:
     if len(generation.candidates) < wave(search, generation) or not _baseline_done(search, archive):
         return False
+    if len(archive.generations) >= search.config.stop.generations:  # nothing is left to hurry for
+        return all(candidate.closed for candidate in archive.candidates)
+    count, quorum = len(generation.candidates), search.config.select.quorum
     closed = sum(candidate.closed for candidate in generation.candidates)
-    return closed >= search.config.select.quorum * len(generation.candidates)
+    if quorum < 1 and closed and search.cluster.slots() < count:
+        # With more slots than candidates some are always idle, and nothing would ever be learned from.
+        waiting = any(ready(search, wanted) for wanted in wanted_trials(search, archive) if not wanted.closed)
+        unmade = any(one.state is State.PROPOSED for one in generation.candidates)
+        if not waiting and not unmade and in_flight(archive) < search.cluster.slots():
+            return True
+    return closed >= quorum * count
 
 
 def _baseline_done(search: Search, archive: Archive) -> bool:
     trials = archive.baseline.trials
-    return len(trials) >= search.config.select.baseline_seeds and all(trial.closed for trial in trials)
+    return len(trials) >= wanted_baselines(search, archive) and all(trial.closed for trial in trials)
 
 
 def _check_baseline(search: Search, archive: Archive) -> None:
-    for trial in archive.baseline.trials:
+    for trial in archive.baseline.trials[: search.config.select.baseline_seeds]:  # later ones raise an alarm
         if trial.failure is not None:
             raise CannotGoOn(
                 f"the unmodified baseline failed ({trial.failure.stage}/{trial.failure.kind}): "

@@ -7,6 +7,8 @@ from pipeline.errors import Refused
 from pipeline.records import Job
 from pipeline.stages.base import Search
 from pipeline.stages.decide import TEST, VALIDATION, Wanted, affordable, finishing, in_flight, ready, wanted_trials
+from pipeline.stages.forecast import wave_needs
+from pipeline.stages.machines import shunned
 from pipeline.store import files
 from pipeline.store.run import record_job_id
 
@@ -21,6 +23,7 @@ def step(search: Search) -> None:
     wave = [wanted for wanted in wanted_trials(search, archive) if ready(search, wanted)][:free]
     if not wave:
         return
+    files.check_space(search.run.paths.folder, *wave_needs(search.config, len(wave)))
     requests, jobs = [], {}
     for wanted in wave:
         paths = wanted.paths.try_(wanted.tries)
@@ -31,7 +34,7 @@ def step(search: Search) -> None:
         requests.append(Request(job.name, paths.folder))
         jobs[job.name] = (paths, job)
     try:
-        taken = search.cluster.submit(requests)
+        taken = search.cluster.submit(requests, shunned(archive, search.clock()))
     except Refused as refused:
         search.run.event("refused", detail=str(refused))
         taken = {}

@@ -4,24 +4,27 @@ Runs from the run folder's own copy of this program. A job writes its try's fold
 `result.json` there and decides.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from pipeline.cluster.jobs import current_job_id
+from pipeline.cluster.jobs import Node, current_job_id, current_node
 from pipeline.config import Clock
 from pipeline.records import Ended, Failure, Job, Kind, Result, Score, Seconds, Stage
 from pipeline.sandbox.command import Limits, run_command
-from pipeline.stages.commands import train_command, variant_environment
+from pipeline.stages.commands import scratch_folder, train_command, variant_environment
 from pipeline.stages.diagnose import failure_of, with_log
+from pipeline.stages.nodes import Meeting, Peers, wait_for_claim
 from pipeline.stages.score import score_checkpoint
 from pipeline.store import files
 from pipeline.store.paths import TryPaths, run_of
@@ -29,6 +32,8 @@ from pipeline.store.run import Run, claim, open_run
 
 DATA_VARIABLE = "GROUNDWORK_DATA"
 """Names the folder of prepared data to a job: run folders hold no absolute path."""
+ALONE = Node(socket.gethostname(), 0, "127.0.0.1")
+"""This machine, where no cluster started us."""
 _OVERRUN = 1.02
 _VERSIONS = ("torch", "transformers", "deepspeed", "vllm")
 
@@ -45,18 +50,23 @@ def run_try(folder: str) -> None:
     signal.signal(signal.SIGTERM, _on_signal)
     paths = TryPaths(Path(folder))
     run_paths = run_of(paths.folder)
-    if run_paths is None or not claim(paths, current_job_id()):
+    job_id, node = current_job_id(), current_node()
+    if run_paths is None or not (wait_for_claim(paths, job_id) if node.number else claim(paths, job_id, node.name)):
         print(f"{folder} is taken; nothing to do", file=sys.stderr)
         return
-    data = Path(os.environ[DATA_VARIABLE])
-    files.create(paths.result, perform(open_run(run_paths), paths, files.read(paths.job, Job), data))
+    run, job, data = open_run(run_paths), files.read(paths.job, Job), Path(os.environ[DATA_VARIABLE])
+    if node.number:
+        with contextlib.suppress(Told):  # the first node has the last word
+            _Try(run, paths, job, data, time.time(), node).train()
+    else:
+        files.create(paths.result, perform(run, paths, job, data, node))
 
 
-def perform(run: Run, paths: TryPaths, job: Job, data: Path) -> Result:
+def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE) -> Result:
     """Do what the job says in the folder of its try, which exists; also outside of any cluster."""
     started = time.time()
     try:
-        outcome, seconds = _Try(run, paths, job, data, started).outcome()
+        outcome, seconds = _Try(run, paths, job, data, started, node).outcome()
     except Told:
         outcome, seconds = Failure(Stage.TRAIN, Kind.CANCELLED, "the job was told to end"), Seconds()
     score = outcome if isinstance(outcome, Score) else None
@@ -66,8 +76,8 @@ def perform(run: Run, paths: TryPaths, job: Job, data: Path) -> Result:
         score,
         replace(failure, try_=paths.folder.name) if failure else None,
         seconds,
-        socket.gethostname(),
-        _gpu_model(),
+        node.name,
+        _gpu_model() if run.config.train.resources.gpus_per_node else "",
         _versions(),
         started,
         time.time(),
@@ -81,12 +91,13 @@ class _Try:
     job: Job
     data: Path
     started: float
+    node: Node
 
     def outcome(self) -> tuple[Score | Failure, Seconds]:
         """What came of it, and where the time went."""
         checkpoint, seconds = self.paths.checkpoint, Seconds()
         if self.job.train:
-            failure, seconds = self._train()
+            failure, seconds = self.train()
             if failure is not None:
                 return failure, seconds
         elif self.job.checkpoint is not None:
@@ -103,32 +114,39 @@ class _Try:
         """The code of this trial."""
         return self.paths.trial.variant or self.run.paths.pristine
 
-    def _train(self) -> tuple[Failure | None, Seconds]:
+    def train(self) -> tuple[Failure | None, Seconds]:
+        """Train on this node of the job; where it is the first, tell of all of them."""
         config, paths = self.run.config, self.paths
         train = config.train
+        peers = Peers(paths, self.node, train.resources.nodes if self.job.train else 1)
         paths.output.mkdir(exist_ok=True)
-        if self.job.go_on_from is not None:
+        if self.job.go_on_from is not None and self.node.number == 0:
             self._take_over(paths.trial.folder / self.job.go_on_from)
         allowed_s = 60 * train.limit_min
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
         # Nothing of a killed training is scored, so it may as well end a moment later and say by itself what it was.
         limits = Limits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
+        meeting = peers.meet()
         start_up = time.time() - self.started
-        outcome = run_command(
-            train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
-            cwd=self._variant,
-            environment=variant_environment(config.baseline, train.resources.cpus_per_task, self._rendezvous()),
-            log=paths.train_log,
-            limits=limits,
-        )
+        with scratch_folder() as scratch:
+            extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}
+            outcome = run_command(
+                train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
+                cwd=self._variant,
+                environment=variant_environment(config.baseline, train.resources.cpus_per_task, extra),
+                log=paths.node_log(self.node.number),
+                limits=limits,
+                enough=peers.failed,
+            )
         seconds = Seconds(start_up=start_up, train=outcome.seconds)
-        log = files.tail(paths.train_log)
+        log = files.tail(paths.node_log(self.node.number))
         over = Kind.OVER_BUDGET if train.clock is Clock.wall else Kind.TIMEOUT
         failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
         if failure is None and outcome.seconds > allowed_s:
             words = f"took {outcome.seconds + self.job.used_s:.0f} s of {60 * train.budget_min:.0f} s"
             failure = Failure(Stage.TRAIN, Kind.OVER_BUDGET, words)
+        failure = peers.agree(failure)
         if failure is None and not paths.checkpoint.is_dir():
             words = "training ended well but left no output/checkpoint"
             failure = Failure(Stage.TRAIN, Kind.NO_CHECKPOINT, with_log(words, log))
@@ -142,17 +160,13 @@ class _Try:
             if before.metrics.is_file():
                 shutil.copy2(before.metrics, self.paths.metrics)
 
-    def _rendezvous(self) -> dict[str, str]:
-        """Where the ranks of a training meet. The port is asked of the system, so that trials of one node do not collide."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+    def _rendezvous(self, meeting: Meeting) -> dict[str, str]:
         resources = self.run.config.train.resources
         return {
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
+            "MASTER_ADDR": meeting.address,
+            "MASTER_PORT": str(meeting.port),
             "NNODES": str(resources.nodes),
-            "NODE_RANK": "0",
+            "NODE_RANK": str(self.node.number),
             "GPUS_PER_NODE": str(resources.gpus_per_node),
         }
 
@@ -163,12 +177,13 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _gpu_model() -> str:
-    """As the driver's files say; the controller's packages include no CUDA library to ask."""
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in information.read_text().splitlines():
-            if line.startswith("Model:"):
-                return line.partition(":")[2].strip()
-    return ""
+    """As the driver's own program says; the controller's packages include no CUDA library to ask."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return " and ".join(sorted({line.strip() for line in told.splitlines() if line.strip()}))
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from pipeline.records import (
+    Alarm,
     Claim,
     Failure,
     Idea,
@@ -19,9 +20,11 @@ from pipeline.records import (
     Score,
     Selection,
     Smoke,
+    Verdict,
 )
 from pipeline.store import files
 from pipeline.store.paths import (
+    AlarmPaths,
     AttemptPaths,
     CandidatePaths,
     GenerationPaths,
@@ -51,6 +54,17 @@ class Try:
     job: Job
     claim: Claim | None
     result: Result | None
+    spoiled: Failure | None = None
+
+    @property
+    def score(self) -> Score | None:
+        """What it came to, unless that was spoiled."""
+        return self.result.score if self.result is not None and self.spoiled is None else None
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why it came to nothing."""
+        return self.spoiled or (self.result.failure if self.result is not None else None)
 
     @property
     def number(self) -> int:
@@ -179,6 +193,15 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Raised:
+    """An alarm and what came of it."""
+
+    paths: AlarmPaths
+    alarm: Alarm
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
 class Archive:
     """All of a run."""
 
@@ -187,6 +210,12 @@ class Archive:
     generations: tuple[Generation, ...]
     report: Report | None
     pause: Pause | None
+    alarms: tuple[Raised, ...] = ()
+
+    @property
+    def alarm(self) -> Raised | None:
+        """The alarm that waits for its verdict, if any."""
+        return next((raised for raised in self.alarms if raised.verdict is None), None)
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
@@ -241,6 +270,7 @@ class Reader:
             ),
             files.read_if_there(self.paths.report, Report),
             files.read_if_there(self.paths.pause, Pause),
+            tuple(filter(None, map(_raised, map(AlarmPaths, files.folders(self.paths.alarms, "alarm"))))),
         )
 
     def forget(self, folder: Path) -> None:
@@ -297,6 +327,11 @@ def read_archive(folder: Path) -> Archive:
     return Reader(RunPaths(folder)).read()
 
 
+def _raised(paths: AlarmPaths) -> Raised | None:
+    alarm = files.read_if_there(paths.alarm, Alarm)
+    return Raised(paths, alarm, files.read_if_there(paths.verdict, Verdict)) if alarm is not None else None
+
+
 def _attempt(paths: AttemptPaths) -> Attempt:
     return Attempt(
         paths,
@@ -327,4 +362,5 @@ def _try(paths: TryPaths) -> Try | None:
         job,
         files.read_if_there(paths.claim, Claim),
         files.read_if_there(paths.result, Result),
+        files.read_if_there(paths.spoiled, Failure),
     )

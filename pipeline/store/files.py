@@ -134,6 +134,24 @@ def is_part(name: str) -> bool:
     return name.startswith(_PART)
 
 
+def check_space(folder: Path, gb: float, count: int) -> None:
+    """Raise `CannotGoOn` unless the disk of a folder can be written and has room for so many GB in so many files.
+
+    A quota shows only in a write: so one megabyte is written."""
+    with _told(folder / "probe"):
+        part = _part(folder / "probe", bytes(2**20))
+        part.unlink()
+    disk = os.statvfs(folder)
+    free_gb = disk.f_bavail * disk.f_frsize / 1e9
+    if free_gb < gb:
+        raise CannotGoOn(
+            f"the disk of {folder} has {free_gb:.1f} GB free and the next jobs may write {gb:.1f} (train.disk_gb each); "
+            f"free some with `python -m pipeline.clean RUN`, or set cluster.max_parallel lower"
+        )
+    if disk.f_files and disk.f_favail < count:  # file systems without a fixed number say 0
+        raise CannotGoOn(f"the disk of {folder} has room for {disk.f_favail} more files, the next jobs need {count}")
+
+
 def tree_hash(folder: Path) -> str:
     """SHA-256 over names and contents of all files below a folder, caches of Python left out."""
     digest = hashlib.sha256()

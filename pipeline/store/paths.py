@@ -1,7 +1,8 @@
 """Where everything of a run lies. No other file of the program builds a path inside a run folder.
 
 runs/NAME/
-  run.json live.json controller.json pause.json events.jsonl report.json
+  run.json live.json controller.json pause.json events.jsonl report.json account.json
+  alarms/alarm_0/{alarm,verdict}.json   failures that looked like a machine's
   code/{baseline,ideas,pipeline}/ size.json
   baseline/trial_0/ …
   guidance.md                   what a person tells the ideator; copied into the generation that it was read for
@@ -11,7 +12,8 @@ runs/NAME/
     candidate_000/{idea,failure,mark}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
         trial_0/{score,failure}.json
-          try_0/{job,claim,result}.json train.log evaluate.log serve_0.log output/{metrics.jsonl,checkpoint/,resume/}
+          try_0/{job,claim,result,spoiled}.json train.log evaluate.log serve_0.log
+            output/{metrics.jsonl,checkpoint/,resume/}
           test/                 the same trial scored on the test split: like a trial, but it trains nothing
 """
 
@@ -38,8 +40,26 @@ class TryPaths:
         return self.folder / "result.json"
 
     @property
+    def spoiled(self) -> Path:
+        """A machine's fault that came to light after the result; counts in its place."""
+        return self.folder / "spoiled.json"
+
+    @property
     def train_log(self) -> Path:
         return self.folder / "train.log"
+
+    @property
+    def rendezvous(self) -> Path:
+        """Where the ranks of several nodes meet."""
+        return self.folder / "rendezvous.json"
+
+    def node(self, number: int) -> Path:
+        """How the training ended on a node of several."""
+        return self.folder / f"node_{number}.json"
+
+    def node_log(self, number: int) -> Path:
+        """`train.log` for the first node, which has the last word; else one of its own."""
+        return self.folder / f"train_{number}.log" if number else self.train_log
 
     @property
     def evaluate_log(self) -> Path:
@@ -90,6 +110,10 @@ class TrialPaths:
     def failure(self) -> Path:
         return self.folder / "failure.json"
 
+    def old_failure(self, number: int) -> Path:
+        """A failure that was taken back."""
+        return self.folder / f"failure_{number}.json"
+
     @property
     def test(self) -> "TrialPaths":
         return TrialPaths(self.folder / "test")
@@ -134,6 +158,9 @@ class AttemptPaths:
     def failure(self) -> Path:
         return self.folder / "failure.json"
 
+    def old_failure(self, number: int) -> Path:
+        return self.folder / f"failure_{number}.json"
+
     def trial(self, number: int) -> TrialPaths:
         return TrialPaths(self.folder / f"trial_{number}")
 
@@ -157,6 +184,9 @@ class CandidatePaths:
     def failure(self) -> Path:
         return self.folder / "failure.json"
 
+    def old_failure(self, number: int) -> Path:
+        return self.folder / f"failure_{number}.json"
+
     def attempt(self, number: int) -> AttemptPaths:
         return AttemptPaths(self.folder / f"attempt_{number}")
 
@@ -174,6 +204,40 @@ class PromptPaths:
     def sample(self, number: int) -> Path:
         """One of several answers to the same prompt."""
         return self.folder / f"sample_{number}.json"
+
+
+@dataclass(frozen=True)
+class AlarmPaths:
+    """Failures that look like a machine's."""
+
+    folder: Path
+
+    @property
+    def alarm(self) -> Path:
+        return self.folder / "alarm.json"
+
+    @property
+    def verdict(self) -> Path:
+        return self.folder / "verdict.json"
+
+
+@dataclass(frozen=True)
+class ProbePaths:
+    """What `pipeline.doctor` asks a compute node, in a folder beside the runs that is removed again."""
+
+    folder: Path
+
+    @property
+    def question(self) -> Path:
+        return self.folder / "question.json"
+
+    @property
+    def seen(self) -> Path:
+        return self.folder / "seen.json"
+
+    @property
+    def jobs(self) -> Path:
+        return self.folder / "jobs"
 
 
 @dataclass(frozen=True)
@@ -283,6 +347,18 @@ class RunPaths:
     @property
     def baseline(self) -> AttemptPaths:
         return AttemptPaths(self.folder / "baseline")
+
+    @property
+    def alarms(self) -> Path:
+        return self.folder / "alarms"
+
+    def alarm(self, number: int) -> AlarmPaths:
+        return AlarmPaths(self.alarms / f"alarm_{number}")
+
+    @property
+    def account(self) -> Path:
+        """Hours of devices by run, generation and candidate, as of the last selection."""
+        return self.folder / "account.json"
 
     def generation(self, number: int) -> GenerationPaths:
         return GenerationPaths(self.folder / f"generation_{number:03d}")

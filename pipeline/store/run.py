@@ -154,9 +154,9 @@ def open_run(paths: RunPaths) -> Run:
     return Run(paths, facts)
 
 
-def claim(paths: TryPaths, job_id: str) -> bool:
+def claim(paths: TryPaths, job_id: str, node: str = "") -> bool:
     """Take a try for the calling process; false when somebody else has it."""
-    return files.create(paths.claim, Claim(job_id, socket.gethostname(), os.getpid(), time.time()))
+    return files.create(paths.claim, Claim(job_id, node or socket.gethostname(), os.getpid(), time.time()))
 
 
 def void(paths: TryPaths) -> bool:

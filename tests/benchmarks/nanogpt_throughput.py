@@ -25,13 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 NANOGPT = ROOT / "baselines" / "nanogpt"
 sys.path.insert(0, str(NANOGPT))
 
-from data import Sequences  # noqa: E402
 from model import GPT, model_config  # noqa: E402
 from optimizer import make_optimizer  # noqa: E402
 from ranks import Nodes, Rank, join, ranks_here, run_ranks, start_deepspeed  # noqa: E402
 from settings import SCALES, deepspeed_config  # noqa: E402
 from shards import write_shard  # noqa: E402
 from train import update  # noqa: E402
+
+from data import Sequences  # noqa: E402
 
 
 def deepspeed_step(size: dict, settings, dtype: str, sequences: Sequences, rank: Rank) -> Callable[[int], float]:

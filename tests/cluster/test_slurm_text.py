@@ -25,6 +25,7 @@ from pipeline.cluster.slurm_text import (
     parse_squeue,
     parse_time,
     parse_tres,
+    read_log,
     read_refusal,
 )
 from pipeline.records import Kind
@@ -434,3 +435,25 @@ def test_a_configuration_without_limits_is_an_error(text: str) -> None:
 )
 def test_refusals(errors: str, wanted: Refusal) -> None:
     assert read_refusal(errors) is wanted
+
+
+@pytest.mark.parametrize(
+    ("log", "wanted"),
+    [
+        ("slurmstepd-n1: error: StepId=279.0 exceeded memory limit (374874112 > 321912832), being killed",
+         Kind.OUT_OF_MEMORY),
+        ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0. Some of your processes may have been killed "
+         "by the cgroup out-of-memory handler.", Kind.OUT_OF_MEMORY),
+        ("slurmstepd: error: Detected 2 oom_kill events in StepId=7.batch. Some of the step tasks have been OOM Killed.",
+         Kind.OUT_OF_MEMORY),
+        ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-24T13:50:07 DUE TO TIME LIMIT ***", Kind.TIMEOUT),
+        ("slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-11-24T13:50:07 DUE TO PREEMPTION ***", Kind.PREEMPTED),
+        ("srun: error: Node failure on n4", Kind.NODE_FAIL),
+        ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-24T13:50:07 ***\nsrun: error: n1: task 0: Killed",
+         None),
+        ("print: exceeded memory limit", None),  # the program's own words are no evidence
+        ("", None),
+    ],
+)  # fmt: skip
+def test_what_slurm_writes_into_a_jobs_log(log: str, wanted: Kind | None) -> None:
+    assert read_log(log) is wanted

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm_cluster.cluster import DevCluster
+from tests.slurm_cluster.cluster import DevCluster, install_packages
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 
@@ -64,7 +64,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
-    if shutil.which("shellcheck") is None:
+    if os.environ.get("DEV_CLUSTER") == "1":
+        install_packages()
+    elif shutil.which("shellcheck") is None:
         pytest.skip("no shellcheck: apt-get install shellcheck")
     files = [*SBATCHES, "lib.sh"]
     done = subprocess.run(["shellcheck", "-x", *[f"slurm/{name}" for name in files]], cwd=WRAPPERS.parent, check=False)
@@ -83,7 +85,8 @@ def test_from_the_wrong_folder_a_person_is_told_what_to_type(wrapper: str, root:
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "module"), [("evolve.sbatch", "pipeline.run"), ("prepare.sbatch", "pipeline.prepare")]
+    ("wrapper", "module"),
+    [("evolve.sbatch", "pipeline.run"), ("prepare.sbatch", "pipeline.prepare"), ("build.sbatch", "pipeline.build")],
 )
 def test_exit_codes_and_arguments_are_passed_on(wrapper: str, module: str, root: Path) -> None:
     behave(root, "exit 5")

@@ -17,8 +17,11 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm")
-PROGRAMS = ("munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct")
+PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm", "shellcheck")
+"""The last is for the wrappers, whose tests are to be skipped as little as those of the cluster."""
+PROGRAMS = (
+    "munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct", "shellcheck",
+)  # fmt: skip
 NODES = ("n1", "n2", "n3", "n4")
 GPUS_PER_NODE = 8
 CPUS_PER_NODE = 32
@@ -106,6 +109,8 @@ MpiDefault=none
 ReturnToService=2
 # A dead node is noticed within these seconds (default 300), so that a test can wait for NODE_FAIL.
 SlurmdTimeout=10
+# How long a command tries to reach a slurmctld that is away (default 10).
+MessageTimeout=5
 KillWait=5
 UnkillableStepTimeout=60
 InactiveLimit=0

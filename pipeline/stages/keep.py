@@ -1,0 +1,44 @@
+"""What of a run may be let go: nobody will ask for it again, and no step is reopened by its absence."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import Keep
+from pipeline.stages.base import Plan
+from pipeline.stages.decide import elites, wanted_trials
+from pipeline.store.archive import Archive
+
+
+def spare(plan: Plan, archive: Archive) -> Iterator[Path]:
+    """Folders that the settings `keep.*` do not keep, and which are there. Scores never change, so who left the best never
+    returns; what is still to be scored on the test split is asked for."""
+    asked = {wanted.checkpoint for wanted in wanted_trials(plan, archive) if not wanted.closed}
+    best = {candidate.id for candidate in elites(plan, archive)}
+    keep = plan.config.keep
+    for candidate in archive.candidates:
+        if not candidate.closed:
+            continue
+        for attempt in candidate.attempts:
+            for one in (one for trial in attempt.trials for one in trial.tries):
+                inside = one.paths.checkpoint.relative_to(archive.paths.folder).as_posix()
+                if (
+                    inside not in asked
+                    and _goes(keep.checkpoints, candidate.id in best)
+                    and one.paths.checkpoint.is_dir()
+                ):
+                    yield one.paths.checkpoint
+            # A failure may be taken back, and then its code is trained again.
+            scored = candidate.score is not None and all(trial.closed for trial in attempt.trials)
+            if scored and _goes(keep.variants, candidate.id in best) and attempt.paths.variant.is_dir():
+                yield attempt.paths.variant
+
+
+def left_over(archive: Archive) -> Iterator[Path]:
+    """Resume state of trials that are closed, which a killed controller did not come to remove."""
+    for holder in archive.holders():
+        for trial in holder.all_trials():
+            yield from (one.paths.resume for one in trial.tries if trial.closed and one.paths.resume.is_dir())
+
+
+def _goes(keep: Keep, best: bool) -> bool:
+    return keep is Keep.none or (keep is Keep.elites and not best)

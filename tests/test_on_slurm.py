@@ -1,0 +1,428 @@
+"""Whole runs on a real Slurm that breaks in every way a cluster does. Whatever happens, every trial comes to exactly one
+outcome, no try is trained twice, and the archive is that of an unbroken run. Gates are files, never clocks."""
+
+import ast
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.records import Kind, Stage
+from pipeline.store.archive import Archive, Try
+from tests.slurm_cluster.cluster import NODES, DevCluster
+from tests.toy import ROOT, TOY, Bench, baseline, outline, program, train_with, wait_until
+
+pytest_plugins = ["tests.slurm_cluster.fixture"]
+pytestmark = pytest.mark.timeout(300)
+
+SMALL = (
+    "ideate.candidates=2",
+    "stop.generations=1",
+    "select.baseline_seeds=1",
+    "select.elites=0",
+    "train.resources.mem_gb=0.3",
+    "cluster.poll_s=0.1",
+    "cluster.slurm.query_s=0.5",
+)
+"""Three trials: the baseline's and two candidates'."""
+LARGE = (
+    "seed=3",
+    "ideate.patch_share=1",
+    "implement.parallel=2",
+    "ideate.candidates=12",
+    "stop.generations=2",
+    "select.baseline_seeds=2",
+    "select.elites=1",
+    "select.elite_seeds=1",
+    "train.limit_min=0.4",
+    *SMALL[4:],
+)
+GATED = "while step == 30 and os.path.exists(f'{ROOM}/gate'): time.sleep(0.05)"
+UNEVEN = "step == 40 and time.sleep(random.Random(os.getcwd() + str(arguments.seed)).random())"
+BROKEN = "if 'NCCL_BROKEN' in os.environ: raise SystemExit('NCCL error: unhandled system error')"
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where runs of a baseline that can be held up lie."""
+
+    bench: Bench
+    folder: Path
+    dev: DevCluster
+
+    @property
+    def gate(self) -> Path:
+        """Trainings stand still at their 30th step while it is there."""
+        return self.folder / "gate"
+
+    def starts(self, name: str) -> list[str]:
+        """One line for each start of a training of a run: the try's folder."""
+        lines = (self.folder / "starts").read_text().splitlines()
+        return [line for line in lines if f"/{name}/" in line]
+
+    @contextlib.contextmanager
+    def under_way(self, name: str, *more: str, trials: int = 3) -> Iterator["subprocess.Popen[str]"]:
+        """A controller whose trials all stand at the gate inside the block, and go on after it, to the end of the run."""
+        self.gate.touch()
+        process = self.bench.start(name, *SMALL, *more)
+        try:
+            wait_until(lambda: len(self.starts(name)) == trials, process)
+            wait_until(lambda: all(one.paths.resume.is_dir() for one in self.flying(name)), process)
+            yield process
+            self.gate.unlink()
+            out, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, out
+        finally:
+            self.gate.unlink(missing_ok=True)
+            process.kill()
+            process.wait()
+
+    def flying(self, name: str) -> list[Try]:
+        return [one for trial in trials_of(self.bench.archive(name)) if (one := trial.flying) is not None]
+
+    def job(self, name: str, trial: str) -> str:
+        """The Slurm job of a trial in flight."""
+        (job,) = [one.job.job_id for one in self.flying(name) if trial in str(one.paths.folder)]
+        assert job is not None
+        return job
+
+    def check(self, name: str, expected: Mapping[str, Any]) -> Archive:
+        archive = self.bench.archive(name)
+        assert outline(archive) == expected
+        assert [start for start, count in Counter(self.starts(name)).items() if count > 1] == [], "trained twice"
+        assert not archive.paths.controller.exists()
+        return archive
+
+    def end_all_jobs(self) -> None:
+        for wave in self.bench.folder.glob("*/jobs/*"):
+            self.dev.run("scancel", f"--name={wave.name}")
+
+
+def trials_of(archive: Archive) -> list[Any]:
+    """Those that train."""
+    return [trial for holder in archive.holders() for trial in holder.trials]
+
+
+def make_room(folder: Path, data: Path, dev: DevCluster, step: str, ideas: Mapping[str, Mapping[str, str]]) -> Room:
+    setup = "if not arguments.smoke: print(arguments.output, file=open(f'{ROOM}/starts', 'a'))"
+    first = f"import time\nROOM = {str(folder)!r}"
+    train = train_with(first=first, setup=setup, step=step)
+    changed = {
+        name: {
+            path: train.replace("            random.seed(", text, 1) if path == "train.py" else text
+            for path, text in changes.items()
+        }
+        for name, changes in ideas.items()
+    }
+    (folder / "starts").touch()
+    return Room(Bench(folder / "runs", data, baseline(folder, {"train.py": train}, "", changed), "slurm"), folder, dev)
+
+
+def setting(old: str, new: str) -> dict[str, str]:
+    text = (TOY / "settings.py").read_text()
+    assert old in text
+    return {"settings.py": text.replace(old, new)}
+
+
+def in_training(line: str) -> dict[str, str]:
+    """An idea that does something at each step, not in the smoke test."""
+    return {"train.py": f"            if not arguments.smoke:\n                {line}\n            random.seed("}
+
+
+GOOD = {"momentum": setting("momentum: float = 0.0", "momentum: float = 0.9"), "batch": setting("= 4", "= 16")}
+
+
+@pytest.fixture(scope="module")
+def on_slurm(slurm_cluster: DevCluster) -> Iterator[DevCluster]:
+    """Programs started by these tests talk to the dev cluster."""
+    with pytest.MonkeyPatch.context() as patch:
+        wanted = slurm_cluster.environment()
+        for name in set(os.environ) - set(wanted):
+            patch.delenv(name)
+        patch.setenv("SLURM_CONF", wanted["SLURM_CONF"])
+        yield slurm_cluster
+
+
+@pytest.fixture(scope="module")
+def room(on_slurm: DevCluster, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    made = make_room(tmp_path_factory.mktemp("room"), toy_data, on_slurm, f"{BROKEN}\n{GATED}", GOOD)
+    yield made
+    made.end_all_jobs()
+
+
+@pytest.fixture(scope="module")
+def unbroken(room: Room) -> Mapping[str, Any]:
+    """What three trials come to when nothing happens."""
+    room.bench.run("unbroken", *SMALL).ok()
+    found = outline(room.bench.archive("unbroken"))
+    assert sorted(Counter(room.starts("unbroken")).values()) == [1, 1, 1]
+    return found
+
+
+# ---- what people and machines do to jobs
+
+
+def test_a_requeue_by_hand_changes_nothing(room: Room, unbroken: Mapping[str, Any]) -> None:
+    with room.under_way("requeue"):
+        done = subprocess.run(["scontrol", "requeue", room.job("requeue", "baseline")], capture_output=True, text=True)
+        assert done.returncode != 0, "jobs are submitted with --no-requeue: the program decides about another try"
+    archive = room.check("requeue", unbroken)
+    assert all(len(trial.tries) == 1 for trial in trials_of(archive))
+
+
+def test_a_preempted_trial_goes_on_from_its_checkpoint(room: Room, unbroken: Mapping[str, Any]) -> None:
+    with room.under_way("preempted", "cluster.slurm.nodelist=n3"):
+        # The whole node for another partition; what was there has to go.
+        urgent = ["--partition=urgent", "--nodelist=n3", "--exclusive", "--mem=0", "--output=/dev/null"]
+        other = room.dev.run("sbatch", "--parsable", *urgent, "--wrap=sleep 600").strip()
+        try:
+            wait_until(lambda: room.dev.run("squeue", "-ho", "%T", "-j", other).strip() == "RUNNING")
+        finally:
+            room.dev.run("scancel", other)
+    archive = room.check("preempted", unbroken)
+    for trial in trials_of(archive):
+        lost, again = trial.tries
+        assert lost.result.failure.kind.infrastructure
+        assert again.job.go_on_from == "try_0" and again.job.used_s > 0
+        steps = [json.loads(line)["step"] for line in again.paths.metrics.read_text().splitlines()]
+        assert steps == list(range(1, 61))
+
+
+def test_a_job_that_somebody_cancels_is_tried_again(room: Room, unbroken: Mapping[str, Any]) -> None:
+    with room.under_way("cancelled"):
+        room.dev.run("scancel", room.job("cancelled", "baseline"))
+    archive = room.check("cancelled", unbroken)
+    assert [len(trial.tries) for trial in trials_of(archive)] == [2, 1, 1]
+    assert archive.baseline.trials[0].tries[0].result.failure.kind is Kind.CANCELLED  # type: ignore[union-attr]
+
+
+def test_a_node_that_dies_costs_a_retry(room: Room, unbroken: Mapping[str, Any]) -> None:
+    with room.under_way("node", "cluster.slurm.nodelist=n4", "cluster.slurm.partition=gpu"):
+        room.dev.stop_node("n4")
+        try:
+            wait_until(lambda: all(len(trial.tries) > 1 for trial in trials_of(room.bench.archive("node"))))
+        finally:
+            room.dev.start_node("n4")
+    archive = room.check("node", unbroken)
+    assert {trial.tries[0].result.failure.kind for trial in trials_of(archive)} == {Kind.NODE_FAIL}
+
+
+def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, Any]) -> None:
+    with room.under_way("away") as process:
+        room.dev.stop_controller()
+        try:
+            events = room.bench.folder / "away/events.jsonl"
+            wait_until(lambda: '"refused"' in events.read_text(), process)
+            room.gate.unlink()  # the trials end while nobody can be asked
+            wait_until(lambda: all(trial.score for trial in trials_of(room.bench.archive("away"))), process)
+        finally:
+            room.dev.start_controller()
+        room.gate.touch()
+    assert all(len(trial.tries) == 1 for trial in trials_of(room.check("away", unbroken)))
+
+
+def test_a_node_on_which_everything_fails_is_left_alone(room: Room, unbroken: Mapping[str, Any]) -> None:
+    """Its faults are told by their signature in the log, never scored, and no more jobs go there."""
+    broken = '["[ $SLURMD_NODENAME != n1 ] || export NCCL_BROKEN=1"]'
+    room.bench.run("shunned", *SMALL, f"cluster.slurm.setup={broken}").ok()
+    archive = room.check("shunned", unbroken)
+    hosts = Counter(one.result.host for trial in trials_of(archive) for one in trial.tries)
+    kinds = {one.result.failure.kind for trial in trials_of(archive) for one in trial.tries if one.result.failure}
+    assert kinds == {Kind.DEVICE} and hosts["n1"] <= 3 and set(hosts) - {"n1"}
+
+
+# ---- what happens to controllers
+
+
+def test_the_submitter_is_killed_before_it_knows_its_job_ids(
+    room: Room, unbroken: Mapping[str, Any], tmp_path: Path
+) -> None:
+    real, fake = shutil.which("sbatch"), tmp_path / "sbatch"
+    fake.write_text(f'#!/bin/bash\n{real} "$@" > /dev/null\nkill -9 $PPID\n')
+    fake.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for kills in range(3):
+        assert room.bench.run("orphans", *SMALL, extra=path).code == -signal.SIGKILL, kills
+    room.bench.run("orphans", *SMALL).ok()
+    assert all(len(trial.tries) == 1 for trial in trials_of(room.check("orphans", unbroken)))
+
+
+def test_two_controllers(room: Room, unbroken: Mapping[str, Any]) -> None:
+    room.gate.touch()
+    first = room.bench.start("two", *SMALL)
+    wait_until(lambda: len(room.starts("two")) == 3, first)
+    room.bench.run("two", *SMALL).refused(1, f"pid {first.pid} on ", "--take-over")
+    second = room.bench.start("two", *SMALL, "--take-over")
+    out, _ = first.communicate(timeout=60)
+    assert first.returncode == 1 and f"was taken over by root, pid {second.pid}" in out
+    room.gate.unlink()
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0, out
+    assert all(len(trial.tries) == 1 for trial in trials_of(room.check("two", unbroken)))
+
+
+def test_one_tick_at_a_time_from_cron(room: Room, unbroken: Mapping[str, Any]) -> None:
+    for _ in range(100):
+        room.bench.run("cron", *SMALL, "--once").ok()
+        if room.bench.archive("cron").report is not None:
+            break
+    assert all(len(trial.tries) == 1 for trial in trials_of(room.check("cron", unbroken)))
+
+
+def test_the_controller_as_a_job_with_a_profile_that_exports_a_key(room: Room, tmp_path: Path) -> None:
+    """`slurm/evolve.sbatch`: the training sees the marker of the set-up line and no key."""
+    (tmp_path / "home").mkdir()
+    for profile in (".bash_profile", ".bashrc", ".profile"):
+        (tmp_path / "home" / profile).write_text("export FAKE_API_KEY=from-the-profile\n")
+    seen = train_with(
+        first="import sys",
+        end="print(dict(os.environ), file=sys.stderr)",
+    )
+    conf = baseline(tmp_path / "seen", {"train.py": seen}, ideas=GOOD)
+    bench = Bench(tmp_path / "runs", room.bench.data, conf, "slurm")
+    setup = 'cluster.slurm.setup=["export NCCL_MARKER=from-the-set-up"]'
+    log = tmp_path / "log"
+    command = ["sbatch", "--parsable", "--wait", f"--output={log}", "--mem=400M", "slurm/evolve.sbatch"]
+    told = {**room.dev.environment(), "FAKE_API_KEY": "from-the-caller", "HOME": str(tmp_path / "home")}
+    done = subprocess.run([*command, *bench.arguments("job", *SMALL, setup)], cwd=ROOT, env=told, timeout=120)
+    assert done.returncode == 0, log.read_text()
+    tries = [one for trial in trials_of(bench.archive("job")) for one in trial.tries]
+    assert len(tries) == 3
+    for one in tries:
+        text = one.paths.train_log.read_text()
+        assert "from-the-set-up" in text and "FAKE_API_KEY" not in text
+    written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert not [path for path in written if b"from-the-caller" in path.read_bytes()]
+
+
+# ---- many trials
+
+
+@pytest.fixture(scope="module")
+def hall(on_slurm: DevCluster, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """Trials of uneven length, one that takes too much memory and one that never ends."""
+    ideas = {
+        **{f"rate-{k}": setting("rate: float = 0.01", f"rate: float = {k / 1000}") for k in range(1, 10)},
+        **{f"batch-{k}": setting("batch: int = 4", f"batch: int = {k}") for k in range(5, 20)},
+        "memory": in_training("heap = [bytearray(2**20) for _ in range(500)]; time.sleep(20)"),
+        "forever": in_training("time.sleep(60)"),
+    }
+    made = make_room(tmp_path_factory.mktemp("hall"), toy_data, on_slurm, UNEVEN, ideas)
+    yield made
+    made.end_all_jobs()
+
+
+@pytest.fixture(scope="module")
+def twenty_four(hall: Room) -> Mapping[str, Any]:
+    hall.bench.run("unbroken", *LARGE, timeout=240).ok()
+    found = outline(hall.bench.archive("unbroken"))
+    hall.check("unbroken", found)
+    return found
+
+
+def test_twenty_four_candidates(hall: Room, twenty_four: Mapping[str, Any]) -> None:
+    archive = hall.bench.archive("unbroken")
+    assert len(archive.candidates) == 24 and archive.report is not None
+    failures = Counter((one.failure.stage, one.failure.kind) for one in archive.candidates if one.failure)
+    assert failures[Stage.TRAIN, Kind.OUT_OF_MEMORY] == 1 and failures[Stage.TRAIN, Kind.TIMEOUT] == 1
+    assert any(one.idea.parents for one in archive.candidates)
+    assert all(len(trial.tries) == 1 for trial in trials_of(archive))
+    # The baseline's two, the same on the test split, and the canary of the second generation.
+    assert len(archive.baseline.trials) == 3
+
+
+def test_a_controller_killed_again_and_again(hall: Room, twenty_four: Mapping[str, Any]) -> None:
+    rng, wanted = random.Random(0), int(os.environ.get("SOAK_KILLS", "6"))
+    kills = 0
+    while kills < wanted:
+        process = hall.bench.start("killed", *LARGE)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=rng.uniform(1.0, 40.0 / wanted + 2.0))
+        kills += process.poll() is None
+        if process.poll() is not None:
+            break
+        process.kill()
+        process.communicate()
+    assert kills > 0
+    hall.bench.run("killed", *LARGE, timeout=240).ok()
+    hall.check("killed", twenty_four)
+
+
+def test_cancel_ends_the_jobs_of_one_run_and_no_other(room: Room, unbroken: Mapping[str, Any]) -> None:
+    with room.under_way("bystander"):
+        with room.under_way("stopped") as process:
+            cancelled = [one.job.job_id for one in room.flying("stopped")]
+            program("pipeline.cancel", str(room.bench.folder / "stopped")).ok()
+            waiting = ",".join(job for job in cancelled if job)
+            wait_until(lambda: not room.dev.run("squeue", "-h", "-j", waiting, "--states=R,PD").strip(), process)
+            assert len(room.flying("bystander")) == 3
+            program("pipeline.resume", str(room.bench.folder / "stopped")).ok()
+            wait_until(lambda: len(room.starts("stopped")) == 6, process)
+        room.gate.touch()
+    room.check("stopped", unbroken)
+    assert all(len(trial.tries) == 1 for trial in trials_of(room.check("bystander", unbroken)))
+
+
+# ---- nodes and GPUs
+
+
+def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
+    on_slurm: DevCluster, toy_data: Path, tmp_path: Path
+) -> None:
+    names = "('MASTER_ADDR', 'MASTER_PORT', 'NNODES', 'NODE_RANK', 'GPUS_PER_NODE')"
+    alone = f"if not arguments.smoke: print({{name: os.environ[name] for name in {names}}}, flush=True)\n"
+    alone += "if not arguments.smoke and os.environ['NODE_RANK'] != '0': return"
+    ideas = {"batch": setting("batch: int = 4", "batch: int = 16")}
+    train = train_with(first="import time", setup=alone)
+    fails = "if not arguments.smoke and os.environ['NODE_RANK'] != '0': raise ValueError('on the second node')\n    "
+    fails += "while not arguments.smoke: time.sleep(1)\n    "
+    ideas["fails"] = {
+        "train.py": train.replace("rows = json.loads(", f"{fails}rows = json.loads(").replace(alone[-7:], "")
+    }
+    bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, {"train.py": train}, "", ideas), "slurm")
+    bench.run(
+        "nodes", *SMALL, "train.resources.nodes=2", "train.resources.gpus_per_node=2", "ideate.patch_share=1"
+    ).ok()
+    archive = bench.archive("nodes")
+    outcomes = {one.idea.title: one for one in archive.candidates}
+    assert outcomes["batch"].score is not None
+    failure = outcomes["fails"].failure
+    assert failure is not None and failure.kind is Kind.EXCEPTION and "on the second node" in failure.reason
+    one = archive.baseline.trials[0].tries[0]
+    logs = [one.paths.node_log(number).read_text() for number in range(2)]
+    seen = [ast.literal_eval(log.splitlines()[0]) for log in logs]
+    assert [node.pop("NODE_RANK") for node in seen] == ["0", "1"] and seen[0] == seen[1]
+    assert (seen[0]["NNODES"], seen[0]["GPUS_PER_NODE"]) == ("2", "2") and seen[0]["MASTER_ADDR"] in NODES
+
+
+def test_a_trial_on_another_gpu_model_is_tried_again_elsewhere(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "nvidia-smi").write_text(
+        "#!/bin/bash\nif [ $SLURMD_NODENAME = n4 ]; then echo NVIDIA L4; else echo NVIDIA H100; fi\n"
+    )
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    # Two fill the nodes n1 to n3 (a trial each on n1 and n2 by the rule that a job has its node for itself).
+    other = room.dev.run(
+        "sbatch", "--parsable", "--exclusive", "--mem=0", "--nodelist=n3", "--output=/dev/null", "--wrap=sleep 600"
+    ).strip()
+    try:
+        settings = (*SMALL, "train.resources.gpus_per_node=1", "cluster.slurm.exclusive=true", "cluster.max_parallel=3")
+        room.bench.run("models", *settings, extra=path).ok()
+    finally:
+        room.dev.run("scancel", other)
+    archive = room.bench.archive("models")
+    tries = [one for trial in trials_of(archive) for one in trial.tries]
+    assert {one.result.gpu for one in tries if one.score} == {"NVIDIA H100"}
+    other_gpu = [one for one in tries if one.failure]
+    assert [one.failure.kind for one in other_gpu] == [Kind.OTHER_GPU] and other_gpu[0].result.host == "n4"
+    assert all(trial.score is not None for trial in trials_of(archive))
