@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.evaluator_cost [KEY=VALUE …]
 
-For the untrained model of a scale (scale=tiny unless it is given), which costs what a trained one does. All numbers are
-processor seconds of all processes together, the best of several rounds, so that a busy machine spoils little; with a GPU they are seconds on the wall,
-of a machine that must do nothing else. Start-up is told apart.
+For the untrained model of a scale (scale=tiny unless it is given), which costs what a trained one does. Numbers are
+processor seconds of all processes together, the best of several rounds, so that a busy machine spoils little; with a GPU
+they are seconds on the wall, of a machine that must do nothing else. Start-up is told apart.
 One token at a time without a cache is what works for any variant: a forward pass over the tokens so far for each token.
 With a key-value cache it is written by hand below, for the baseline only, at the batch where it is fastest.
 """
