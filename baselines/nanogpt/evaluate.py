@@ -6,15 +6,19 @@ are computed here. A window is T + 1 tokens of the split; the server sees the fi
 
 What the size file says under `evaluate`:
 
-    rows              windows that are scored
-    donors            windows after them, whose text replaces futures and fills up batches
-    batch             rows of a call
-    leak_nats         a leak worth this much is found with a power of 99 % (probes.probes_needed)
-    gain_nats         the largest gain at one position that the number of probes is meant for: the loss of a good model
-    tolerance_nats    how much an honest answer may differ at one position between two processes
-    tolerance_logits  the same in root mean square over positions and logits
-    start_limit_s     seconds a server may take to load its model, imports and compilation included
-    call_limit_s      seconds a server may take for a call
+                      tiny    small  paper
+    rows              512     512    2048   windows that are scored
+    donors            64      64     64     windows after them, whose text replaces futures and fills up batches
+    batch             32      4      8      rows of a call; its logits lie in memory of the host, twice
+    leak_nats         0.02    0.005  0.005  a leak worth this much is found with a power of 99 % (probes.probes_needed)
+    gain_nats         2.5     4.0    3.3    the largest mean gain at leaking positions that is covered: a good model's loss
+    tolerance_nats    0.05    0.25   0.25   how much an honest answer may differ at one position between two processes
+    tolerance_logits  0.01    0.1    0.1    the same in root mean square over positions and logits
+    start_limit_s     60      180    300    seconds a server may take to load its model, imports and compilation included
+    call_limit_s      30      60     60     seconds a server may take for a call
+
+At tiny scale 0.02 nats is about the standard error of the score; 0.005 would take four times as many probes, and a row
+costs as much to probe as to score. At the other scales most of the time goes into logits, of which a probe has four.
 
 Cut points are drawn from the system, not from the seed, which training knows. They do not influence the score.
 """
