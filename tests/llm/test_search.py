@@ -44,7 +44,7 @@ def moody(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Iterator[
         return model(asked)
 
     with Provider(script) as provider:
-        done = bench.run("r", *SEARCH, *served(provider), extra=WITH_KEY).ok()
+        done = bench.run("r", *SEARCH, *served(provider), extra=WITH_KEY, timeout=280).ok()
         yield bench, provider, done.out + done.err
 
 
