@@ -9,7 +9,7 @@ FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain test check install prepare reference dev-cluster clean
+.PHONY: help evolve evolve-pretrain test soak check install prepare reference dev-cluster clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1: /p' $(MAKEFILE_LIST) | sort | awk -F': ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a p
 
 test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that need one
 	$(RUN) -m pytest -n 2 --dist loadgroup
+
+soak: install  ## kill a run on a Slurm of this machine at 50 random moments (root, Debian or Ubuntu)
+	DEV_CLUSTER=1 SOAK_KILLS=50 $(RUN) -m pytest tests/test_on_slurm.py -k killed_again --timeout=3600
 
 check: install  ## format, lint and types, as CI does
 	$(VENV)/bin/ruff format --check .

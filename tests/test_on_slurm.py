@@ -30,6 +30,7 @@ SMALL = (
     "stop.generations=1",
     "select.baseline_seeds=1",
     "select.elites=0",
+    "train.limit_min=4",
     "train.resources.mem_gb=0.3",
     "cluster.poll_s=0.1",
     "cluster.slurm.query_s=0.5",
@@ -44,7 +45,6 @@ LARGE = (
     "select.baseline_seeds=2",
     "select.elites=1",
     "select.elite_seeds=1",
-    "train.limit_min=0.4",
     *SMALL[4:],
 )
 GATED = "while step == 30 and os.path.exists(f'{ROOM}/gate'): time.sleep(0.05)"
@@ -76,16 +76,17 @@ class Room:
         self.gate.touch()
         process = self.bench.start(name, *SMALL, *more)
         try:
-            wait_until(lambda: len(self.starts(name)) == trials, process)
-            wait_until(lambda: all(one.paths.resume.is_dir() for one in self.flying(name)), process)
+            wait_until(lambda: len(self.starts(name)) == trials, process, 180)
+            wait_until(lambda: all(one.paths.resume.is_dir() for one in self.flying(name)), process, 180)
             yield process
             self.gate.unlink()
-            out, _ = process.communicate(timeout=120)
+            out, _ = process.communicate(timeout=180)
             assert process.returncode == 0, out
         finally:
             self.gate.unlink(missing_ok=True)
             process.kill()
-            process.wait()
+            if not process.stdout.closed:  # type: ignore[union-attr]
+                process.communicate()
 
     def flying(self, name: str) -> list[Try]:
         return [one for trial in trials_of(self.bench.archive(name)) if (one := trial.flying) is not None]
@@ -233,12 +234,28 @@ def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, An
 
 def test_a_node_on_which_everything_fails_is_left_alone(room: Room, unbroken: Mapping[str, Any]) -> None:
     """Its faults are told by their signature in the log, never scored, and no more jobs go there."""
-    broken = '["[ $SLURMD_NODENAME != n1 ] || export NCCL_BROKEN=1"]'
-    room.bench.run("shunned", *SMALL, f"cluster.slurm.setup={broken}").ok()
+    mark = f"{room.folder}/broken"  # the node where the first job lands
+    lines = f'"ln -s $SLURMD_NODENAME {mark}","[ $(readlink {mark}) != $SLURMD_NODENAME ] || export NCCL_BROKEN=1"'
+    room.bench.run("shunned", *SMALL, f"cluster.slurm.setup=[{lines}]", timeout=240).ok()
     archive = room.check("shunned", unbroken)
     hosts = Counter(one.result.host for trial in trials_of(archive) for one in trial.tries)
     kinds = {one.result.failure.kind for trial in trials_of(archive) for one in trial.tries if one.result.failure}
-    assert kinds == {Kind.DEVICE} and hosts["n1"] <= 3 and set(hosts) - {"n1"}
+    assert kinds == {Kind.DEVICE} and hosts[os.readlink(mark)] <= 4 and len(hosts) > 1
+
+
+def test_a_trial_over_its_memory_and_one_over_its_time_are_failures_of_their_ideas(
+    on_slurm: DevCluster, toy_data: Path, tmp_path: Path
+) -> None:
+    ideas = {
+        "memory": in_training("heap = [bytearray(2**20) for _ in range(500)]; time.sleep(20)"),
+        "forever": in_training("time.sleep(60)"),
+    }
+    bench = make_room(tmp_path, toy_data, on_slurm, "", ideas).bench
+    bench.run("over", *SMALL, "train.limit_min=0.2", "ideate.patch_share=1").ok()
+    archive = bench.archive("over")
+    ends = {one.idea.title: (one.failure.stage, one.failure.kind) for one in archive.candidates if one.failure}
+    assert ends == {"memory": (Stage.TRAIN, Kind.OUT_OF_MEMORY), "forever": (Stage.TRAIN, Kind.TIMEOUT)}
+    assert all(len(trial.tries) == 1 for trial in trials_of(archive))
 
 
 # ---- what happens to controllers
@@ -260,13 +277,13 @@ def test_the_submitter_is_killed_before_it_knows_its_job_ids(
 def test_two_controllers(room: Room, unbroken: Mapping[str, Any]) -> None:
     room.gate.touch()
     first = room.bench.start("two", *SMALL)
-    wait_until(lambda: len(room.starts("two")) == 3, first)
+    wait_until(lambda: len(room.starts("two")) == 3, first, 180)
     room.bench.run("two", *SMALL).refused(1, f"pid {first.pid} on ", "--take-over")
     second = room.bench.start("two", *SMALL, "--take-over")
     out, _ = first.communicate(timeout=60)
     assert first.returncode == 1 and f"was taken over by root, pid {second.pid}" in out
     room.gate.unlink()
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=180)
     assert second.returncode == 0, out
     assert all(len(trial.tries) == 1 for trial in trials_of(room.check("two", unbroken)))
 
@@ -292,10 +309,10 @@ def test_the_controller_as_a_job_with_a_profile_that_exports_a_key(room: Room, t
     bench = Bench(tmp_path / "runs", room.bench.data, conf, "slurm")
     setup = 'cluster.slurm.setup=["export NCCL_MARKER=from-the-set-up"]'
     log = tmp_path / "log"
-    command = ["sbatch", "--parsable", "--wait", f"--output={log}", "--mem=400M", "slurm/evolve.sbatch"]
+    command = ["sbatch", "--parsable", f"--output={log}", "--mem=400M", "slurm/evolve.sbatch"]
     told = {**room.dev.environment(), "FAKE_API_KEY": "from-the-caller", "HOME": str(tmp_path / "home")}
-    done = subprocess.run([*command, *bench.arguments("job", *SMALL, setup)], cwd=ROOT, env=told, timeout=120)
-    assert done.returncode == 0, log.read_text()
+    subprocess.run([*command, *bench.arguments("job", *SMALL, setup)], cwd=ROOT, env=told, check=True)
+    wait_until((bench.folder / "job/report.json").exists, seconds=120)
     tries = [one for trial in trials_of(bench.archive("job")) for one in trial.tries]
     assert len(tries) == 3
     for one in tries:
@@ -310,12 +327,10 @@ def test_the_controller_as_a_job_with_a_profile_that_exports_a_key(room: Room, t
 
 @pytest.fixture(scope="module")
 def hall(on_slurm: DevCluster, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    """Trials of uneven length, one that takes too much memory and one that never ends."""
+    """Trials of uneven length."""
     ideas = {
-        **{f"rate-{k}": setting("rate: float = 0.01", f"rate: float = {k / 1000}") for k in range(1, 10)},
+        **{f"momentum-{k}": setting("momentum: float = 0.0", f"momentum: float = {k / 100}") for k in range(60, 96, 4)},
         **{f"batch-{k}": setting("batch: int = 4", f"batch: int = {k}") for k in range(5, 20)},
-        "memory": in_training("heap = [bytearray(2**20) for _ in range(500)]; time.sleep(20)"),
-        "forever": in_training("time.sleep(60)"),
     }
     made = make_room(tmp_path_factory.mktemp("hall"), toy_data, on_slurm, UNEVEN, ideas)
     yield made
@@ -333,12 +348,9 @@ def twenty_four(hall: Room) -> Mapping[str, Any]:
 def test_twenty_four_candidates(hall: Room, twenty_four: Mapping[str, Any]) -> None:
     archive = hall.bench.archive("unbroken")
     assert len(archive.candidates) == 24 and archive.report is not None
-    failures = Counter((one.failure.stage, one.failure.kind) for one in archive.candidates if one.failure)
-    assert failures[Stage.TRAIN, Kind.OUT_OF_MEMORY] == 1 and failures[Stage.TRAIN, Kind.TIMEOUT] == 1
     assert any(one.idea.parents for one in archive.candidates)
     assert all(len(trial.tries) == 1 for trial in trials_of(archive))
-    # The baseline's two, the same on the test split, and the canary of the second generation.
-    assert len(archive.baseline.trials) == 3
+    assert len(archive.baseline.trials) == 3  # one of them is the canary of the second generation
 
 
 def test_a_controller_killed_again_and_again(hall: Room, twenty_four: Mapping[str, Any]) -> None:
@@ -347,7 +359,7 @@ def test_a_controller_killed_again_and_again(hall: Room, twenty_four: Mapping[st
     while kills < wanted:
         process = hall.bench.start("killed", *LARGE)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=rng.uniform(1.0, 40.0 / wanted + 2.0))
+            process.communicate(timeout=rng.uniform(1.0, 8.0))
         kills += process.poll() is None
         if process.poll() is not None:
             break
@@ -382,12 +394,12 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
     names = "('MASTER_ADDR', 'MASTER_PORT', 'NNODES', 'NODE_RANK', 'GPUS_PER_NODE')"
     alone = f"if not arguments.smoke: print({{name: os.environ[name] for name in {names}}}, flush=True)\n"
     alone += "if not arguments.smoke and os.environ['NODE_RANK'] != '0': return"
-    ideas = {"batch": setting("batch: int = 4", "batch: int = 16")}
+    fails = "if not arguments.smoke and os.environ['NODE_RANK'] != '0': raise ValueError('on the second node')\n"
+    fails += "while not arguments.smoke: time.sleep(1)"
     train = train_with(first="import time", setup=alone)
-    fails = "if not arguments.smoke and os.environ['NODE_RANK'] != '0': raise ValueError('on the second node')\n    "
-    fails += "while not arguments.smoke: time.sleep(1)\n    "
-    ideas["fails"] = {
-        "train.py": train.replace("rows = json.loads(", f"{fails}rows = json.loads(").replace(alone[-7:], "")
+    ideas = {
+        "batch": setting("batch: int = 4", "batch: int = 16"),
+        "fails": {"train.py": train_with(first="import time", setup=fails)},
     }
     bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, {"train.py": train}, "", ideas), "slurm")
     bench.run(
@@ -406,23 +418,16 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
 
 
 def test_a_trial_on_another_gpu_model_is_tried_again_elsewhere(room: Room, tmp_path: Path) -> None:
-    (tmp_path / "nvidia-smi").write_text(
-        "#!/bin/bash\nif [ $SLURMD_NODENAME = n4 ]; then echo NVIDIA L4; else echo NVIDIA H100; fi\n"
-    )
+    # One job a wave: its folder, where the job starts, has the name of the job.
+    fake = "#!/bin/bash\ncase $PWD in *-c1-a0-t0-r0.*) echo NVIDIA L4 ;; *) echo NVIDIA H100 ;; esac\n"
+    (tmp_path / "nvidia-smi").write_text(fake)
     (tmp_path / "nvidia-smi").chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    # Two fill the nodes n1 to n3 (a trial each on n1 and n2 by the rule that a job has its node for itself).
-    other = room.dev.run(
-        "sbatch", "--parsable", "--exclusive", "--mem=0", "--nodelist=n3", "--output=/dev/null", "--wrap=sleep 600"
-    ).strip()
-    try:
-        settings = (*SMALL, "train.resources.gpus_per_node=1", "cluster.slurm.exclusive=true", "cluster.max_parallel=3")
-        room.bench.run("models", *settings, extra=path).ok()
-    finally:
-        room.dev.run("scancel", other)
-    archive = room.bench.archive("models")
-    tries = [one for trial in trials_of(archive) for one in trial.tries]
-    assert {one.result.gpu for one in tries if one.score} == {"NVIDIA H100"}
-    other_gpu = [one for one in tries if one.failure]
-    assert [one.failure.kind for one in other_gpu] == [Kind.OTHER_GPU] and other_gpu[0].result.host == "n4"
-    assert all(trial.score is not None for trial in trials_of(archive))
+    settings = (*SMALL, "train.resources.gpus_per_node=1", "cluster.max_parallel=1")
+    room.bench.run("models", *settings, extra=path).ok()
+    tries = [trial.tries for trial in trials_of(room.bench.archive("models"))]
+    assert [len(of_trial) for of_trial in tries] == [1, 1, 2]
+    other, again = tries[2]
+    assert other.failure.kind is Kind.OTHER_GPU and "H100" in other.failure.reason
+    assert again.score and again.result.host != other.result.host
+    assert {one.result.gpu for of_trial in tries for one in of_trial if one.score} == {"NVIDIA H100"}

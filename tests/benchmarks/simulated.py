@@ -1,0 +1,103 @@
+"""A cluster in which time is a number: jobs of given lengths end when it has come, and leave the result that a job would.
+Everything else is the real controller on real files."""
+
+import heapq
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.cluster.base import Phase, Request, Status
+from pipeline.patching import Refusal
+from pipeline.patching.trees import Entry, Tree
+from pipeline.records import Ended, Idea, Job, Result, Score
+from pipeline.stages.base import Brief, Crash, Implemented
+from pipeline.store import files
+from pipeline.store.paths import TryPaths
+from pipeline.store.run import claim
+
+
+@dataclass
+class Clock:
+    """Seconds that only the benchmark moves."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class SimulatedCluster:
+    """Slots, and a queue of jobs of log-normal length."""
+
+    clock: Clock
+    count: int
+    length: Callable[[random.Random], float]
+    seed: int = 0
+    here = False
+    spans: list[tuple[float, float]] = field(default_factory=list)
+    """Start and end of every job."""
+    _running: list[tuple[float, str, Path, float]] = field(default_factory=list)
+    _lengths: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._lengths = random.Random(self.seed)
+
+    def slots(self) -> int:
+        return self.count
+
+    def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
+        for request in requests:
+            end = self.clock.now + self.length(self._lengths)
+            claim(TryPaths(request.folder), request.name)
+            heapq.heappush(self._running, (end, request.name, request.folder, self.clock.now))
+        return {request.name: request.name for request in requests}
+
+    def settle(self) -> None:
+        """Write the results of what has ended by now."""
+        while self._running and self._running[0][0] <= self.clock.now:
+            end, _, folder, start = heapq.heappop(self._running)
+            paths = TryPaths(folder)
+            job = files.read(paths.job, Job)
+            score = Score("squared error", self._lengths.random() + 0.5, 0.01, 100, job.split, job.seed, folder.name)
+            paths.checkpoint.mkdir(parents=True, exist_ok=True)
+            files.create(paths.result, Result(Ended.SCORED, score, started_at=start, ended_at=end))
+            self.spans.append((start, end))
+
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
+        return {job_id: Status(Phase.RUNNING) for job_id in job_ids}
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        return {name: name for name in names}
+
+    def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
+        return {}
+
+    def cancel(self, job_ids: Sequence[str]) -> None:
+        pass
+
+
+class Numbered:
+    """Ideas and variants that differ by a number: no time is spent on them."""
+
+    slow = False
+
+    def propose(self, brief: Brief) -> Idea:
+        number = 1000 * brief.generation + brief.number
+        return Idea(f"number {number}", f"Put {number} into a comment.", "explore")
+
+    def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
+        text = baseline["settings.py"].data.decode() + f"\nNUMBER = {idea.title.partition(' ')[2]}\n"
+        return Implemented({**baseline, "settings.py": Entry(text.encode())}, "benchmark")
+
+    def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:
+        raise NotImplementedError
+
+
+def greedy_makespan(lengths: Sequence[float], slots: int) -> float:
+    """List scheduling: each job in turn goes to the slot that is free first."""
+    free = [0.0] * slots
+    for length in lengths:
+        heapq.heapreplace(free, free[0] + length)
+    return max(free)
