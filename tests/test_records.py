@@ -43,7 +43,8 @@ def test_a_score_is_finite(change: dict[str, Any]) -> None:
 
 def test_kinds_of_machines_and_of_ideas() -> None:
     machine = {kind.value for kind in Kind if kind.infrastructure}
-    assert machine == {"cancelled", "interrupted", "vanished", "node_fail", "preempted", "file_system", "device"}
+    retried = {"cancelled", "interrupted", "vanished", "node_fail", "preempted", "file_system", "device"}
+    assert machine == retried | {"other_gpu", "spoiled"}
 
 
 SCORE = Score(**GOOD)
