@@ -2,8 +2,9 @@
 
     python tests/benchmarks/nanogpt_throughput.py [--scale tiny] [--ranks 1] [--steps 20] [--rounds 5]
 
-Both train in turn, some steps each, in the same processes, and the median of the rounds is compared: on a machine that
-others use too, both suffer alike. Prints tokens per second and the ratio; with --ranks there are as many processes.
+Both train in turn, some steps each, in the same processes, and the median of the rounds is compared. On a CPU seconds are
+those of the processor, so that a busy machine spoils no ratio; with a GPU they are seconds on the wall. Prints tokens per
+second of a rank and the ratio; with --ranks there are as many processes.
 """
 
 import argparse
@@ -25,14 +26,16 @@ ROOT = Path(__file__).resolve().parents[2]
 NANOGPT = ROOT / "baselines" / "nanogpt"
 sys.path.insert(0, str(NANOGPT))
 
+# Whether `data` is ours would depend on a folder data/ in the checkout.
+# isort: off
+from data import Sequences  # noqa: E402
 from model import GPT, model_config  # noqa: E402
 from optimizer import make_optimizer  # noqa: E402
 from ranks import Nodes, Rank, join, ranks_here, run_ranks, start_deepspeed  # noqa: E402
 from settings import SCALES, deepspeed_config  # noqa: E402
 from shards import write_shard  # noqa: E402
 from train import update  # noqa: E402
-
-from data import Sequences  # noqa: E402
+# isort: on
 
 
 def deepspeed_step(size: dict, settings, dtype: str, sequences: Sequences, rank: Rank) -> Callable[[int], float]:
@@ -79,6 +82,8 @@ def measure(args: argparse.Namespace, data: Path, rank: Rank) -> None:
     """Times both in turn and prints what the first rank saw."""
     size = yaml.safe_load((ROOT / "conf" / "size" / f"nanogpt_{args.scale}.yaml").read_text())["size"]
     settings = SCALES[args.scale]()
+    settings.microbatch = min(settings.microbatch, settings.batch // rank.count)
+    clock = time.monotonic if rank.device.type == "cuda" else time.process_time
     dtype = size["dtype"] if rank.device.type == "cuda" else "float32"
     torch.set_float32_matmul_precision("high")
     if rank.is_first:
@@ -94,19 +99,19 @@ def measure(args: argparse.Namespace, data: Path, rank: Rank) -> None:
     losses: dict[str, float] = {}
     for round_number in range(args.rounds + 1):  # the first warms up
         for name, step in steps.items():
-            started = time.monotonic()
+            started = clock()
             for number in range(args.steps):
                 losses[name] = step((round_number * args.steps + number) * settings.batch)
-            seconds[name].append(time.monotonic() - started)
+            seconds[name].append(clock() - started)
     if rank.is_first:
         device = torch.cuda.get_device_name() if rank.device.type == "cuda" else "CPU"
         speed = {
-            name: args.steps * settings.batch * size["context"] / statistics.median(times[1:])
+            name: args.steps * settings.batch * size["context"] / rank.count / statistics.median(times[1:])
             for name, times in seconds.items()
         }
         print(f"{args.scale}, {rank.count} x {device}, {torch.get_num_threads()} threads a rank")
         for name in steps:
-            print(f"{name}: {speed[name]:,.0f} tokens/s, loss {losses[name]:.4f}")
+            print(f"{name}: {speed[name]:,.0f} tokens/s a rank, loss {losses[name]:.4f}")
         print(f"DeepSpeed / plain DDP: {speed['DeepSpeed'] / speed['plain DDP']:.3f}")
 
 
