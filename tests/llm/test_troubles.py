@@ -4,6 +4,7 @@ import email.utils
 
 import pytest
 
+from pipeline.llm.keys import without
 from pipeline.llm.troubles import Then, judge, retry_after
 
 NOW = 1_700_000_000.0
@@ -58,3 +59,18 @@ def test_errors_are_told_apart(status: int | None, text: str, then: Then) -> Non
 )
 def test_the_wait_asked_for_is_read(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bad key sk-live-0123456789abcdef.",
+        "Incorrect API key provided: sk-live-****cdef.",
+        "AIzaSyA0123456789 is not valid",
+    ],
+)
+def test_keys_are_taken_out_of_what_providers_say(text: str) -> None:
+    """They repeat a key in whole or in part."""
+    said = without("sk-live-0123456789abcdef", text)
+    assert "***" in said and not any(part in said for part in ("sk-live", "cdef", "SyA0"))
+    assert without(None, "a task-like word") == "a task-like word"
