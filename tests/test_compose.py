@@ -118,6 +118,7 @@ def test_which_settings_are_live() -> None:
     assert groups == {*"implement train llm budget cluster keep stop dry_run run runs data".split()}
     assert {key for key in flatten(live_part(config)) if key.startswith(("train.", "implement."))} == {
         "train.retries",
+        "train.disk_gb",
         "implement.parallel",
     }
     assert {"seed", "scale", "size.seed", "train.limit_min", "baseline.metric.direction", "select.quorum"} <= set(
