@@ -115,11 +115,13 @@ def test_which_settings_are_live() -> None:
     """Whatever decides what a score means is fixed."""
     config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
     groups = {key.partition(".")[0] for key in flatten(live_part(config))}
-    assert groups == {*"implement train llm budget cluster keep stop dry_run run runs data".split()}
+    assert groups == {*"ideate implement train llm budget cluster keep stop dry_run run runs data".split()}
     assert {key for key in flatten(live_part(config)) if key.startswith(("train.", "implement."))} == {
         "train.retries",
         "train.disk_gb",
         "implement.parallel",
+        "implement.command",
+        "implement.command_limit_min",
     }
     assert {"seed", "scale", "size.seed", "train.limit_min", "baseline.metric.direction", "select.quorum"} <= set(
         flatten(fixed_part(config))
