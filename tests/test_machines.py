@@ -43,8 +43,8 @@ def test_when_the_baseline_fails_like_unrelated_candidates_their_failures_are_ta
     bench = bench_with(tmp_path, toy_data, all_but_the_first, {f"batch-{k}": setting(k) for k in (8, 16, 32)})
     run = bench.folder / "machine"
     process = bench.start("machine", *SETTINGS)
-    wait_until((run / "pause.json").exists, process)
-    wait_until((run / "alarms/alarm_0/verdict.json").exists, process)
+    wait_until((run / "pause.json").exists, process, 180)
+    wait_until((run / "alarms/alarm_0/verdict.json").exists, process, 180)
     shown = program("pipeline.status", str(run)).ok().out
     assert "PAUSED: the unmodified baseline fails, too" in shown and "python -m pipeline.resume" in shown
     archive = bench.archive("machine")
@@ -55,7 +55,7 @@ def test_when_the_baseline_fails_like_unrelated_candidates_their_failures_are_ta
     assert all(candidate.attempt and candidate.attempt.failure is None for candidate in archive.candidates)
     broken.unlink()
     program("pipeline.resume", str(run)).ok()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out
     archive = bench.archive("machine")
     assert all(candidate.score is not None for candidate in archive.candidates)
@@ -107,14 +107,14 @@ def test_the_next_generation_does_not_wait_for_the_last_of_this_one(
         return [candidate.id for candidate in bench.archive("late").candidates if candidate.score is not None]
 
     if quorum == "1":
-        wait_until(lambda: len(scored()) == 1, process)
-        wait_until(lambda: len(bench.archive("late").baseline.scores) == 1, process)
+        wait_until(lambda: len(scored()) == 1, process, 180)
+        wait_until(lambda: len(bench.archive("late").baseline.scores) == 1, process, 180)
         assert len(bench.archive("late").generations) == 1
     else:
-        wait_until(lambda: len(scored()) == 3, process)
+        wait_until(lambda: len(scored()) == 3, process, 180)
     early = bench.archive("late").generations[0].selection
     gate.unlink()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out
     archive = bench.archive("late")
     (slow,) = [candidate for candidate in archive.candidates if candidate.idea.title == "slow"]
