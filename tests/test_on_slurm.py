@@ -313,6 +313,7 @@ def test_the_controller_as_a_job_with_a_profile_that_exports_a_key(room: Room, t
     told = {**room.dev.environment(), "FAKE_API_KEY": "from-the-caller", "HOME": str(tmp_path / "home")}
     subprocess.run([*command, *bench.arguments("job", *SMALL, setup)], cwd=ROOT, env=told, check=True)
     wait_until((bench.folder / "job/report.json").exists, seconds=120)
+    wait_until(lambda: not (bench.folder / "job/controller.json").exists())
     tries = [one for trial in trials_of(bench.archive("job")) for one in trial.tries]
     assert len(tries) == 3
     for one in tries:

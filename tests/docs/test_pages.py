@@ -51,6 +51,8 @@ def troubles(words: list[str]) -> list[str]:
     if words[0].rpartition("/")[2] != "python" or words[1:2] != ["-m"]:
         return found
     module, rest = words[2], words[3:]
+    if module == "pip":  # setuptools warns when it is looked for
+        return found
     if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
         return [*found, f"there is no module {module}"]
     if not module.startswith("pipeline."):

@@ -86,7 +86,7 @@ def test_a_requeued_job_starts_again(jobs: Jobs) -> None:
     jobs.wait(job, ["RUNNING"])
     jobs.cluster.run("scontrol", "requeue", job)
     jobs.wait(job, ["REQUEUED", "RUNNING"])
-    assert (jobs.folder / f"{job}.out").read_text().splitlines()[-1] == "start 1"
+    wait(lambda: (jobs.folder / f"{job}.out").read_text().splitlines()[-1], "start 1")
 
 
 def test_the_urgent_partition_preempts(jobs: Jobs) -> None:
