@@ -19,7 +19,7 @@ def spare(plan: Plan, archive: Archive) -> Iterator[Path]:
         if not candidate.closed:
             continue
         for attempt in candidate.attempts:
-            for one in (one for trial in attempt.trials for one in trial.tries):
+            for one in (one for trial in attempt.trials if trial.closed for one in trial.tries):
                 inside = one.paths.checkpoint.relative_to(archive.paths.folder).as_posix()
                 if (
                     inside not in asked
