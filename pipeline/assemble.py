@@ -9,12 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
-
 from pipeline.cli import candidate_at, run_paths
 from pipeline.cluster.base import Cluster, Work
 from pipeline.cluster.local import LocalCluster, gpu_count
-from pipeline.cluster.slurm import SlurmCluster, SlurmSettings
+from pipeline.cluster.slurm import SlurmCluster
 from pipeline.compose import REPOSITORY, differences, fixed_part, live_part
 from pipeline.config import ClusterKind, Config, IdeateMaker, ImplementMaker, LlmKind, ResourcesConfig
 from pipeline.errors import BadInput
@@ -230,8 +228,7 @@ def cluster_for(
         allowed_environment({DATA_VARIABLE: str(data_path(config)), SCRATCH_VARIABLE: config.cluster.scratch}),
     )
     if config.cluster.kind is ClusterKind.slurm:
-        settings = msgspec.convert(msgspec.to_builtins(config.cluster.slurm), SlurmSettings)
-        return SlurmCluster(work, config.cluster.max_parallel or 64, settings)
+        return SlurmCluster(work, config.cluster.max_parallel or 64, config.cluster.slurm)
     gpus = gpu_count()
     if needs.gpus_per_node > gpus:
         raise BadInput(

@@ -311,7 +311,8 @@ class SlurmConfig:
     setup: list[str] = live(factory=list)
     """Shell lines before the trial, e.g. `module load cuda/12.4`; what they export reaches the training."""
     extra: dict[str, str] = live(factory=dict)
-    """Other options of sbatch, name without dashes to value, e.g. `{licenses: scratch}`."""
+    """Other options of sbatch, name without dashes to value, e.g. `{licenses: scratch}`; an empty value for those that
+    have none."""
     srun_args: list[str] = live(factory=list)
     """Other arguments of srun."""
     query_s: float = live(10.0)

@@ -22,8 +22,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import submitit
@@ -48,6 +47,7 @@ from pipeline.cluster.slurm_text import (
     read_log,
     read_refusal,
 )
+from pipeline.config import GpuFlag, SlurmConfig
 from pipeline.errors import BadInput, Refused
 from pipeline.records import Kind
 
@@ -71,50 +71,6 @@ _KEPT = (
 """Variables of a job that stay: Slurm's own, a site's module system, and what no program runs without."""
 
 
-class GpuFlag(StrEnum):
-    """How the site wants GPUs to be asked for."""
-
-    GRES = "gres"
-    """`--gres=gpu:TYPE:N`, understood everywhere."""
-    GPUS_PER_NODE = "gpus-per-node"
-    """`--gpus-per-node=TYPE:N`, which some sites insist on."""
-
-
-@dataclass(frozen=True)
-class SlurmSettings:
-    """What a site wants to see in a submission. Empty means that the option is not given."""
-
-    partition: str = ""
-    """`--partition`."""
-    account: str = ""
-    """`--account`."""
-    qos: str = ""
-    """`--qos`."""
-    gpu_flag: GpuFlag = GpuFlag.GRES
-    """Option that asks for GPUs."""
-    gpu_type: str = ""
-    """GPU model as the site names it, e.g. `h100`."""
-    constraint: str = ""
-    """`--constraint`: features of the nodes."""
-    exclude: str = ""
-    """`--exclude`: nodes not to use, e.g. `n[1-2]`."""
-    nodelist: str = ""
-    """`--nodelist`: nodes to use."""
-    reservation: str = ""
-    """`--reservation`."""
-    exclusive: bool = False
-    """Whether a job has its nodes for itself."""
-    setup: tuple[str, ...] = ()
-    """Shell lines before the trial, e.g. `module load cuda/12.4`; what they export reaches the training."""
-    extra: Mapping[str, str] = field(default_factory=dict)
-    """Other options of sbatch, name without dashes to value, e.g. `{"licenses": "scratch"}`; an empty value for those
-    that have none."""
-    srun_args: tuple[str, ...] = ()
-    """Other arguments of srun."""
-    query_s: float = 10.0
-    """Shortest pause between two queries, seconds. Results on disk are seen without any."""
-
-
 class SlurmCluster:
     """One run's jobs on the cluster that `sbatch` reaches. `clock` counts seconds."""
 
@@ -124,17 +80,17 @@ class SlurmCluster:
         self,
         work: Work,
         max_parallel: int,
-        settings: SlurmSettings = SlurmSettings(),
+        settings: SlurmConfig | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._work = work
         self._max_parallel = max_parallel
-        self._settings = settings
+        self._settings = settings or SlurmConfig()
         self._clock = clock
         self._limits: Limits | None = None
         self._known: dict[str, Status] = {}
         self._next_query = 0.0
-        self._pause = settings.query_s
+        self._pause = self._settings.query_s
         self._queued = 0
         self._submit_again = 0.0
         self._submit_words = ""
@@ -274,7 +230,7 @@ class SlurmCluster:
             # Since 22.05 srun no longer takes the cores from sbatch: without this, training has one.
             "srun_args": [f"--cpus-per-task={needs.cpus_per_task}", *settings.srun_args],
         }
-        if needs.gpus_per_node and settings.gpu_flag is GpuFlag.GRES:
+        if needs.gpus_per_node and settings.gpu_flag is GpuFlag.gres:
             options["gres"] = f"gpu:{gpus}"
         elif needs.gpus_per_node:
             options["gpus_per_node"] = gpus

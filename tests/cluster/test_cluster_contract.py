@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.cluster.base import Cluster, Phase, Request, Work
 from pipeline.cluster.local import LocalCluster
-from pipeline.cluster.slurm import SlurmCluster, SlurmSettings
+from pipeline.cluster.slurm import SlurmCluster
+from pipeline.config import SlurmConfig
 from pipeline.records import Kind, Resources
 from tests.slurm_cluster import jobs
 
@@ -20,7 +21,7 @@ pytest_plugins = ["tests.slurm_cluster.fixture"]
 REPOSITORY = Path(__file__).parents[2]
 CLUSTERS: dict[str, Callable[[Work], Cluster]] = {
     "local": lambda work: LocalCluster(work, max_parallel=4),
-    "slurm": lambda work: SlurmCluster(work, max_parallel=4, settings=SlurmSettings(query_s=0)),
+    "slurm": lambda work: SlurmCluster(work, max_parallel=4, settings=SlurmConfig(query_s=0)),
 }
 
 

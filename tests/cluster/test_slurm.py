@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cluster.base import Phase, Request, Status, Work
-from pipeline.cluster.slurm import GpuFlag, SlurmCluster, SlurmSettings
+from pipeline.cluster.slurm import SlurmCluster
+from pipeline.config import GpuFlag, SlurmConfig
 from pipeline.errors import BadInput, Refused
 from pipeline.records import Kind, Resources
 from tests.slurm_cluster import jobs
@@ -49,7 +50,7 @@ class Desk:
     def cluster(self, function: Callable[[str], object], needs: Resources = SMALL, **settings: object) -> SlurmCluster:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
         work = Work(function, REPOSITORY, self.folder / "jobs", needs, environment)
-        return SlurmCluster(work, 100, SlurmSettings(**{"query_s": 0, **settings}), self.clock)  # type: ignore[arg-type]
+        return SlurmCluster(work, 100, SlurmConfig(**{"query_s": 0, **settings}), self.clock)  # type: ignore[arg-type]
 
     def requests(self, count: int) -> list[Request]:
         start = len(list(self.folder.glob("try_*")))
@@ -379,9 +380,9 @@ def with_srun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def golden_cluster() -> SlurmCluster:
-    settings = SlurmSettings(
+    settings = SlurmConfig(
         partition="gpu", account="lab", qos="long", gpu_type="h100", constraint="ib", exclude="n[1-2]",
-        reservation="class", setup=("module load cuda/12.4", "export NCCL_DEBUG=WARN"), extra={"licenses": "scratch"},
+        reservation="class", setup=["module load cuda/12.4", "export NCCL_DEBUG=WARN"], extra={"licenses": "scratch"},
     )  # fmt: skip
     work = Work(
         jobs.report,
@@ -409,7 +410,7 @@ def test_the_script_drops_what_a_login_profile_exports_and_passes_the_exit_code_
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
         work = Work(jobs.report, Path("/c"), tmp_path / "jobs", Resources(), {"PATH": path, "ALLOWED": "yes"})
-        script = SlurmCluster(work, 8, SlurmSettings(setup=("export MARKER='two words'",))).script(1)
+        script = SlurmCluster(work, 8, SlurmConfig(setup=["export MARKER='two words'"])).script(1)
     login = {"PATH": path, "FAKE_API_KEY": "secret", "SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "3", "A B": "odd"}
     done = subprocess.run(["bash", "-c", script], env=login, check=False)
     assert done.returncode == 7
@@ -425,14 +426,14 @@ def test_the_script_is_a_script(with_srun: None) -> None:
 
 
 def test_gpus_are_asked_for_as_the_site_wants(with_srun: None) -> None:
-    def script(settings: SlurmSettings, gpus: int) -> str:
+    def script(settings: SlurmConfig, gpus: int) -> str:
         work = Work(jobs.report, Path("/c"), Path("/j"), Resources(gpus_per_node=gpus), {})
         return SlurmCluster(work, 8, settings).script(1)
 
-    assert "--gres=gpu:2" in script(SlurmSettings(), 2)
-    assert "--gpus-per-node=a100:2" in script(SlurmSettings(gpu_flag=GpuFlag.GPUS_PER_NODE, gpu_type="a100"), 2)
-    assert "gpu" not in script(SlurmSettings(gpu_type="a100"), 0)
-    assert "--array" not in script(SlurmSettings(), 0)
+    assert "--gres=gpu:2" in script(SlurmConfig(), 2)
+    assert "--gpus-per-node=a100:2" in script(SlurmConfig(gpu_flag=GpuFlag.gpus_per_node, gpu_type="a100"), 2)
+    assert "gpu" not in script(SlurmConfig(gpu_type="a100"), 0)
+    assert "--array" not in script(SlurmConfig(), 0)
 
 
 def test_on_a_machine_without_slurm_a_person_is_told_what_to_do(
