@@ -37,7 +37,7 @@ def entry(arguments: argparse.Namespace) -> int:
     paths, attempt = holder_at(arguments.folder)
     run, plan = view(paths)
     kept = [
-        (trial, trial.score, trial.paths.folder / trial.score.try_ / "output" / "checkpoint")
+        (trial, trial.score, trial.paths.named(trial.score.try_).checkpoint)
         for trial in attempt.trials
         if trial.score is not None and arguments.trial in (None, number_of(trial.paths.folder.name))
     ]

@@ -59,8 +59,7 @@ def entry(arguments: argparse.Namespace) -> int:
 
 def waiting_words(archive: Archive, cluster: Cluster) -> dict[str, int]:
     """Why jobs of the run wait, in the cluster's words with what to do, and how many for each reason."""
-    flying = [trial.flying for holder in archive.holders() for trial in holder.all_trials()]
-    jobs = [one.job.job_id for one in flying if one is not None and one.job.job_id is not None]
+    jobs = [one.job.job_id for one in archive.flying() if one.job.job_id is not None]
     try:
         statuses = cluster.poll(jobs)
     except Refused as refused:

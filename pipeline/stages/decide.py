@@ -59,7 +59,7 @@ def affordable(plan: Plan, archive: Archive, final: bool) -> int:
 
 def in_flight(archive: Archive) -> int:
     """How many jobs wait or run."""
-    return sum(trial.flying is not None for holder in archive.holders() for trial in holder.all_trials())
+    return len(archive.flying())
 
 
 def elites(plan: Plan, archive: Archive) -> tuple[Candidate, ...]:
@@ -124,7 +124,7 @@ def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
     for attempt in holders:
         for trial in attempt.trials:
             if trial.score is not None and (attempt is archive.baseline or number_of(trial.paths.folder.name) > 0):
-                checkpoint = trial.paths.folder / trial.score.try_ / "output" / "checkpoint"
+                checkpoint = trial.paths.named(trial.score.try_).checkpoint
                 inside = checkpoint.relative_to(archive.paths.folder).as_posix()
                 yield Wanted(trial.paths.test, trial.test, trial.score.seed, inside)
 

@@ -29,7 +29,7 @@ def step(search: Search) -> None:
 
 def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
     """End all jobs of a run, and tell how many; what was trained and not saved is trained again later."""
-    flying = [one for _, trial in _open_trials(archive) if (one := trial.flying) is not None]
+    flying = archive.flying()
     for one in flying:
         _end(one, Kind.INTERRUPTED, reason, now)
     cluster.cancel([one.job.job_id for one in flying if one.job.job_id is not None])
@@ -43,7 +43,7 @@ def _open_trials(archive: Archive) -> list[tuple[Attempt, Trial]]:
 def _end_tries(search: Search, archive: Archive) -> None:
     """Ask the cluster once about all jobs, and write the result of those that can write none themselves."""
     now = search.clock()
-    flying = [one for _, trial in _open_trials(archive) if (one := trial.flying) is not None]
+    flying = archive.flying()
     lost = [one for one in flying if one.job.job_id is None]
     known = {one.job.job_id: one for one in flying if one.job.job_id is not None}
     try:

@@ -8,14 +8,13 @@ import json
 import math
 import random
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from pipeline.llm.base import tokens
 from pipeline.metric import Metric
 from pipeline.records import Selection
 from pipeline.stages.prompting import shown_diff, without_places
 from pipeline.store.archive import Archive, Candidate
-from pipeline.store.paths import TryPaths, short
+from pipeline.store.paths import short
 
 _TEXT = 600
 _REASON = 300
@@ -132,9 +131,8 @@ def _row(line: str) -> object:
 def _metrics(candidate: Candidate) -> list[str]:
     score, attempt = candidate.score, candidate.attempt
     assert score is not None and attempt is not None
-    path: Path = TryPaths(attempt.paths.trial(0).folder / score.try_).metrics
     try:
-        return path.read_text(errors="replace").splitlines()
+        return attempt.paths.trial(0).named(score.try_).metrics.read_text(errors="replace").splitlines()
     except FileNotFoundError:
         return []
 

@@ -21,7 +21,7 @@ from pipeline.stages.decide import wanted_trials, wave
 from pipeline.stages.diagnose import failure_of
 from pipeline.store import files
 from pipeline.store.archive import Archive, Attempt, Candidate, Reader
-from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths, short
+from pipeline.store.paths import AttemptPaths, RunPaths, short
 
 _CRASHES = frozenset({Kind.SMOKE, Kind.EXCEPTION, Kind.OUT_OF_MEMORY, Kind.NO_CHECKPOINT, Kind.BAD_CHECKPOINT})
 """Ends of an attempt that its code is to blame for and new code may mend."""
@@ -150,7 +150,7 @@ def _crash(paths: RunPaths, candidate: Candidate, attempt: Attempt) -> Crash:
     assert attempt.failure is not None
     log = attempt.paths.smoke_log
     if attempt.failure.try_ is not None:
-        log = TryPaths(attempt.paths.trial(0).folder / attempt.failure.try_).train_log
+        log = attempt.paths.trial(0).named(attempt.failure.try_).train_log
     code = variant_tree(paths, replace(candidate, attempts=(attempt,)))
     return Crash(code, attempt.failure, files.tail(log, _LOG_LINES))
 

@@ -121,7 +121,7 @@ class _Try:
         peers = Peers(paths, self.node, train.resources.nodes if self.job.train else 1)
         paths.output.mkdir(exist_ok=True)
         if self.job.go_on_from is not None and self.node.number == 0:
-            self._take_over(paths.trial.folder / self.job.go_on_from)
+            self._take_over(paths.trial.named(self.job.go_on_from))
         allowed_s = 60 * train.limit_min
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
@@ -152,9 +152,8 @@ class _Try:
             failure = Failure(Stage.TRAIN, Kind.NO_CHECKPOINT, with_log(words, log))
         return failure, seconds
 
-    def _take_over(self, earlier: Path) -> None:
+    def _take_over(self, before: TryPaths) -> None:
         """Start from what an earlier try of this trial saved."""
-        before = TryPaths(earlier)
         if before.resume.is_dir():
             shutil.copytree(before.resume, self.paths.resume, dirs_exist_ok=True)
             if before.metrics.is_file():

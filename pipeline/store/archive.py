@@ -245,6 +245,11 @@ class Archive:
         found = (one for one in self.holders() if name and one.paths.folder == self.paths.folder / name)
         return next(found, None)
 
+    def flying(self) -> list[Try]:
+        """The tries that wait or run."""
+        trials = (trial for holder in self.holders() for trial in holder.all_trials())
+        return [one for trial in trials if (one := trial.flying) is not None]
+
     def holders(self) -> Iterator[Attempt]:
         """The baseline and every implementation: whatever has trials."""
         yield self.baseline

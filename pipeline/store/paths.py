@@ -121,6 +121,10 @@ class TrialPaths:
     def try_(self, number: int) -> TryPaths:
         return TryPaths(self.folder / f"try_{number}")
 
+    def named(self, name: str) -> TryPaths:
+        """The try that a record names, as `try_0`."""
+        return TryPaths(self.folder / name)
+
     @property
     def variant(self) -> Path | None:
         """The code it trains: `variant/` of its attempt, or none for the baseline's own trials."""
