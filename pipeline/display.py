@@ -126,10 +126,10 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
         idea = archive.candidate(standing.candidate).idea
         parents = " ".join(map(short, idea.parents)) or "baseline"
         table.add_row(str(rank), idea.title, *_numbers(standing, metric), parents, f"{standing.candidate}/")
-    lines = [
-        f"The first {len(report.elites)} were trained again with other seeds, without the trial they were chosen by; "
-        "the others show the one trial that the search saw."
-    ]
+    lines = ["The others show the one trial that the search saw."]
+    if report.elites:
+        first = "The first was" if len(report.elites) == 1 else f"The first {len(report.elites)} were"
+        lines.insert(0, f"{first} trained again with other seeds; the trial that chose it is left out of its numbers.")
     if report.failures:
         lines.append("Failed: " + ", ".join(f"{count} × {kind}" for kind, count in report.failures.items()) + ".")
     lines += test_lines(archive, report, metric)
