@@ -212,4 +212,4 @@ def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path
     process = bench.start("r", *given, "stop.generations=3")
     wait_until((run / "controller.json").exists, process)
     program("pipeline.clean", str(run)).refused(1, "is held by")
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)

@@ -68,7 +68,7 @@ def killed_run(bench: Bench, name: str, known_or_number: object) -> int:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode in (0, -9), done.stdout
     return done.returncode

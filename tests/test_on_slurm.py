@@ -280,7 +280,7 @@ def test_two_controllers(room: Room, unbroken: Mapping[str, Any]) -> None:
     wait_until(lambda: len(room.starts("two")) == 3, first, 180)
     room.bench.run("two", *SMALL).refused(1, f"pid {first.pid} on ", "--take-over")
     second = room.bench.start("two", *SMALL, "--take-over")
-    out, _ = first.communicate(timeout=60)
+    out, _ = first.communicate(timeout=180)
     assert first.returncode == 1 and f"was taken over by root, pid {second.pid}" in out
     room.gate.unlink()
     out, _ = second.communicate(timeout=180)

@@ -407,7 +407,7 @@ def test_ctrl_c_stops_cleanly_and_the_printed_command_goes_on(gated: tuple[Bench
     process = bench.start("stopped", *STOPPED)
     wait_until(lambda: len(starts.read_text().splitlines()) == 2, process)
     interrupt(process)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     run = bench.folder / "stopped"
     assert process.returncode == 130, out
     assert "Traceback" not in out
@@ -433,7 +433,7 @@ def test_ctrl_c_ends_a_smoke_test_too(tmp_path: Path, toy_data: Path) -> None:
     process = bench.start("stopped", *CHEAP, "ideate.candidates=1", "implement.smoke_limit_min=5")
     wait_until(lambda: processes_with(mark) != [], process)
     interrupt(process)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 130, out
     assert processes_with(mark) == []
     (candidate,) = bench.archive("stopped").candidates
@@ -446,7 +446,7 @@ def test_sigterm_is_like_ctrl_c(gated: tuple[Bench, Path, Path]) -> None:
     process = bench.start("stopped", *STOPPED)
     wait_until(lambda: starts.read_text() != "", process)
     process.terminate()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 130 and "go on with" in out
     assert jobs_of(bench.folder / "stopped") == []
 
@@ -483,7 +483,7 @@ def test_a_trial_that_outlived_its_controller_is_adopted(gated: tuple[Bench, Pat
     second = bench.start("killed", *STOPPED)
     wait_until(lambda: (bench.folder / "killed/controller.json").read_text().find(str(second.pid)) > 0, second)
     gate.unlink()
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=180)
     assert second.returncode == 0, out
     archive = bench.archive("killed")
     assert all(len(trial.tries) == 1 for holder in archive.holders() for trial in holder.trials)
@@ -500,7 +500,7 @@ def test_a_trial_whose_machine_died_is_tried_again_and_goes_on_from_what_it_save
     wait_until(lambda: (first / "try_0/output/resume/state.json").exists(), process)
     psutil.Process(json.loads((first / "try_0/claim.json").read_text())["pid"]).kill()
     gate.unlink()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out
     archive = bench.archive("lost")
     lost, again = archive.baseline.trials[0].tries
@@ -518,7 +518,7 @@ def test_a_second_controller_is_refused(gated: tuple[Bench, Path, Path]) -> None
     wait_until(lambda: starts.read_text() != "", process)
     bench.run("held", *STOPPED).refused(1, f"pid {process.pid} on ", "--take-over", "pipeline.status")
     gate.unlink()
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out
 
 

@@ -3,7 +3,6 @@ else; a new promise is written here and then kept by all."""
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.cluster.slurm import SlurmCluster
 from pipeline.config import SlurmConfig
 from pipeline.records import Kind, Resources
 from tests.slurm_cluster import jobs
+from tests.slurm_cluster.waiting import wait_for
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 
@@ -60,13 +60,6 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
         cluster.cancel([job])
     for job, cluster in desk.jobs.items():  # until then a local cluster has children to reap
         wait_for(lambda job=job, cluster=cluster: phase(cluster, job) is Phase.ENDED)
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def seen(request: Request) -> dict[str, object]:

@@ -21,6 +21,7 @@ from pipeline.errors import BadInput, Refused
 from pipeline.records import Kind, Resources
 from tests.slurm_cluster import jobs
 from tests.slurm_cluster.cluster import MAX_ARRAY_SIZE, NARROW_MAX_SUBMIT, NARROW_QOS, DevCluster
+from tests.slurm_cluster.waiting import wait_for
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 
@@ -79,13 +80,6 @@ def desk(slurm_environment: DevCluster, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", path)
     for wave in (tmp_path / "jobs").glob("*"):  # scancel takes one name
         slurm_environment.run("scancel", f"--name={wave.name}")
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.2)
 
 
 def status(cluster: SlurmCluster, job: str) -> Status:
@@ -350,7 +344,7 @@ def test_a_job_that_can_never_start_says_so(desk: Desk) -> None:
     cluster = desk.cluster(jobs.report, Resources(mem_gb=0.2, time_min=3 * 24 * 60))
     (request,) = desk.requests(1)
     job = cluster.submit([request])[request.name]
-    wait_for(lambda: status(cluster, job).never_starts, 20)
+    wait_for(lambda: status(cluster, job).never_starts)
     assert "Lower train.resources.time_min" in status(cluster, job).words
 
 

@@ -5,13 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.slurm_cluster.cluster import DevCluster, install_packages
+from tests.slurm_cluster.waiting import wait_for
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 
@@ -54,13 +53,6 @@ def run(root: Path, wrapper: str, *arguments: str, **more: str) -> subprocess.Co
     return subprocess.run(
         command, env=environment(root, **more), cwd="/", check=False, capture_output=True, text=True, timeout=60
     )
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def test_shellcheck_has_nothing_to_say() -> None:

@@ -52,7 +52,7 @@ class Jobs:
         listing = self.cluster.run("sacct", "-DXnPj", job, "--format=State")
         return [line.split()[0] for line in listing.splitlines()]
 
-    def wait(self, job: str, wanted: list[str], seconds: float = 60) -> None:
+    def wait(self, job: str, wanted: list[str], seconds: float = 150) -> None:
         wait(lambda: self.states(job), wanted, seconds)
 
 
@@ -61,7 +61,7 @@ def commands_running() -> list[str]:
     return listing.splitlines()
 
 
-def wait(seen: Callable[[], object], wanted: object, seconds: float = 60) -> None:
+def wait(seen: Callable[[], object], wanted: object, seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while (last := seen()) != wanted and time.monotonic() < deadline:
         time.sleep(0.3)
