@@ -11,7 +11,7 @@ from rich.text import Text
 from pipeline.config import Config, LlmKind
 from pipeline.metric import Metric, difference, estimate
 from pipeline.records import Report, Standing
-from pipeline.stages.account import Account
+from pipeline.stages.account import Account, tries_of
 from pipeline.stages.estimate import CODE_TOKENS, IDEA_TOKENS, Estimate
 from pipeline.store.archive import Archive, Candidate, State
 from pipeline.store.ledger import Spending
@@ -45,22 +45,24 @@ class Progress:
 
 def progress(archive: Archive, metric: Metric, generations: int, left: int, slots: int) -> Progress:
     """Sum up an archive. `left` is the number of trials still to come, `slots` how many run at once."""
-    trials = [trial for holder in archive.holders() for trial in holder.all_trials()]
-    scored = [one for one in archive.candidates if one.score is not None]
-    best = max(scored, key=lambda one: metric.goodness(one.score.value) if one.score else 0.0, default=None)
+    scored = (pair for generation in archive.generations for pair in generation.scored)
+    best, score = max(scored, key=lambda pair: metric.goodness(pair[1].value), default=(None, None))
     values = [score.value for score in archive.baseline.scores]
-    results = [one.result for trial in trials for one in trial.tries if one.result is not None and one.result.ended_at]
-    spans = [result.ended_at - result.started_at for result in results]
+    recent = [*tries_of([archive.baseline]), *(one for one, _ in archive.newest.ended)] if archive.newest else []
+    spans = [one.result.ended_at - one.result.started_at for one in recent if one.result and one.result.ended_at]
     left_min = sum(spans) / len(spans) * left / max(1, slots) / 60 if spans else None
+    states = sum((Counter(generation.states) for generation in archive.generations), Counter[State]())
+    trials = Counter(trial.state for trial in archive.baseline.all_trials())
+    trials = sum((Counter(generation.trial_states) for generation in archive.generations), trials)
     newest = archive.newest
     return Progress(
         archive.paths.folder.name,
         newest.number if newest else -1,
         generations,
-        dict(Counter(candidate.state.value for candidate in archive.candidates)),
-        dict(Counter(trial.state.value for trial in trials)),
+        {state.value: count for state, count in states.items()},
+        {state.value: count for state, count in trials.items()},
         best.id if best else "",
-        best.score.value if best and best.score else None,
+        score.value if score else None,
         sum(values) / len(values) if values else None,
         left_min,
         archive.report is not None,
@@ -98,8 +100,8 @@ def line(now: Progress, metric: Metric) -> str:
     return " · ".join(parts)
 
 
-def overview(archive: Archive, metric: Metric, now: Progress) -> Group:
-    """The live view and `pipeline.status`: a line, then every candidate."""
+def overview(archive: Archive, metric: Metric, now: Progress, most: int | None = None) -> Group:
+    """The live view and `pipeline.status`: a line, then every candidate, or the `most` newest."""
     table = Table(box=None, pad_edge=False)
     for head in ("candidate", "idea", "state", metric.name, "vs baseline", "parents"):
         table.add_column(head, overflow="ellipsis", no_wrap=head != "idea", max_width=60 if head == "idea" else None)
@@ -108,7 +110,7 @@ def overview(archive: Archive, metric: Metric, now: Progress) -> Group:
         baseline = estimate(values, [score.standard_error for score in archive.baseline.scores])
         shown = metric.text_error(baseline.mean, baseline.standard_error)
         table.add_row("baseline", "the unmodified code", f"{len(values)} trials", shown, "", "")
-    for candidate in archive.candidates:
+    for candidate in archive.candidates[-most:] if most else archive.candidates:
         table.add_row(*_row(archive, candidate, metric))
     return Group(Text(line(now, metric)), table)
 

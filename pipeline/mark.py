@@ -28,19 +28,21 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Write mark.json, or remove it."""
+    """Write the mark, or remove it."""
     paths, candidate_id = candidate_at(arguments.candidate)
     run, _ = view(paths)
     candidate = run.reader.read().candidate(candidate_id)
     if arguments.pin and candidate.failure is not None:
         kind = candidate.failure.kind
         raise BadInput(f"{candidate_id} has no score ({kind}) and cannot be built upon; pin one that has, or none yet")
+    mark = run.paths.mark(candidate_id)
     if arguments.clear:
-        candidate.paths.mark.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
         words = "unmarked"
     else:
         words = "pinned" if arguments.pin else "banned"
-        files.replace(candidate.paths.mark, Mark(arguments.pin, arguments.ban or "", getpass.getuser(), time.time()))
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(mark, Mark(arguments.pin, arguments.ban or "", getpass.getuser(), time.time()))
     run.event(words, candidate.paths.folder, arguments.ban or "")
     print(f"{candidate_id} is {words}; selections from now on keep to it")
     return 0

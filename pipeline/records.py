@@ -416,7 +416,7 @@ class Parents:
 
 @dataclass(frozen=True)
 class Mark:
-    """What a person decided about a candidate (mark.json): every selection from then on is bound by it."""
+    """What a person decided about a candidate (`marks/`): every selection from then on is bound by it."""
 
     pinned: bool
     """Whether it is a parent and an elite whatever else scores, once it has a score; else it is banned: never either."""

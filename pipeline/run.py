@@ -126,7 +126,7 @@ class _display:
     def _show(self, archive: Archive) -> None:
         now = _now(self._search, archive)
         if self._live is not None:
-            self._live.update(overview(archive, self._search.metric, now))
+            self._live.update(overview(archive, self._search.metric, now, self._console.height))
             return
         settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
         if (news := (now.generation, now.finished, settled, now.trials.get("scored", 0))) != self._last:

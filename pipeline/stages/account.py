@@ -52,7 +52,7 @@ def account(config: Config, tries: Iterable[Try], seconds: Mapping[str, float], 
     wasted: defaultdict[str, float] = defaultdict(float)
     for one in tries:
         requested += 60 * config.train.resources.time_min * count
-        held = seconds.get(one.job.job_id or "", _own_clock(one, now)) * count
+        held = seconds.get(one.job.job_id or "", one.held_s(now)) * count
         used += held
         waited += _waited(one, now)
         if one.result is None:
@@ -113,21 +113,15 @@ def committed_h(config: Config, archive: Archive, now: float) -> float:
     if not config.train.resources.gpus_per_node:
         return 0.0
     _, count = devices(config.train.resources)
-    tries = tries_of(archive.holders())
-    return sum(_own_clock(one, now) * count / 3600 if one.result else trial_h(config) for one in tries)
+    settled_s = sum(generation.held_s for generation in archive.generations if generation.settled)
+    others = tries_of([archive.baseline, *(attempt for one in archive.unsettled for attempt in one.attempts)])
+    open_h = sum(one.held_s(now) * count / 3600 if one.result else trial_h(config) for one in others)
+    return settled_s * count / 3600 + open_h
 
 
 def trial_h(config: Config) -> float:
     """Device hours that one trial can cost at most."""
     return config.train.resources.time_min * devices(config.train.resources)[1] / 60
-
-
-def _own_clock(one: Try, now: float) -> float:
-    """Seconds a try held its devices, by what it wrote."""
-    if one.claim is None:
-        return 0.0
-    ended = one.result.ended_at if one.result is not None else now
-    return max(0.0, ended - one.claim.at)
 
 
 def _waited(one: Try, now: float) -> float:

@@ -1,6 +1,7 @@
 """What the stages decide by, read off the archive: is the search over, who was best, which trials are wanted."""
 
 import datetime
+import heapq
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,12 +25,11 @@ def stop_reason(plan: Plan, archive: Archive) -> str | None:
     decided = [generation for generation in archive.generations if generation.selection is not None]
     if len(decided) >= stop.generations:
         return f"stop.generations={stop.generations} are done"
-    if stop.candidates and len(archive.candidates) >= stop.candidates:
+    if stop.candidates and sum(len(one.candidates) for one in archive.generations) >= stop.candidates:
         return f"stop.candidates={stop.candidates} are tried"
     if stop.date and plan.clock() >= moment(stop.date):
         return f"stop.date={stop.date} has come"
-    best = [max(_goodness(plan, generation), default=None) for generation in decided]
-    seen = [value for value in best if value is not None]
+    seen = [max(map(metric.goodness, generation.values)) for generation in decided if generation.values is not None]
     if stop.target is not None and seen and max(seen) >= metric.goodness(stop.target):
         return f"stop.target={stop.target:g} is reached"
     if not affordable(plan, archive, final=False) and not in_flight(archive):
@@ -44,7 +44,7 @@ def finishing(plan: Plan, archive: Archive) -> bool:
     newest = archive.newest
     if newest is None or stop_reason(plan, archive) is None:
         return False
-    decided = newest.selection is not None and all(candidate.closed for candidate in archive.candidates)
+    decided = newest.selection is not None and archive.all_closed
     return decided or (not affordable(plan, archive, final=False) and not in_flight(archive))
 
 
@@ -65,14 +65,12 @@ def in_flight(archive: Archive) -> int:
 def elites(plan: Plan, archive: Archive) -> tuple[Candidate, ...]:
     """The best candidates by the score of their first trial, best first. Not by later trials: who is trained again must
     not depend on how that went. Those that a person pinned come first, and those banned not at all."""
-    scored = [
-        (candidate, candidate.score)
-        for candidate in archive.candidates
-        if candidate.score is not None and not candidate.banned
-    ]
-    scored.sort(key=lambda pair: (not pair[0].pinned, -plan.metric.goodness(pair[1].value), pair[0].id))
+    scored = [pair for generation in archive.generations for pair in generation.scored if not pair[0].banned]
     most = max(plan.config.select.elites, sum(candidate.pinned for candidate, _ in scored))
-    return tuple(candidate for candidate, _ in scored[:most])
+    best = heapq.nsmallest(
+        most, scored, key=lambda pair: (not pair[0].pinned, -plan.metric.goodness(pair[1].value), pair[0].id)
+    )
+    return tuple(candidate for candidate, _ in best)
 
 
 def wave(plan: Plan, generation: Generation) -> int:
@@ -97,23 +95,19 @@ class Wanted:
     """For a scoring on the test split: the checkpoint, relative to the run folder."""
 
     @property
-    def closed(self) -> bool:
-        return self.trial is not None and self.trial.closed
-
-    @property
     def tries(self) -> int:
         """Tries so far."""
         return len(self.trial.tries) if self.trial is not None else 0
 
 
 def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
-    """Every trial the run wants by now, closed ones too, the most urgent first: the baseline's, the first of each
-    variant, and when the search is over the elites' other seeds and the scorings on the test split."""
+    """Every trial that the run still wants, the most urgent first: the baseline's, the first of each variant, and when
+    the search is over the elites' other seeds and the scorings on the test split."""
     select = plan.config.select
     yield from _seeds(plan, archive.baseline, wanted_baselines(plan, archive))
     if archive.alarm is not None:
         return
-    for candidate in archive.candidates:
+    for candidate in archive.unsettled:
         if candidate.failure is None and candidate.attempt is not None and candidate.attempt.smoke is not None:
             yield from _seeds(plan, candidate.attempt, 1)
     if not finishing(plan, archive):
@@ -123,7 +117,12 @@ def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
         yield from _seeds(plan, attempt, 1 + select.elite_seeds)
     for attempt in holders:
         for trial in attempt.trials:
-            if trial.score is not None and (attempt is archive.baseline or number_of(trial.paths.folder.name) > 0):
+            scored_on_test = trial.test is not None and trial.test.closed
+            if (
+                trial.score is not None
+                and not scored_on_test
+                and (attempt is archive.baseline or number_of(trial.paths.folder.name) > 0)
+            ):
                 checkpoint = trial.paths.named(trial.score.try_).checkpoint
                 inside = checkpoint.relative_to(archive.paths.folder).as_posix()
                 yield Wanted(trial.paths.test, trial.test, trial.score.seed, inside)
@@ -142,15 +141,13 @@ def wanted_baselines(plan: Plan, archive: Archive) -> int:
 
 
 def _seeds(plan: Plan, attempt: Attempt, count: int) -> Iterator[Wanted]:
-    """The first `count` trials of one code. Trial k of every code has the same seed."""
+    """Those of the first `count` trials of one code that are not closed. Trial k of every code has the same seed."""
     known = {trial.paths.folder.name: trial for trial in attempt.trials}
     for number in range(count):
         paths = attempt.paths.trial(number)
-        yield Wanted(paths, known.get(paths.folder.name), 1000 * plan.config.seed + number)
-
-
-def _goodness(plan: Plan, generation: Generation) -> list[float]:
-    return [plan.metric.goodness(one.score.value) for one in generation.candidates if one.score is not None]
+        trial = known.get(paths.folder.name)
+        if trial is None or not trial.closed:
+            yield Wanted(paths, trial, 1000 * plan.config.seed + number)
 
 
 def moment(date: str) -> float:
@@ -167,7 +164,7 @@ def ready(plan: Plan, wanted: Wanted) -> bool:
     A trial whose last try has ended otherwise is only waiting to be closed."""
     if wanted.trial is None or wanted.trial.newest is None:
         return True
-    return not wanted.closed and to_retry(plan, wanted.trial)
+    return to_retry(plan, wanted.trial)
 
 
 def to_retry(plan: Plan, trial: Trial) -> bool:
@@ -184,11 +181,13 @@ def trials_left(plan: Plan, archive: Archive) -> int:
     """How many trials are still to come until the end, as far as can be told: for an estimate of the time left."""
     config = plan.config
     if finishing(plan, archive):
-        return sum(not wanted.closed for wanted in wanted_trials(plan, archive))
+        return sum(1 for _ in wanted_trials(plan, archive))
     asked = config.stop.generations * config.ideate.candidates
     if config.stop.candidates:
         asked = min(asked, config.stop.candidates)
     first = max(0, config.select.baseline_seeds - sum(trial.closed for trial in archive.baseline.trials))
     last = config.select.elites * config.select.elite_seeds
     asked += sum(len(generation.parents.proposals) for generation in archive.generations)
-    return max(0, asked - sum(candidate.closed for candidate in archive.candidates)) + first + last
+    made = sum(len(generation.candidates) for generation in archive.generations)
+    closed = made - sum(not candidate.closed for candidate in archive.unsettled)
+    return max(0, asked - closed) + first + last

@@ -8,7 +8,7 @@ from pipeline.errors import Refused
 from pipeline.records import Ended, Failure, Kind, Pause, Result, Stage
 from pipeline.stages import machines
 from pipeline.stages.base import Search
-from pipeline.stages.decide import to_retry
+from pipeline.stages.decide import elites, to_retry
 from pipeline.stages.keep import spare
 from pipeline.stages.machines import reference_gpu
 from pipeline.store import files
@@ -20,9 +20,10 @@ def step(search: Search) -> None:
     """Give every try that is over its result, and every trial that is decided its score or failure."""
     _end_tries(search, search.archive())
     archive = search.archive()
-    closed = [_close(search, archive, attempt, trial) for attempt, trial in _open_trials(archive)]
+    closed = [_close(search, archive, attempt, trial) for attempt, trial in archive.open_trials()]
     if any(closed):
-        for folder in spare(search, search.archive()):
+        changed = {candidate.id for candidate in (*archive.unsettled, *elites(search, archive))}
+        for folder in spare(search, search.archive(), changed):
             shutil.rmtree(folder, ignore_errors=True)
     machines.step(search)
 
@@ -34,10 +35,6 @@ def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int
         _end(one, Kind.INTERRUPTED, reason, now)
     cluster.cancel([one.job.job_id for one in flying if one.job.job_id is not None])
     return len(flying)
-
-
-def _open_trials(archive: Archive) -> list[tuple[Attempt, Trial]]:
-    return [(holder, trial) for holder in archive.holders() for trial in holder.all_trials() if not trial.closed]
 
 
 def _end_tries(search: Search, archive: Archive) -> None:

@@ -10,7 +10,7 @@ from pipeline.records import Parents
 from pipeline.stages.base import Brief, Search
 from pipeline.stages.decide import stop_reason, wave
 from pipeline.store import files
-from pipeline.store.archive import Archive, Generation, Reader, read_proposals
+from pipeline.store.archive import Archive, Generation, read_proposals
 
 
 def step(search: Search) -> None:
@@ -63,6 +63,7 @@ def _take_up(search: Search, generation: Generation) -> None:
         paths = generation.paths.candidate(number)
         paths.folder.mkdir(exist_ok=True)
         if files.create(paths.idea, proposals[name]):
+            search.run.reader.forget(paths.folder)
             search.run.event("idea", paths.folder, proposals[name].title)
 
 
@@ -77,8 +78,7 @@ def _open(search: Search, number: int, parents: Parents) -> None:
 
 def _propose(search: Search, generation: Generation) -> None:
     """Write idea after idea."""
-    reader = Reader(search.run.paths)  # of its own, as a reader remembers
-    archive = reader.read()
+    archive = search.archive()
     parents = tuple(archive.candidate(candidate) for candidate in generation.parents.candidates)
     count = search.config.ideate.candidates
     exploits = round(generation.parents.exploit_share * count) if parents else 0
@@ -89,11 +89,12 @@ def _propose(search: Search, generation: Generation) -> None:
         exploit = number < exploits
         alike = range(exploits) if exploit else range(exploits, count)
         # Read again, so that each idea knows those before it, as it would in an unbroken run.
-        brief = Brief(reader.read(), parents, generation.number, number, exploit, alike)
+        brief = Brief(search.archive(), parents, generation.number, number, exploit, alike)
         try:
             idea = search.ideator.propose(brief)
         except Unanswered:
             return
         paths.folder.mkdir(exist_ok=True)
         files.create(paths.idea, idea)
+        search.run.reader.forget(paths.folder)
         search.run.event("idea", paths.folder, idea.title)

@@ -20,7 +20,7 @@ from pipeline.stages.commands import fill, variant_environment
 from pipeline.stages.decide import wanted_trials, wave
 from pipeline.stages.diagnose import failure_of
 from pipeline.store import files
-from pipeline.store.archive import Archive, Attempt, Candidate, Reader
+from pipeline.store.archive import Archive, Attempt, Candidate
 from pipeline.store.paths import AttemptPaths, RunPaths, short
 
 _CRASHES = frozenset({Kind.SMOKE, Kind.EXCEPTION, Kind.OUT_OF_MEMORY, Kind.NO_CHECKPOINT, Kind.BAD_CHECKPOINT})
@@ -33,7 +33,7 @@ def step(search: Search) -> None:
     search.background.check()
     archive = search.archive()
     unwritten = False
-    for candidate in archive.candidates:
+    for candidate in archive.unsettled:
         if candidate.closed:
             continue
         attempt = candidate.attempt
@@ -58,7 +58,7 @@ def _check_stuck(search: Search, archive: Archive) -> None:
     trouble = search.trouble
     if trouble is None or trouble.until is not None or search.background.busy:
         return
-    if all(wanted.closed for wanted in wanted_trials(search, archive)):
+    if not any(wanted_trials(search, archive)):
         raise CannotGoOn(f"{trouble.reason}; then type the same command again")
 
 
@@ -162,7 +162,7 @@ def _twin(search: Search, syntax: str) -> Failure | None:
     The code is not trained again. Its score is shared: whoever reads this failure finds it with the twin
     (`Archive.shared_score`), also when it comes later. The candidate itself is never ranked, since the same code in two
     places would take the place of another as parent and as elite."""
-    for candidate in Reader(search.run.paths).read().candidates:
+    for candidate in search.archive().candidates:
         for attempt in candidate.attempts:
             if attempt.implementation is None or attempt.implementation.syntax != syntax:
                 continue

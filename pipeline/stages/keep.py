@@ -1,6 +1,6 @@
 """What of a run may be let go: nobody will ask for it again, and no step is reopened by its absence."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pipeline.config import Keep
@@ -9,13 +9,13 @@ from pipeline.stages.decide import elites, wanted_trials
 from pipeline.store.archive import Archive
 
 
-def spare(plan: Plan, archive: Archive) -> Iterator[Path]:
+def spare(plan: Plan, archive: Archive, among: Collection[str] | None = None) -> Iterator[Path]:
     """Folders that the settings `keep.*` do not keep, and which are there. Scores never change, so who left the best never
-    returns; what is still to be scored on the test split is asked for."""
-    asked = {wanted.checkpoint for wanted in wanted_trials(plan, archive) if not wanted.closed}
+    returns; what is still to be scored on the test split is asked for. `among` are ids of candidates; none means all."""
+    asked = {wanted.checkpoint for wanted in wanted_trials(plan, archive)}
     best = {candidate.id for candidate in elites(plan, archive)}
     keep = plan.config.keep
-    for candidate in archive.candidates:
+    for candidate in archive.candidates if among is None else map(archive.candidate, among):
         if not candidate.closed:
             continue
         for attempt in candidate.attempts:

@@ -1,15 +1,17 @@
 """Faults of machines that no single job can tell: a node where everything fails, another model of GPU, and unrelated
 ideas that fail alike. What is told here never scores an idea."""
 
+import heapq
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from pipeline.records import Alarm, Failure, Kind, Pause, Verdict
+from pipeline.stages.account import tries_of
 from pipeline.stages.base import Search
 from pipeline.stages.decide import wanted_baselines
 from pipeline.store import files
-from pipeline.store.archive import Archive, Candidate, Try
+from pipeline.store.archive import Archive, Candidate, Try, by_node, ended_at
 
 _UNRELATED = 3
 """So many unrelated candidates in a row that fail alike raise an alarm."""
@@ -24,18 +26,15 @@ _UNTOLD = frozenset({Kind.CANCELLED, Kind.INTERRUPTED, Kind.PREEMPTED, Kind.NODE
 
 def shunned(archive: Archive, now: float) -> tuple[str, ...]:
     """Nodes to submit no job to: their last two tries were spoiled there, or they have another model of GPU."""
-    by_node: dict[str, list[Try]] = {}
-    for one in sorted(_ended(archive), key=lambda one: one.result.ended_at if one.result else 0.0):
-        if one.result is not None and one.result.host:
-            by_node.setdefault(one.result.host, []).append(one)
+    newest = chain.from_iterable(generation.last_on.values() for generation in archive.generations)
+    last_on = by_node(chain(tries_of([archive.baseline]), *newest))
     found = []
-    for node, tries in by_node.items():
+    for node, tries in last_on.items():
         kinds = [one.failure.kind if one.failure is not None else None for one in tries]
-        last = tries[-1].result
-        recent = last is not None and now - last.ended_at < _SHUN_S
-        if kinds[-1] is Kind.OTHER_GPU or (recent and len(kinds) > 1 and set(kinds[-2:]) <= _NODE_FAULTS):
+        recent = now - ended_at(tries[0]) < _SHUN_S
+        if kinds[0] is Kind.OTHER_GPU or (recent and len(kinds) > 1 and set(kinds) <= _NODE_FAULTS):
             found.append(node)
-    return tuple(found[-_MOST_SHUNNED:])
+    return tuple(found[:_MOST_SHUNNED])
 
 
 def reference_gpu(archive: Archive) -> str | None:
@@ -84,15 +83,6 @@ def step(search: Search) -> None:
     search.run.event("verdict", raised.paths.folder, "the machine" if failure is not None else "the ideas themselves")
 
 
-@dataclass(frozen=True)
-class _End:
-    """How a try of a candidate or of the baseline ended."""
-
-    at: float
-    candidate: Candidate | None
-    failure: Failure | None
-
-
 def _cause(search: Search, archive: Archive) -> Alarm | None:
     """A failed trial of the baseline that came after good ones, or unrelated candidates that fail alike, one after the
     other and with no score in between."""
@@ -102,43 +92,36 @@ def _cause(search: Search, archive: Archive) -> Alarm | None:
             since = trial.newest.result.started_at if trial.newest.result is not None else 0.0
             return Alarm(signature(trial.failure), (), trial.paths.folder.name, since)
     known = {candidate for raised in archive.alarms for candidate in raised.alarm.candidates}
-    alike: list[_End] = []
-    for end in sorted(_ends(archive), key=lambda end: -end.at):
-        if end.failure is None or end.candidate is None or end.candidate.id in known:
+    words, ids, since = "", list[str](), 0.0
+    for one, candidate in _ended(archive):
+        if one.failure is not None and one.failure.kind in _UNTOLD:
+            continue
+        if one.failure is None or candidate is None or candidate.id in known:
             break
-        if alike and alike[0].failure is not None and signature(end.failure) != signature(alike[0].failure):
+        if ids and signature(one.failure) != words:
             break
-        if all(not _lineage(archive, end.candidate) & _lineage(archive, other.candidate) for other in alike):
-            alike.append(end)
-    if len(alike) < _UNRELATED or alike[0].failure is None:
+        if all(not _lineage(archive, candidate.id) & _lineage(archive, other) for other in ids):
+            words, since = signature(one.failure), ended_at(one)
+            ids.append(candidate.id)
+    if len(ids) < _UNRELATED:
         return None
     number = max(len(archive.baseline.trials), wanted_baselines(search, archive))
-    ids = tuple(end.candidate.id for end in alike if end.candidate is not None)
-    return Alarm(signature(alike[0].failure), ids, f"trial_{number}", alike[-1].at)
+    return Alarm(words, tuple(ids), f"trial_{number}", since)
 
 
-def _ends(archive: Archive) -> Iterator[_End]:
-    for candidate, holder in [
-        (None, archive.baseline),
-        *((one, a) for one in archive.candidates for a in one.attempts),
-    ]:
-        for trial in holder.all_trials():
-            for one in trial.tries:
-                if one.result is None or (one.failure is not None and one.failure.kind in _UNTOLD):
-                    continue
-                yield _End(one.result.ended_at, candidate, one.failure)
+def _ended(archive: Archive) -> Iterator[tuple[Try, Candidate | None]]:
+    """The tries that are over, last first, and whose they are; none for the baseline's."""
+    baselines = sorted(
+        (one for one in tries_of([archive.baseline]) if one.result is not None), key=ended_at, reverse=True
+    )
+    ours: list[Iterable[tuple[Try, Candidate | None]]] = [generation.ended for generation in archive.generations]
+    return heapq.merge([(one, None) for one in baselines], *ours, key=lambda pair: -ended_at(pair[0]))
 
 
-def _ended(archive: Archive) -> Iterator[Try]:
-    for holder in archive.holders():
-        for trial in holder.all_trials():
-            yield from (one for one in trial.tries if one.result is not None)
-
-
-def _lineage(archive: Archive, candidate: Candidate | None) -> set[str]:
+def _lineage(archive: Archive, candidate: str) -> set[str]:
     """A candidate and all that it builds on."""
     found: set[str] = set()
-    left = [candidate.id] if candidate is not None else []
+    left = [candidate]
     while left:
         found.add(left[-1])
         left.extend(archive.candidate(left.pop()).idea.parents)

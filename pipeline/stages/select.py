@@ -38,7 +38,7 @@ def step(search: Search) -> None:
         _write_account(search, archive)
         archive = search.archive()
     if finishing(search, archive):
-        complete = all(wanted.closed for wanted in wanted_trials(search, archive))
+        complete = not any(wanted_trials(search, archive))
         broke = not affordable(search, archive, final=True) and not in_flight(archive)
         if archive.report is None and (complete or broke):
             if not archive.baseline.scores:
@@ -131,12 +131,12 @@ def _decidable(search: Search, archive: Archive, generation: Generation) -> bool
     if len(generation.candidates) < wave(search, generation) or not _baseline_done(search, archive):
         return False
     if len(archive.generations) >= search.config.stop.generations:  # nothing is left to hurry for
-        return all(candidate.closed for candidate in archive.candidates)
+        return archive.all_closed
     count, quorum = len(generation.candidates), search.config.select.quorum
     closed = sum(candidate.closed for candidate in generation.candidates)
     if quorum < 1 and closed and search.cluster.slots() < count:
         # With more slots than candidates some are always idle, and nothing would ever be learned from.
-        waiting = any(ready(search, wanted) for wanted in wanted_trials(search, archive) if not wanted.closed)
+        waiting = any(ready(search, wanted) for wanted in wanted_trials(search, archive))
         unmade = any(one.state is State.PROPOSED for one in generation.candidates)
         if not waiting and not unmade and in_flight(archive) < search.cluster.slots():
             return True

@@ -28,9 +28,9 @@ def step(search: Search) -> None:
     for wanted in wave:
         paths = wanted.paths.try_(wanted.tries)
         job = _job(search, wanted, _job_name(search, paths.folder.relative_to(search.run.paths.folder).as_posix()))
-        search.run.reader.forget(paths.folder)
         paths.folder.mkdir(parents=True, exist_ok=True)
         files.replace(paths.job, job)
+        search.run.reader.forget(paths.folder)
         requests.append(Request(job.name, paths.folder))
         jobs[job.name] = (paths, job)
     try:

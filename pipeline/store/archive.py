@@ -1,6 +1,9 @@
 """A run folder as data: everything that was tried, failed ones too. Reading only."""
 
-from collections.abc import Iterator
+import functools
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -69,6 +72,13 @@ class Try:
     @property
     def number(self) -> int:
         return number_of(self.paths.folder.name)
+
+    def held_s(self, now: float) -> float:
+        """Seconds it held its devices by what it wrote; up to `now`, seconds since 1970, if it still runs."""
+        if self.claim is None:
+            return 0.0
+        ended = self.result.ended_at if self.result is not None else now
+        return max(0.0, ended - self.claim.at)
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,10 @@ class Candidate:
         """Whether it has come to a score or a failure."""
         return self.failure is not None or self.score is not None
 
+    def tries(self) -> Iterator[Try]:
+        """All jobs that there were for it."""
+        return (one for attempt in self.attempts for trial in attempt.all_trials() for one in trial.tries)
+
     @property
     def state(self) -> State:
         if self.failure is not None:
@@ -190,6 +204,55 @@ class Generation:
     parents: Parents
     candidates: tuple[Candidate, ...]
     selection: Selection | None
+    settled: bool = False
+    """Whether all of it is decided, and nothing changes any more unless somebody adds to it."""
+
+    # A search looks at its archive again and again, and most of that is settled. What every look wants to know of a
+    # generation is computed once: a look at ten thousand candidates shall cost what one at a hundred costs.
+
+    @functools.cached_property
+    def scored(self) -> tuple[tuple[Candidate, Score], ...]:
+        """Its candidates with a score, and that."""
+        return tuple((one, one.score) for one in self.candidates if one.score is not None)
+
+    @functools.cached_property
+    def values(self) -> tuple[float, float] | None:
+        """The lowest and the highest value of a score, if there is any."""
+        values = [score.value for _, score in self.scored]
+        return (min(values), max(values)) if values else None
+
+    @functools.cached_property
+    def ended(self) -> tuple[tuple[Try, Candidate], ...]:
+        """The tries that are over, last first, and whose they are."""
+        found = [
+            (one, candidate) for candidate in self.candidates for one in candidate.tries() if one.result is not None
+        ]
+        return tuple(sorted(found, key=lambda pair: -ended_at(pair[0])))
+
+    @functools.cached_property
+    def last_on(self) -> Mapping[str, tuple[Try, ...]]:
+        """The last two tries that ended on each node, last first."""
+        return by_node(one for one, _ in self.ended)
+
+    @functools.cached_property
+    def states(self) -> Mapping[State, int]:
+        """How many candidates came how far."""
+        return Counter(candidate.state for candidate in self.candidates)
+
+    @functools.cached_property
+    def trial_states(self) -> Mapping[State, int]:
+        """How many trials came how far."""
+        return Counter(trial.state for one in self.candidates for a in one.attempts for trial in a.all_trials())
+
+    @functools.cached_property
+    def held_s(self) -> float:
+        """Seconds that the tries which are over held their devices."""
+        return sum(one.held_s(0.0) for one, _ in self.ended)
+
+    def marked(self, folder: Path, mark: Mark) -> "Generation":
+        """This one with a person's mark on the candidate of a folder."""
+        marked = (replace(one, mark=mark) if one.paths.folder == folder else one for one in self.candidates)
+        return replace(self, candidates=tuple(marked))
 
 
 @dataclass(frozen=True)
@@ -217,9 +280,13 @@ class Archive:
         """The alarm that waits for its verdict, if any."""
         return next((raised for raised in self.alarms if raised.verdict is None), None)
 
-    @property
+    @functools.cached_property
     def candidates(self) -> tuple[Candidate, ...]:
         return tuple(candidate for generation in self.generations for candidate in generation.candidates)
+
+    @functools.cached_property
+    def _by_id(self) -> Mapping[str, Candidate]:
+        return {candidate.id: candidate for candidate in self.candidates}
 
     @property
     def newest(self) -> Generation | None:
@@ -227,10 +294,7 @@ class Archive:
 
     def candidate(self, candidate_id: str) -> Candidate:
         """Raises KeyError for an unknown id."""
-        for candidate in self.candidates:
-            if candidate.id == candidate_id:
-                return candidate
-        raise KeyError(candidate_id)
+        return self._by_id[candidate_id]
 
     def shared_score(self, candidate: Candidate) -> Score | None:
         """The score of a candidate; of one whose code was tried before, that of its twin."""
@@ -245,10 +309,24 @@ class Archive:
         found = (one for one in self.holders() if name and one.paths.folder == self.paths.folder / name)
         return next(found, None)
 
+    @functools.cached_property
+    def unsettled(self) -> tuple[Candidate, ...]:
+        """The candidates of generations that are not settled: all that a look has to look at."""
+        return tuple(one for generation in self.generations if not generation.settled for one in generation.candidates)
+
+    @property
+    def all_closed(self) -> bool:
+        """Whether every candidate has come to a score or a failure."""
+        return all(candidate.closed for candidate in self.unsettled)
+
+    def open_trials(self) -> Iterator[tuple[Attempt, Trial]]:
+        """Trials without a score or failure, and whose they are."""
+        for holder in (self.baseline, *(attempt for one in self.unsettled for attempt in one.attempts)):
+            yield from ((holder, trial) for trial in holder.all_trials() if not trial.closed)
+
     def flying(self) -> list[Try]:
         """The tries that wait or run."""
-        trials = (trial for holder in self.holders() for trial in holder.all_trials())
-        return [one for trial in trials if (one := trial.flying) is not None]
+        return [one for _, trial in self.open_trials() if (one := trial.flying) is not None]
 
     def holders(self) -> Iterator[Attempt]:
         """The baseline and every implementation: whatever has trials."""
@@ -263,44 +341,54 @@ class Reader:
     def __init__(self, paths: RunPaths) -> None:
         self.paths = paths
         self._settled: dict[Path, Candidate] = {}
-        self._decided: dict[Path, Selection] = {}
+        self._over: dict[Path, Generation] = {}
+        self._alone = threading.Lock()
 
     def read(self) -> Archive:
         """The run as it is now. Raises `Damaged` when a file is not what it should be."""
-        return Archive(
-            self.paths,
-            _attempt(self.paths.baseline),
-            tuple(
-                self._generation(GenerationPaths(folder)) for folder in files.folders(self.paths.folder, "generation")
-            ),
-            files.read_if_there(self.paths.report, Report),
-            files.read_if_there(self.paths.pause, Pause),
-            tuple(filter(None, map(_raised, map(AlarmPaths, files.folders(self.paths.alarms, "alarm"))))),
-        )
+        with self._alone:
+            return Archive(
+                self.paths,
+                _attempt(self.paths.baseline),
+                self._generations(),
+                files.read_if_there(self.paths.report, Report),
+                files.read_if_there(self.paths.pause, Pause),
+                tuple(filter(None, map(_raised, map(AlarmPaths, files.folders(self.paths.alarms, "alarm"))))),
+            )
 
     def forget(self, folder: Path) -> None:
-        """Read the candidate around `folder` anew: something is added to it."""
-        for known in (folder, *folder.parents):
-            self._settled.pop(known, None)
+        """Read the candidate around `folder` anew: something was added to it."""
+        with self._alone:
+            for known in (folder, *folder.parents):
+                self._settled.pop(known, None)
+                self._over.pop(known, None)
+
+    def _generations(self) -> tuple[Generation, ...]:
+        found = [self._generation(GenerationPaths(folder)) for folder in files.folders(self.paths.folder, "generation")]
+        for path in self.paths.marks.glob("*/*.json"):
+            mark = None if files.is_part(path.name) else files.read_if_there(path, Mark)
+            folder = self.paths.folder / path.relative_to(self.paths.marks).with_suffix("")
+            for number, generation in enumerate(found):
+                if mark is not None and generation.paths.folder == folder.parent:
+                    found[number] = generation.marked(folder, mark)
+        return tuple(found)
 
     def _generation(self, paths: GenerationPaths) -> Generation:
-        selection = self._decided.get(paths.folder) or files.read_if_there(paths.selection, Selection)
-        if selection is not None:
-            self._decided[paths.folder] = selection
-        candidates = (self._marked(CandidatePaths(folder)) for folder in files.folders(paths.folder, "candidate"))
-        return Generation(
+        if paths.folder in self._over:
+            return self._over[paths.folder]
+        candidates = (self._candidate(CandidatePaths(folder)) for folder in files.folders(paths.folder, "candidate"))
+        generation = Generation(
             number_of(paths.folder.name),
             paths,
             files.read_if_there(paths.parents, Parents) or Parents(),
             tuple(candidate for candidate in candidates if candidate is not None),
-            selection,
+            files.read_if_there(paths.selection, Selection),
         )
-
-    def _marked(self, paths: CandidatePaths) -> Candidate | None:
-        """A candidate with its mark, which can change at any time."""
-        candidate = self._candidate(paths)
-        mark = files.read_if_there(paths.mark, Mark)
-        return replace(candidate, mark=mark) if candidate is not None and mark is not None else candidate
+        settled = all(candidate.paths.folder in self._settled for candidate in generation.candidates)
+        if generation.selection is None or not settled:
+            return generation
+        self._over[paths.folder] = replace(generation, settled=True)
+        return self._over[paths.folder]
 
     def _candidate(self, paths: CandidatePaths) -> Candidate | None:
         if paths.folder in self._settled:
@@ -319,6 +407,21 @@ class Reader:
         if candidate.closed and not open_trials:
             self._settled[paths.folder] = candidate
         return candidate
+
+
+def ended_at(one: Try) -> float:
+    """When a try was over, seconds since 1970; 0 while it is not."""
+    return one.result.ended_at if one.result is not None else 0.0
+
+
+def by_node(tries: Iterable[Try]) -> dict[str, tuple[Try, ...]]:
+    """The last two of some tries on each node, last first."""
+    found: dict[str, tuple[Try, ...]] = {}
+    for one in sorted(tries, key=lambda one: -ended_at(one)):
+        host = one.result.host if one.result is not None else ""
+        if host and len(found.get(host, ())) < 2:
+            found[host] = (*found.get(host, ()), one)
+    return found
 
 
 def read_proposals(paths: RunPaths) -> dict[str, Idea]:

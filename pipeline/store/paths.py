@@ -7,9 +7,10 @@ runs/NAME/
   baseline/trial_0/ …
   guidance.md                   what a person tells the ideator; copied into the generation that it was read for
   proposals/NAME.json           ideas of people and elites of other runs, for the next generation
+  marks/generation_000/candidate_003.json   what a person decided about a candidate
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
   generation_000/{parents,selection}.json guidance.md
-    candidate_000/{idea,failure,mark}.json
+    candidate_000/{idea,failure}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
         trial_0/{score,failure}.json
           try_0/{job,claim,result,spoiled}.json train.log evaluate.log serve_0.log
@@ -180,11 +181,6 @@ class CandidatePaths:
         return self.folder / "idea.json"
 
     @property
-    def mark(self) -> Path:
-        """Whether a person pinned or banned it."""
-        return self.folder / "mark.json"
-
-    @property
     def failure(self) -> Path:
         return self.folder / "failure.json"
 
@@ -333,6 +329,16 @@ class RunPaths:
 
     def proposal(self, name: str) -> Path:
         return self.proposals / f"{name}.json"
+
+    @property
+    def marks(self) -> Path:
+        """Apart from the candidates: a mark may change at any time, and thousands of candidates that cannot are not to be
+        looked through for it."""
+        return self.folder / "marks"
+
+    def mark(self, candidate: str) -> Path:
+        """Whether a person pinned or banned a candidate, by its id."""
+        return self.marks / f"{candidate}.json"
 
     @property
     def llm(self) -> Path:

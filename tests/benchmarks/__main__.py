@@ -19,7 +19,23 @@ from pipeline.assemble import assemble, open_or_create
 from pipeline.cluster.base import Work
 from pipeline.cluster.slurm import SlurmCluster
 from pipeline.compose import compose_config
-from pipeline.records import Failure, Kind, Parents, Resources, Selection, Stage, Standing
+from pipeline.records import (
+    Claim,
+    Ended,
+    Failure,
+    Idea,
+    Implementation,
+    Job,
+    Kind,
+    Parents,
+    Resources,
+    Result,
+    Score,
+    Selection,
+    Smoke,
+    Stage,
+    Standing,
+)
 from pipeline.stages.base import Search
 from pipeline.stages.decide import finishing
 from pipeline.store import files
@@ -167,20 +183,37 @@ def scale() -> Iterator[str]:
 
 
 def past(search: Search, generations: int) -> None:
-    """An archive of failed candidates, 100 in a generation."""
+    """An archive of 100 candidates in a generation, the first half of them scored (none of them a parent), the others
+    failed; each trial took ten minutes and was over an hour before the next generation's."""
     for number in range(generations):
         paths = search.run.paths.generation(number)
         paths.folder.mkdir()
         files.create(paths.parents, Parents())
+        ended = search.clock() - 3600.0 * (generations - number)
         for k in range(100):
+            name = f"past {number}/{k}"
             candidate = paths.candidate(k)
-            candidate.folder.mkdir()
-            candidate.idea.write_bytes(
-                files.to_json({"title": f"past {number}/{k}", "text": "It was.", "origin": "explore"})
-            )
-            failure = Failure(Stage.IMPLEMENT, Kind.REFUSED, f"no {number}/{k}")
-            candidate.failure.write_bytes(files.to_json(failure))
+            write(candidate.idea, Idea(name, "It was.", "explore"))
+            if k < 50:
+                attempt = candidate.attempt(0)
+                write(attempt.implementation, Implementation("benchmark", ("settings.py",), name))
+                write(attempt.smoke, Smoke(1.0))
+                trial = attempt.trial(0)
+                score = Score("squared error", 1.0 + k, 0.01, 100, "validation", 0)
+                write(trial.try_(0).job, Job(name, 0, "validation", job_id=name, submitted_at=ended - 700))
+                write(trial.try_(0).claim, Claim(name, "n1", 1, ended - 600))
+                result = Result(Ended.SCORED, score, host="n1", started_at=ended - 600, ended_at=ended)
+                write(trial.try_(0).result, result)
+                write(trial.score, score)
+            else:
+                write(candidate.failure, Failure(Stage.IMPLEMENT, Kind.REFUSED, f"no {name}"))
         files.create(paths.selection, Selection((), Standing("baseline", 1.0, 0.1, 1), 0.0, (), ()))
+
+
+def write(path: Path, record: object) -> None:
+    """A file of the past: not synced to the disk, which would take the benchmark hours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(files.to_json(record))
 
 
 def latency(run: Path) -> str:

@@ -107,10 +107,11 @@ def test_whoever_is_pinned_is_both(people: Bench) -> None:
 
 def test_a_mark_can_be_taken_back(people: Bench) -> None:
     worst = ranked(people)[-1]
-    mark = worst.paths.mark.read_bytes()
+    marked = people.archive("r").paths.mark(worst.id)
+    mark = marked.read_bytes()
     program("pipeline.mark", str(worst.paths.folder), "--clear").ok()
     assert not ranked(people)[-1].pinned
-    worst.paths.mark.write_bytes(mark)
+    marked.write_bytes(mark)
 
 
 def test_another_run_starts_from_the_elites_of_this_one(people: Bench) -> None:

@@ -14,15 +14,18 @@ from pipeline.records import (
     Implementation,
     Job,
     Kind,
+    Mark,
     Parents,
     Result,
     Score,
+    Selection,
     Smoke,
     Stage,
+    Standing,
 )
 from pipeline.store import files
-from pipeline.store.archive import Reader, State, read_archive
-from pipeline.store.paths import CandidatePaths, RunPaths, number_of, run_of, short
+from pipeline.store.archive import Reader, State, Try, by_node, read_archive
+from pipeline.store.paths import CandidatePaths, RunPaths, TryPaths, number_of, run_of, short
 
 SCORE = Score("loss", 1.0, 0.1, 3, "validation", 0)
 FAILURE = Failure(Stage.TRAIN, Kind.NAN, "it is NaN", "try_0")
@@ -109,6 +112,38 @@ def test_a_reader_reads_settled_candidates_once_until_told_to_forget(tmp_path: P
     assert reader.read().candidates[0] is before
     reader.forget(second.folder)
     assert len(reader.read().candidates[0].attempts[0].trials) == 2
+
+
+def test_a_settled_generation_is_read_once_and_marks_always(tmp_path: Path) -> None:
+    run, reader = RunPaths(tmp_path), Reader(RunPaths(tmp_path))
+    paths = write(run, [*ENDED, f"{TRIAL}/score.json"])
+    assert not reader.read().generations[0].settled  # a selection is still to come
+    files.create(run.generation(0).selection, Selection((), Standing("baseline", 1.0, 0.1, 1), 0.0, (), ()))
+    before = reader.read().generations[0]
+    assert before.settled and reader.read().generations[0] is before and reader.read().unsettled == ()
+    assert before.values == (1.0, 1.0) and [one.number for one, _ in before.ended] == [0]
+    run.mark("generation_000/candidate_000").parent.mkdir(parents=True)
+    files.create(run.mark("generation_000/candidate_000"), Mark(False, "it cheats", "somebody", 0.0))
+    assert reader.read().candidates[0].banned and read_archive(tmp_path).candidates[0].banned
+    run.mark("generation_000/candidate_000").unlink()
+    assert not reader.read().candidates[0].banned
+    second = paths.attempt(0).trial(1).try_(0)
+    second.folder.mkdir(parents=True)
+    files.create(second.job, RECORDS[f"{TRIAL}/try_0/job.json"])
+    reader.forget(second.folder)
+    assert [one.paths for one in reader.read().flying()] == [second]
+
+
+def test_the_last_two_tries_on_each_node(tmp_path: Path) -> None:
+    tries = [
+        Try(TryPaths(tmp_path / f"try_{number}"), Job("name", 0, "validation"), None, result)
+        for number, result in enumerate(
+            Result(Ended.SCORED, SCORE, host=host, ended_at=at)
+            for host, at in (("a", 3.0), ("b", 2.0), ("a", 1.0), ("", 4.0), ("a", 2.0))
+        )
+    ]
+    found = {node: [one.number for one in last] for node, last in by_node(tries).items()}
+    assert found == {"a": [0, 4], "b": [1]}
 
 
 def test_flying(tmp_path: Path) -> None:
