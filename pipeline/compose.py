@@ -17,7 +17,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Clock, ClusterKind, Config
+from pipeline.config import Clock, ClusterKind, Config, Search
 from pipeline.errors import BadInput
 from pipeline.stages.decide import moment
 
@@ -81,6 +81,10 @@ def _check(config: Config) -> None:
         if value < least or (most is not None and value > most):
             allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
             raise BadInput(f"{key}={value:g} cannot be used; give {allowed}")
+    if select.method is Search.time_to_target and select.target is None:
+        raise BadInput(
+            "select.target is not given; say which value of the metric is to be reached, e.g. select.target=3.28"
+        )
     if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
         raise BadInput(
             f"train.budget_min={train.budget_min:g} must be above 0 and below the guard train.limit_min={train.limit_min:g}"

@@ -7,7 +7,7 @@ documentation: meaning, then unit.
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -67,6 +67,7 @@ class Search(Enum):
 
     evolution = "evolution"
     independent = "independent"
+    time_to_target = "time_to_target"
 
 
 class ClusterKind(Enum):
@@ -244,6 +245,19 @@ class TrainConfig:
     disk_gb: float = live(1.0)
     """Most that one try writes, GB: checkpoint and resume state. No wave is submitted that the disk has no room for."""
 
+    @property
+    def budget(self) -> float:
+        """The budget in the unit of the clock, steps or minutes."""
+        return self.budget_steps if self.clock is Clock.steps else self.budget_min
+
+    def with_budget(self, budget: float | None) -> "TrainConfig":
+        """The same with another budget in the unit of the clock; none changes nothing."""
+        if budget is None:
+            return self
+        if self.clock is Clock.steps:
+            return replace(self, budget_steps=int(budget))
+        return replace(self, budget_min=budget)
+
 
 @dataclass
 class EvaluateConfig:
@@ -258,7 +272,8 @@ class SelectConfig:
     """Deciding who is built upon."""
 
     method: Search = Search.evolution
-    """`evolution`: later generations build on earlier ones; `independent`: no feedback."""
+    """`evolution`: later generations build on earlier ones; `independent`: no feedback; `time_to_target`: no ideas, but how
+    long the baseline and the candidates of `ideate.seeds` take to `target`."""
     quorum: float = 1.0
     """Share of a generation that must have outcomes before the next is proposed, 0 to 1. Below 1 the next is proposed
     also when slots would stand idle. What comes late joins the archive, and the next selection sees it."""
@@ -275,6 +290,10 @@ class SelectConfig:
     """Best candidates that are trained again at the end, and scored on the test split."""
     elite_seeds: int = 3
     """Trials of each elite in the end."""
+    target: float | None = None
+    """With `time_to_target`: the value of the metric to reach."""
+    looks: int = 5
+    """With `time_to_target`: most trainings of each code after the first, each halving what is not known of the time."""
 
 
 class GpuFlag(Enum):

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipeline.config import Config, LlmKind
 from pipeline.metric import Metric, difference, estimate
-from pipeline.records import Report, Standing
+from pipeline.records import Report, Standing, TimeToTarget
 from pipeline.stages.account import Account, tries_of
 from pipeline.stages.estimate import CODE_TOKENS, IDEA_TOKENS, Estimate
 from pipeline.store.archive import Archive, Candidate, State
@@ -117,6 +117,8 @@ def overview(archive: Archive, metric: Metric, now: Progress, most: int | None =
 
 def results(archive: Archive, report: Report, metric: Metric) -> Group:
     """The table at the end of a run: rank, idea, value, difference, parents, where the files are."""
+    if report.times:
+        return Group(times(archive, report.times, metric))
     table = Table(title=f"{archive.paths.folder.name}: {report.stopped}", title_justify="left", pad_edge=False)
     for head in ("rank", "idea", metric.name, "vs baseline", "trials", "parents", "files"):
         table.add_column(head, overflow="fold")
@@ -136,6 +138,28 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
         lines.append("Failed: " + ", ".join(f"{count} × {kind}" for kind, count in report.failures.items()) + ".")
     lines += test_lines(archive, report, metric)
     return Group(table, Text("\n".join(lines)))
+
+
+def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Table:
+    """How long each code takes to the target."""
+    table = Table(title=f"time to {metric.name} {metric.text(found[0].target)}", title_justify="left", pad_edge=False)
+    for head in (
+        "idea",
+        f"{found[0].unit} that reach it",
+        "that fall short",
+        "seconds of training",
+        "trainings",
+        "files",
+    ):
+        table.add_column(head, overflow="fold")
+    for one in found:
+        idea = archive.candidate(one.candidate).idea.title if one.candidate != "baseline" else "the unmodified baseline"
+        reach = f"{one.budget:g}" if one.budget is not None else "not reached"
+        seconds = f"{one.train_s:.1f}" if one.train_s is not None else ""
+        if one.train_s and found[0].train_s and one is not found[0]:
+            seconds += f" ({found[0].train_s / one.train_s:.2f} times as fast)"
+        table.add_row(idea, reach, f"{one.short:g}", seconds, str(one.trainings), f"{one.candidate}/")
+    return table
 
 
 def test_lines(archive: Archive, report: Report, metric: Metric) -> list[str]:

@@ -300,6 +300,8 @@ class Job:
     """Without training: the checkpoint's folder, relative to the run folder."""
     go_on_from: str | None = None
     """An earlier try, as `try_0`, whose resume state this one starts from."""
+    budget: float | None = None
+    """Budget of the training in the unit of the clock, steps or minutes; none means that of the run."""
     used_s: float = 0.0
     """Seconds of training that earlier tries of this trial have used and kept."""
     job_id: str | None = None
@@ -429,6 +431,26 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class TimeToTarget:
+    """How long one code takes to a value of the metric."""
+
+    candidate: str
+    """Id of the candidate, or `baseline`."""
+    target: float
+    """The value."""
+    unit: str
+    """Of budgets: `steps` or `minutes`."""
+    budget: float | None
+    """The smallest budget that reached it; none if the whole budget did not."""
+    train_s: float | None
+    """Seconds of training with that budget, from the start of the process to its exit; evaluation is not in it."""
+    short: float
+    """The largest smaller budget that fell short; 0 if none was tried."""
+    trainings: int
+    """How many trainings tell this."""
+
+
+@dataclass(frozen=True)
 class Report:
     """The end of a run (report.json)."""
 
@@ -448,6 +470,8 @@ class Report:
     """On the test split, in the order of `elites`."""
     seed_sd: float
     """Standard deviation of the baseline's trials on the validation split."""
+    times: tuple[TimeToTarget, ...] = ()
+    """With `select.method=time_to_target`: the baseline's first."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,16 @@ def test_help_is_good_enough_to_work_from(name: str) -> None:
     assert "Exit codes: 0 done" in text
 
 
+def test_build_trains_a_step_as_a_trial_would(toy_data: Path, tmp_path: Path) -> None:
+    given = ("--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={toy_data}")
+    line = 'baseline.commands.build=["{python}",-c,"import os; print(os.environ[\'TMPDIR\'])"]'
+    done = program("pipeline.build", *given, line, f"cluster.scratch={tmp_path}").ok()
+    assert done.out.startswith(f"{tmp_path}/groundwork-") and "built for toy at scale tiny" in done.out
+    assert list(tmp_path.glob("groundwork-[!c]*")) == []
+    line = 'baseline.commands.build=["{python}",-c,"raise SystemExit(3)"]'
+    program("pipeline.build", *given, line).refused(1, "ended with exit code 3")
+
+
 def test_status_shows_every_candidate_and_the_results(finished: Path) -> None:
     text = program("pipeline.status", str(finished)).ok().out
     for words in ("finished", "momentum", "failed: exception", "the unmodified baseline", "On the test split"):

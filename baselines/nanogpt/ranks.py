@@ -168,6 +168,10 @@ def start_deepspeed(model, optimizer, config: dict, rank: Rank):
     except (ValueError, TypeError, AssertionError) as error:
         words = " ".join(str(error).split()).partition(" For further information")[0]
         raise SystemExit(f"DeepSpeed refuses its configuration: {words}") from error
+    if config.get("zero_optimization", {}).get("stage") == 3:
+        raise SystemExit(
+            "ZeRO stage 3 shards the weights, and checkpoints are written from whole ones; use stage 0, 1 or 2"
+        )
     unknown = sorted(set(config) - watched.known)
     if unknown:
         known = ", ".join(sorted(watched.known))

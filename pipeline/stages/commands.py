@@ -24,14 +24,16 @@ def fill(baseline: BaselineConfig, words: Sequence[str], places: Mapping[str, ob
         ) from None
 
 
-def train_command(config: Config, size: Path, data: Path, output: Path, seed: int) -> list[str]:
-    """The training of a variant, to be run in the variant's folder."""
+def train_command(
+    config: Config, size: Path, data: Path, output: Path, seed: int, budget: float | None = None
+) -> list[str]:
+    """The training of a variant, to be run in the variant's folder; with the budget of the run, or another in its unit."""
     places = {
         "train_data": data / "train",
         "output": output,
         "seed": seed,
         "size": size,
-        "budget": budget_words(config.train),
+        "budget": budget_words(config.train.with_budget(budget)),
     }
     return fill(config.baseline, config.baseline.commands.train, places)
 

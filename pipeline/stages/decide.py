@@ -6,11 +6,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.config import ClusterKind
+from pipeline.config import ClusterKind, Config
+from pipeline.config import Search as Method
 from pipeline.errors import BadInput
 from pipeline.records import Kind
 from pipeline.stages.account import committed_h, trial_h
 from pipeline.stages.base import Plan
+from pipeline.stages.looks import looks, next_budget
 from pipeline.store.archive import Archive, Attempt, Candidate, Generation, Trial
 from pipeline.store.paths import TrialPaths, number_of
 
@@ -23,6 +25,8 @@ def stop_reason(plan: Plan, archive: Archive) -> str | None:
     """The first stop rule that holds, in words; none while the search may go on. Raises `BadInput` for a bad date."""
     stop, metric = plan.config.stop, plan.metric
     decided = [generation for generation in archive.generations if generation.selection is not None]
+    if decided and plan.config.select.method is Method.time_to_target:
+        return f"the time to select.target={plan.config.select.target:g} is looked for"
     if len(decided) >= stop.generations:
         return f"stop.generations={stop.generations} are done"
     if stop.candidates and sum(len(one.candidates) for one in archive.generations) >= stop.candidates:
@@ -67,15 +71,22 @@ def elites(plan: Plan, archive: Archive) -> tuple[Candidate, ...]:
     not depend on how that went. Those that a person pinned come first, and those banned not at all."""
     scored = [pair for generation in archive.generations for pair in generation.scored if not pair[0].banned]
     most = max(plan.config.select.elites, sum(candidate.pinned for candidate, _ in scored))
+    if plan.config.select.method is Method.time_to_target:
+        most = len(scored)
     best = heapq.nsmallest(
         most, scored, key=lambda pair: (not pair[0].pinned, -plan.metric.goodness(pair[1].value), pair[0].id)
     )
     return tuple(candidate for candidate, _ in best)
 
 
+def asked(config: Config) -> int:
+    """How many ideas a generation asks the ideator for."""
+    return 0 if config.select.method is Method.time_to_target else config.ideate.candidates
+
+
 def wave(plan: Plan, generation: Generation) -> int:
     """How many candidates a generation has when it is full: those asked for, and what people brought in."""
-    return plan.config.ideate.candidates + len(generation.parents.proposals)
+    return asked(plan.config) + len(generation.parents.proposals)
 
 
 def confirmed(plan: Plan, archive: Archive) -> tuple[Attempt, ...]:
@@ -93,6 +104,8 @@ class Wanted:
     seed: int
     checkpoint: str | None = None
     """For a scoring on the test split: the checkpoint, relative to the run folder."""
+    budget: float | None = None
+    """For a look: its budget in the unit of the clock."""
 
     @property
     def tries(self) -> int:
@@ -113,6 +126,10 @@ def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
     if not finishing(plan, archive):
         return
     holders = [archive.baseline, *confirmed(plan, archive)]
+    if plan.config.select.method is Method.time_to_target:
+        for attempt in holders:
+            yield from _look(plan, attempt)
+        return
     for attempt in holders[1:]:
         yield from _seeds(plan, attempt, 1 + select.elite_seeds)
     for attempt in holders:
@@ -150,6 +167,18 @@ def _seeds(plan: Plan, attempt: Attempt, count: int) -> Iterator[Wanted]:
             yield Wanted(paths, trial, 1000 * plan.config.seed + number)
 
 
+def _look(plan: Plan, attempt: Attempt) -> Iterator[Wanted]:
+    """The next look at the time that a code takes to the target, if one is wanted."""
+    open_ = next((look for look in attempt.looks if not look.closed), None)
+    number = number_of(open_.paths.folder.name) if open_ is not None else len(attempt.looks)
+    if open_ is not None and open_.tries:
+        budget = open_.tries[0].job.budget
+    else:
+        budget = next_budget(plan.config.train, looks(plan, attempt), plan.config.select.looks)
+    if budget is not None:
+        yield Wanted(attempt.paths.look(number), open_, 1000 * plan.config.seed + number, budget=budget)
+
+
 def moment(date: str) -> float:
     """Seconds since 1970 of a date as `stop.date` takes it. Raises `BadInput`."""
     try:
@@ -182,12 +211,12 @@ def trials_left(plan: Plan, archive: Archive) -> int:
     config = plan.config
     if finishing(plan, archive):
         return sum(1 for _ in wanted_trials(plan, archive))
-    asked = config.stop.generations * config.ideate.candidates
+    ideas = config.stop.generations * asked(config)
     if config.stop.candidates:
-        asked = min(asked, config.stop.candidates)
+        ideas = min(ideas, config.stop.candidates)
     first = max(0, config.select.baseline_seeds - sum(trial.closed for trial in archive.baseline.trials))
     last = config.select.elites * config.select.elite_seeds
-    asked += sum(len(generation.parents.proposals) for generation in archive.generations)
+    ideas += sum(len(generation.parents.proposals) for generation in archive.generations)
     made = sum(len(generation.candidates) for generation in archive.generations)
     closed = made - sum(not candidate.closed for candidate in archive.unsettled)
-    return max(0, asked - closed) + first + last
+    return max(0, ideas - closed) + first + last

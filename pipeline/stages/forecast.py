@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from pipeline.config import ClusterKind, Config, Keep
+from pipeline.config import Search as Method
 from pipeline.stages.account import devices, trial_h
+from pipeline.stages.decide import asked
 
 _FILES_PER_TRY = 60
 """Records, logs, submitit's files, and what a baseline may write beside its checkpoint."""
@@ -46,7 +48,7 @@ class Forecast:
 def forecast(config: Config, slots: int) -> Forecast:
     """The most that a run can cost with `slots` jobs at once."""
     select, stop, keep = config.select, config.stop, config.keep.checkpoints
-    candidates = stop.generations * config.ideate.candidates
+    candidates = stop.generations * asked(config)
     if stop.candidates:
         candidates = min(candidates, stop.candidates)
     candidates *= 1 + config.implement.crash_repairs  # each crash may be mended and trained again
@@ -54,6 +56,9 @@ def forecast(config: Config, slots: int) -> Forecast:
     baselines = select.baseline_seeds + canaries
     confirmations = select.elites * select.elite_seeds
     trainings, scorings = baselines + candidates + confirmations, baselines + confirmations
+    if select.method is Method.time_to_target:
+        codes = 1 + len(config.ideate.seeds)  # a run as a seed brings its elites, and is counted as one
+        trainings, scorings = select.baseline_seeds + codes - 1 + codes * select.looks, 0
     kept = {
         Keep.all: trainings,
         Keep.elites: baselines + select.elites * (1 + select.elite_seeds),

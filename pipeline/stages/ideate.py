@@ -8,7 +8,7 @@ from pipeline.config import Search as Method
 from pipeline.llm.base import Unanswered
 from pipeline.records import Parents
 from pipeline.stages.base import Brief, Search
-from pipeline.stages.decide import stop_reason, wave
+from pipeline.stages.decide import asked, stop_reason, wave
 from pipeline.store import files
 from pipeline.store.archive import Archive, Generation, read_proposals
 
@@ -59,7 +59,7 @@ def _take_up(search: Search, generation: Generation) -> None:
     if not names:
         return
     proposals = read_proposals(search.run.paths)
-    for number, name in enumerate(names, search.config.ideate.candidates):
+    for number, name in enumerate(names, asked(search.config)):
         paths = generation.paths.candidate(number)
         paths.folder.mkdir(exist_ok=True)
         if files.create(paths.idea, proposals[name]):
@@ -80,7 +80,7 @@ def _propose(search: Search, generation: Generation) -> None:
     """Write idea after idea."""
     archive = search.archive()
     parents = tuple(archive.candidate(candidate) for candidate in generation.parents.candidates)
-    count = search.config.ideate.candidates
+    count = asked(search.config)
     exploits = round(generation.parents.exploit_share * count) if parents else 0
     for number in range(count):
         paths = generation.paths.candidate(number)

@@ -12,21 +12,18 @@ from pipeline.store.archive import Archive
 def spare(plan: Plan, archive: Archive, among: Collection[str] | None = None) -> Iterator[Path]:
     """Folders that the settings `keep.*` do not keep, and which are there. Scores never change, so who left the best never
     returns; what is still to be scored on the test split is asked for. `among` are ids of candidates; none means all."""
-    asked = {wanted.checkpoint for wanted in wanted_trials(plan, archive)}
+    named = (wanted.checkpoint for wanted in wanted_trials(plan, archive))
+    asked = {archive.paths.folder / name for name in named if name is not None}
     best = {candidate.id for candidate in elites(plan, archive)}
     keep = plan.config.keep
     for candidate in archive.candidates if among is None else map(archive.candidate, among):
         if not candidate.closed:
             continue
         for attempt in candidate.attempts:
-            for one in (one for trial in attempt.trials if trial.closed for one in trial.tries):
-                inside = one.paths.checkpoint.relative_to(archive.paths.folder).as_posix()
-                if (
-                    inside not in asked
-                    and _goes(keep.checkpoints, candidate.id in best)
-                    and one.paths.checkpoint.is_dir()
-                ):
-                    yield one.paths.checkpoint
+            for trial in (trial for trial in attempt.all_trials() if trial.closed):
+                if _goes(keep.checkpoints, candidate.id in best and trial not in attempt.looks):
+                    places = (one.paths.checkpoint for one in trial.tries)
+                    yield from (place for place in places if place not in asked and place.is_dir())
             # A failure may be taken back, and then its code is trained again.
             scored = candidate.score is not None and all(trial.closed for trial in attempt.trials)
             if scored and _goes(keep.variants, candidate.id in best) and attempt.paths.variant.is_dir():

@@ -8,7 +8,7 @@ from pipeline.errors import Damaged
 from pipeline.metric import Metric
 from pipeline.records import Failure, Kind, Score, Stage
 from pipeline.sandbox.command import Limits, run_command
-from pipeline.stages.commands import fill, variant_environment
+from pipeline.stages.commands import fill, scratch_folder, variant_environment
 from pipeline.stages.diagnose import failure_of
 from pipeline.stages.servers import serving
 from pipeline.store import files
@@ -63,11 +63,11 @@ def score_checkpoint(
         "size": run.paths.size,
         "result": paths.evaluation,
     }
-    with serving(run, variant, checkpoint, paths) as servers:
+    with scratch_folder() as scratch, serving(run, variant, checkpoint, paths) as servers:
         outcome = run_command(
             fill(config.baseline, config.baseline.commands.evaluate, {**places, **servers.places}),
             cwd=run.paths.pristine,
-            environment=variant_environment(config.baseline, config.train.resources.cpus_per_task),
+            environment=variant_environment(config.baseline, config.train.resources.cpus_per_task, scratch),
             log=paths.evaluate_log,
             limits=limits,
             enough=servers.one_died,

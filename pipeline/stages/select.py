@@ -1,12 +1,12 @@
 """Stage 5: select. Decides after each generation who is built upon, and at the end of a run who was best."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.config import Search as Method
 from pipeline.errors import CannotGoOn
 from pipeline.metric import Estimate, difference, estimate
-from pipeline.records import Report, Score, Selection, Standing
+from pipeline.records import Report, Score, Selection, Standing, TimeToTarget
 from pipeline.stages.account import statement
 from pipeline.stages.base import Search
 from pipeline.stages.decide import (
@@ -20,6 +20,7 @@ from pipeline.stages.decide import (
     wanted_trials,
     wave,
 )
+from pipeline.stages.looks import time_to_target
 from pipeline.store import files
 from pipeline.store.archive import Archive, Generation, State
 
@@ -117,7 +118,16 @@ def report(search: Search, archive: Archive) -> Report:
         baseline_test=Standing(BASELINE, test.mean, test.standard_error, test.n) if test else None,
         elites_test=tuple(test_standings),
         seed_sd=baseline.seed_sd,
+        times=tuple(_times(search, archive)),
     )
+
+
+def _times(search: Search, archive: Archive) -> Iterator[TimeToTarget]:
+    if search.config.select.method is Method.time_to_target:
+        yield time_to_target(search, BASELINE, archive.baseline)
+        for elite in elites(search, archive):
+            if elite.attempt is not None:
+                yield time_to_target(search, elite.id, elite.attempt)
 
 
 def _standing(search: Search, name: str, scores: Sequence[Score], baseline: Estimate) -> Standing:

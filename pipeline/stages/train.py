@@ -51,17 +51,17 @@ def _job(search: Search, wanted: Wanted, name: str) -> Job:
         return Job(name, wanted.seed, TEST, train=False, checkpoint=wanted.checkpoint)
     saved = [one for one in (wanted.trial.tries if wanted.trial else ()) if one.paths.resume.is_dir()]
     if not saved:
-        return Job(name, wanted.seed, VALIDATION)
+        return Job(name, wanted.seed, VALIDATION, budget=wanted.budget)
     newest = saved[-1]
     started = newest.claim.at if newest.claim is not None else search.clock()
     # What the resume state holds counts against the budget; what was trained after it is lost and does not.
     used_s = newest.job.used_s + max(0.0, newest.paths.resume.stat().st_mtime - started)
-    return Job(name, wanted.seed, VALIDATION, go_on_from=newest.paths.folder.name, used_s=used_s)
+    return Job(name, wanted.seed, VALIDATION, go_on_from=newest.paths.folder.name, budget=wanted.budget, used_s=used_s)
 
 
 def _job_name(search: Search, place: str) -> str:
     """Unique among all runs, and readable in the cluster's lists: `gw-NAME-g0c3-a0-t0-r0`."""
-    letters = {"generation": "g", "candidate": "c", "attempt": "a", "trial": "t", "try": "r"}
+    letters = {"generation": "g", "candidate": "c", "attempt": "a", "trial": "t", "look": "l", "try": "r"}
     words = []
     for part in place.split("/"):
         head, _, number = part.rpartition("_")

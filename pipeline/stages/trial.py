@@ -117,7 +117,7 @@ class _Try:
     def train(self) -> tuple[Failure | None, Seconds]:
         """Train on this node of the job; where it is the first, tell of all of them."""
         config, paths = self.run.config, self.paths
-        train = config.train
+        train = config.train.with_budget(self.job.budget)
         peers = Peers(paths, self.node, train.resources.nodes if self.job.train else 1)
         paths.output.mkdir(exist_ok=True)
         if self.job.go_on_from is not None and self.node.number == 0:
@@ -132,7 +132,7 @@ class _Try:
         with scratch_folder() as scratch:
             extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}
             outcome = run_command(
-                train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed),
+                train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed, self.job.budget),
                 cwd=self._variant,
                 environment=variant_environment(config.baseline, train.resources.cpus_per_task, extra),
                 log=paths.node_log(self.node.number),

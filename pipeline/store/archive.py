@@ -126,6 +126,7 @@ class Attempt:
     smoke: Smoke | None
     failure: Failure | None
     trials: tuple[Trial, ...]
+    looks: tuple[Trial, ...] = ()
 
     @property
     def scores(self) -> tuple[Score, ...]:
@@ -137,11 +138,12 @@ class Attempt:
         return tuple(test.score for test in tests if test.score is not None)
 
     def all_trials(self) -> Iterator[Trial]:
-        """Trials, each followed by its scoring on the test split."""
+        """Trials, each followed by its scoring on the test split, and looks."""
         for trial in self.trials:
             yield trial
             if trial.test is not None:
                 yield trial.test
+        yield from self.looks
 
 
 @dataclass(frozen=True)
@@ -447,6 +449,7 @@ def _attempt(paths: AttemptPaths) -> Attempt:
         files.read_if_there(paths.smoke, Smoke),
         files.read_if_there(paths.failure, Failure),
         tuple(_trial(TrialPaths(folder)) for folder in files.folders(paths.folder, "trial")),
+        tuple(_trial(TrialPaths(folder)) for folder in files.folders(paths.folder, "look")),
     )
 
 

@@ -16,6 +16,7 @@ runs/NAME/
           try_0/{job,claim,result,spoiled}.json train.log evaluate.log serve_0.log
             output/{metrics.jsonl,checkpoint/,resume/}
           test/                 the same trial scored on the test split: like a trial, but it trains nothing
+        look_0/                 like a trial, with a budget of its own: for the time to a target
 """
 
 from dataclasses import dataclass
@@ -168,6 +169,10 @@ class AttemptPaths:
 
     def trial(self, number: int) -> TrialPaths:
         return TrialPaths(self.folder / f"trial_{number}")
+
+    def look(self, number: int) -> TrialPaths:
+        """A trial with a budget of its own, which tells of the time to a target and is compared with nothing else."""
+        return TrialPaths(self.folder / f"look_{number}")
 
 
 @dataclass(frozen=True)

@@ -404,6 +404,7 @@ def test_numbers_that_are_not_finite_end_the_training(train, size: dict) -> None
     [
         ({"batch": 8, "microbatch": 3}, "8 sequences does not divide into microbatches of 3 on 1 ranks"),
         ({"zero_stage": 7}, "DeepSpeed refuses its configuration: .*stage Input should be 0, 1, 2, 3"),
+        ({"zero_stage": 3}, "ZeRO stage 3 shards the weights, .*use stage 0, 1 or 2"),
         ({"compile": True}, "torch.compile needs a C\\+\\+ compiler and there is none on PATH"),
     ],
 )
