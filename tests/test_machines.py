@@ -123,3 +123,24 @@ def test_the_next_generation_does_not_wait_for_the_last_of_this_one(
         assert early is not None and slow.id not in early.seen
     last = archive.generations[-1].selection
     assert slow.score is not None and last is not None and slow.id in last.seen
+
+
+def test_the_next_generation_is_proposed_before_slots_stand_idle(tmp_path: Path, toy_data: Path) -> None:
+    """Two slots, three candidates: the last of them leaves a slot empty, long before the quorum."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    hold = "            while not arguments.smoke and os.path.exists(f'{ROOM}/gate'): time.sleep(0.02)\n"
+    hold += "            random.seed("
+    ideas = {"slow": {"train.py": hold}, **{f"batch-{k}": setting(k) for k in (8, 16, 32, 64, 128)}}
+    bench = bench_with(tmp_path, toy_data, "False", ideas)
+    # With seed 5 the slow one is in the first generation.
+    more = ("ideate.candidates=3", "stop.generations=2", "cluster.max_parallel=2", "select.quorum=0.9", "seed=5")
+    process = bench.start("idle", *SETTINGS, *more)
+    wait_until(lambda: len(bench.archive("idle").generations) == 2, process, 180)
+    first = bench.archive("idle").generations[0]
+    assert first.selection is not None and len(first.selection.seen) == 2
+    assert [one.idea.title for one in first.candidates if one.score is None] == ["slow"]
+    gate.unlink()
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, out
+    assert all(candidate.score is not None for candidate in bench.archive("idle").candidates)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import pytest
 from pipeline.records import Kind, Stage
 from pipeline.store.archive import Archive, Try
 from tests.slurm_cluster.cluster import NODES, DevCluster
-from tests.toy import ROOT, TOY, Bench, baseline, outline, program, train_with, wait_until
+from tests.toy import ROOT, TOY, Bench, baseline, interrupt, outline, program, train_with, wait_until
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 pytestmark = pytest.mark.timeout(300)
@@ -96,6 +96,11 @@ class Room:
         (job,) = [one.job.job_id for one in self.flying(name) if trial in str(one.paths.folder)]
         assert job is not None
         return job
+
+    def jobs_in_the_queue(self, name: str) -> list[str]:
+        """Those of a run that wait or run."""
+        waves = {wave.name for wave in (self.bench.folder / name / "jobs").glob("*")}
+        return [line for line in self.dev.run("squeue", "-ho", "%j").splitlines() if line in waves]
 
     def check(self, name: str, expected: Mapping[str, Any]) -> Archive:
         archive = self.bench.archive(name)
@@ -230,6 +235,61 @@ def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, An
             room.dev.start_controller()
         room.gate.touch()
     assert all(len(trial.tries) == 1 for trial in trials_of(room.check("away", unbroken)))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk that is soon full."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60M", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_full_disk_loses_nothing(room: Room, unbroken: Mapping[str, Any], small_disk: Path) -> None:
+    """Neither the trials nor the controller can write on; when there is room again, the same command goes on."""
+    full = replace(room, bench=replace(room.bench, folder=small_disk / "runs"))
+    more = (*SMALL, "train.disk_gb=0.001")
+    room.gate.touch()
+    process = full.bench.start("full", *more)
+    wait_until(lambda: len(room.starts("full")) == 3, process, 180)
+    wait_until(lambda: all(one.paths.resume.is_dir() for one in full.flying("full")), process, 180)
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    room.gate.unlink()
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 1 and "no space to write" in out and "type the same command again" in out, out
+    ballast.unlink()
+    full.bench.run("full", *more).ok()
+    archive = full.bench.archive("full")
+    assert outline(archive) == unbroken
+    for trial in trials_of(archive):
+        assert len(trial.tries) == 2 and trial.tries[0].result.failure.kind.infrastructure
+
+
+def test_a_job_that_can_never_start_pauses_the_run_and_tells_why(room: Room) -> None:
+    """Three days are more than any partition gives."""
+    process = room.bench.start("never", *SMALL, "train.resources.time_min=4320")
+    pause = room.bench.folder / "never/pause.json"
+    wait_until(pause.exists, process, 180)
+    reason = json.loads(pause.read_text())["reason"]
+    assert "Slurm can never start" in reason and "Lower train.resources.time_min" in reason
+    assert "python -m pipeline.resume" in reason
+    wait_until(lambda: not any(room.jobs_in_the_queue("never")), process)
+    interrupt(process)
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 130 and "PAUSED: Slurm can never start" in out, out
+    assert all(trial.score is None and trial.failure is None for trial in trials_of(room.bench.archive("never")))
+
+
+def test_a_dry_run_shows_the_script_and_makes_nothing(room: Room) -> None:
+    out = room.bench.run("dry", *SMALL, "dry_run=true", "cluster.slurm.constraint=bigmem").ok().out
+    for words in ("#SBATCH --array=0-2", "#SBATCH --constraint=bigmem", "core hours without retries", "0.0"):
+        assert words in out
+    assert not (room.bench.folder / "dry").exists()
 
 
 def test_a_node_on_which_everything_fails_is_left_alone(room: Room, unbroken: Mapping[str, Any]) -> None:

@@ -1,0 +1,45 @@
+"""A result that becomes visible late, as on NFS: the cluster says that a job is over, and its file is not there yet."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline import loop
+from pipeline.cluster.base import Phase, Status
+from pipeline.errors import CannotGoOn
+from pipeline.records import Kind
+from pipeline.store.archive import read_archive
+from tests.benchmarks.__main__ import search_in
+from tests.benchmarks.simulated import Clock, SimulatedCluster
+
+
+class LateFiles(SimulatedCluster):
+    """Results become visible while it is asked and says that the jobs are over, or never."""
+
+    late = True
+    over = False
+
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
+        if self.over and self.late:
+            self.settle()
+        state = Status(Phase.ENDED, "it is gone", Kind.VANISHED) if self.over else Status(Phase.RUNNING)
+        return dict.fromkeys(job_ids, state)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_result_file_wins_over_what_the_cluster_says(late: bool, tmp_path: Path) -> None:
+    clock = Clock(1e9)
+    cluster = LateFiles(clock, 1, lambda rng: 1.0)
+    cluster.late = late
+    search = search_in(tmp_path, clock, cluster, "ideate.candidates=1", "stop.generations=1", "train.retries=0")
+    loop.tick(search)
+    clock.now, cluster.over = clock.now + 10, True
+    if late:
+        loop.tick(search)
+    else:
+        with pytest.raises(CannotGoOn, match=r"train/vanished"):
+            loop.tick(search)
+    search.background.close()
+    (trial,) = read_archive(search.run.paths.folder).baseline.trials
+    assert (trial.score is not None) is late and (trial.failure is None) is late
