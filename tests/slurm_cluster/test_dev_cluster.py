@@ -139,7 +139,8 @@ def test_up_repairs_what_is_down(slurm_cluster: DevCluster) -> None:
     slurm_cluster.run("scontrol", "update", "nodename=n2", "state=drain", "reason=test")
     slurm_cluster.up()
     listing = slurm_cluster.run("sinfo", "--noheader", "--Node", "--format=%N %T", "--partition=gpu").split()
-    assert dict(zip(listing[::2], listing[1::2], strict=True)) == dict.fromkeys(NODES, "idle")
+    states = dict(zip(listing[::2], listing[1::2], strict=True))
+    assert set(states) == set(NODES) and set(states.values()) <= {"idle", "completing", "mixed"}
 
 
 def test_a_narrow_qos_refuses_a_fifth_job(jobs: Jobs) -> None:
