@@ -270,7 +270,12 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("parents.json", "a generation", records.Parents, "Opens it."),
     ("selection.json", "a generation", records.Selection, "Closes it."),
     ("idea.json", "a candidate", records.Idea, "Opens it."),
-    ("generation_N/candidate_N.json", "`marks/`", records.Mark, "There while a person has pinned or banned it; may change."),
+    (
+        "generation_N/candidate_N.json",
+        "`marks/`",
+        records.Mark,
+        "There while a person has pinned or banned it; may change.",
+    ),
     ("failure.json", "a candidate, an attempt, a trial", records.Failure, "Closes it without a score."),
     ("implement.json", "an attempt", records.Implementation, "Written after `patch.diff` and `variant/`."),
     ("smoke.json", "an attempt", records.Smoke, "The variant may be trained."),
