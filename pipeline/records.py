@@ -300,14 +300,14 @@ class Job:
     """Without training: the checkpoint's folder, relative to the run folder."""
     go_on_from: str | None = None
     """An earlier try, as `try_0`, whose resume state this one starts from."""
-    budget: float | None = None
-    """Budget of the training in the unit of the clock, steps or minutes; none means that of the run."""
     used_s: float = 0.0
     """Seconds of training that earlier tries of this trial have used and kept."""
     job_id: str | None = None
     """The cluster's id; none until the submission is recorded."""
     submitted_at: float | None = None
     """Seconds since 1970."""
+    budget: float | None = None
+    """Budget of the training in the unit of the clock, steps or minutes; none means that of the run."""
 
 
 @dataclass(frozen=True)

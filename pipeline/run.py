@@ -129,7 +129,7 @@ class _display:
             self._live.update(overview(archive, self._search.metric, now, self._console.height))
             return
         settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
-        if (news := (now.generation, now.finished, settled, now.trials.get("scored", 0))) != self._last:
+        if (news := (now.generation, now.finished, now.paused, settled, now.trials.get("scored", 0))) != self._last:
             self._last = news
             say(self._console, line(now, self._search.metric))
 

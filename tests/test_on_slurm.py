@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from pipeline.records import Kind, Stage
-from pipeline.store.archive import Archive, Try
+from pipeline.store.archive import Archive, Try, read_archive
 from tests.slurm_cluster.cluster import NODES, DevCluster
 from tests.toy import ROOT, TOY, Bench, baseline, interrupt, outline, program, train_with, wait_until
 
@@ -281,7 +282,8 @@ def test_a_job_that_can_never_start_pauses_the_run_and_tells_why(room: Room) -> 
     wait_until(lambda: not any(room.jobs_in_the_queue("never")), process)
     interrupt(process)
     out, _ = process.communicate(timeout=180)
-    assert process.returncode == 130 and "PAUSED: Slurm can never start" in out, out
+    assert process.returncode == 130, out
+    assert "PAUSED: Slurm can never start" in program("pipeline.status", str(room.bench.folder / "never")).ok().out
     assert all(trial.score is None and trial.failure is None for trial in trials_of(room.bench.archive("never")))
 
 
@@ -475,7 +477,32 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
     logs = [one.paths.node_log(number).read_text() for number in range(2)]
     seen = [ast.literal_eval(log.splitlines()[0]) for log in logs]
     assert [node.pop("NODE_RANK") for node in seen] == ["0", "1"] and seen[0] == seen[1]
-    assert (seen[0]["NNODES"], seen[0]["GPUS_PER_NODE"]) == ("2", "2") and seen[0]["MASTER_ADDR"] in NODES
+    assert (seen[0]["NNODES"], seen[0]["GPUS_PER_NODE"]) == ("2", "2") and seen[0]["MASTER_ADDR"] in (
+        *NODES,
+        socket.gethostname(),
+    )
+
+
+def test_gpt_2_trains_on_two_nodes(on_slurm: DevCluster, tmp_path: Path) -> None:
+    """One rank a node, started by DeepSpeed's side of the baseline; the trusted scorer runs on the first."""
+    small = (
+        "size.width=32",
+        "size.layers=1",
+        "+size.settings.microbatch=4",
+        "train.budget_steps=4",
+        "train.limit_min=3",
+    )
+    given = ("baseline=nanogpt", "scale=tiny", f"data={tmp_path / 'data'}", *small)
+    program("pipeline.prepare", *given).ok()
+    more = ("select.baseline_seeds=1", "select.elites=0", "stop.generations=1", "ideate.candidates=1", "ideate=tune")
+    where = ("cluster=slurm", "train.resources.nodes=2", f"runs={tmp_path}", "run=two-nodes")
+    program("pipeline.run", *given, *more, *where, timeout=280).ok()
+    for trial in trials_of(read_archive(tmp_path / "two-nodes")):
+        one = trial.tries[0]
+        assert trial.score is not None and len(trial.tries) == 1, trial.failure
+        assert one.paths.node_log(1).exists()
+        lines = [json.loads(line) for line in one.paths.metrics.read_text().splitlines()]
+        assert [line["step"] for line in lines] == [1, 2, 3, 4]
 
 
 def test_a_trial_on_another_gpu_model_is_tried_again_elsewhere(room: Room, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Meeting:
     """Where the ranks of a training meet (rendezvous.json)."""
 
     address: str
-    """Name of the first node."""
+    """A name of the first node that others can look up."""
     port: int
     """A free port there."""
 
@@ -54,7 +54,7 @@ class Peers:
         if self._node.number == 0:
             with socket.socket() as probe:  # asked of the system, so that trials of one node do not collide
                 probe.bind(("", 0))
-                meeting = Meeting(self._node.first if self._others else "127.0.0.1", probe.getsockname()[1])
+                meeting = Meeting(_address(self._node.first) if self._others else "127.0.0.1", probe.getsockname()[1])
             if self._others:
                 files.create(path, meeting)
             return meeting
@@ -88,6 +88,15 @@ class Peers:
         failures = sorted((end for end in ends if end and end.failure), key=lambda end: end.at)
         causes = [end.failure for end in failures if end.failure and end.failure.kind is not Kind.CANCELLED]
         return next(iter(causes), failure)
+
+
+def _address(name: str) -> str:
+    """A name under which other nodes find this one: that of the cluster, or where no name service knows it its own."""
+    try:
+        socket.getaddrinfo(name, None)
+    except socket.gaierror:
+        return socket.gethostname()
+    return name
 
 
 def wait_for_claim(paths: TryPaths, job_id: str) -> bool:
