@@ -3,7 +3,9 @@ PYTHON ?= python3
 TORCH ?= cpu
 VENV := .venv
 RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints/$(TORCH).txt
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(TORCH).txt
+# pip would compile on one core, and tests of packages too; some package has a file for a newer Python.
+COMPILE := $(RUN) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 # `site` keeps the torch of a module, conda or container; every other flavour has an index of its own.
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
@@ -52,14 +54,17 @@ data/nanogpt/tiny/manifest.json: $(VENV)/.nanogpt
 
 $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 	$(PIP) -e '.[grpo]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.nanogpt: $(VENV)/.torch-$(TORCH)
 	$(PIP) -e '.[nanogpt]'
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.torch-$(TORCH)
 	$(PIP) -e '.[grpo,nanogpt,llm,analysis,dev]'
+	@$(COMPILE)
 	@touch $@ $(VENV)/.grpo $(VENV)/.nanogpt
 
 $(VENV)/.torch-$(TORCH): $(FACTS)
