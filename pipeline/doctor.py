@@ -24,6 +24,7 @@ from pipeline.stages.probe import Question, Seen, look
 from pipeline.store import files
 from pipeline.store.data import check_data
 from pipeline.store.paths import ProbePaths
+from pipeline.store.quota import quota_of
 
 _JOB_MIN = 5
 
@@ -92,6 +93,12 @@ def here(config: Config) -> Iterator[Check]:
         files.check_space(runs, most.disk_gb, most.files)
         free = shutil.disk_usage(runs).free / 1e9
         yield Check("disk", True, f"{runs}: {free:.0f} GB free, the run needs at most {most.disk_gb:.1f} GB")
+        quota = quota_of(runs)
+        if quota is not None:
+            needed = f"{most.disk_gb:.1f} GB in {most.files:,} files"
+            remedy = f"; the run may need {needed}; free some, or another place: runs=FOLDER"
+            good = quota.has_room(most.disk_gb, most.files)
+            yield Check("quota", good, quota.words() + ("" if good else remedy))
     except (CannotGoOn, OSError) as error:
         yield Check("disk", False, f"{error}; the whole run may need {most.disk_gb:.1f} GB; another place: runs=FOLDER")
 

@@ -19,7 +19,7 @@ def step(search: Search) -> None:
     newest = archive.newest
     if newest is None:
         _open(search, 0, Parents(proposals=_waiting(archive)))
-    elif newest.selection is not None and _full(search, newest) and stop_reason(search, archive) is None:
+    elif newest.selection is not None and _full(search, newest) and _goes_on(search, archive):
         number = newest.number + 1
         share = exploit_share(search.config, number)
         _open(search, number, Parents(newest.selection.parents, share, _waiting(archive)))
@@ -41,6 +41,13 @@ def exploit_share(config: Config, generation: int) -> float:
     if generation == 0 or config.select.method is Method.independent:
         return 0.0
     return min(ideate.exploit_max, ideate.exploit_start + ideate.exploit_step * ((generation - 1) // 2))
+
+
+def _goes_on(search: Search, archive: Archive) -> bool:
+    """Whether another generation is due. Where times are measured there is one for each time that people bring codes in."""
+    if search.config.select.method is Method.time_to_target:
+        return bool(_waiting(archive))
+    return stop_reason(search, archive) is None
 
 
 def _full(search: Search, generation: Generation) -> bool:

@@ -65,6 +65,10 @@ def test_a_candidate_and_the_baseline_are_timed(bench: Bench) -> None:
     before = archive.report
     measured(bench, seed).ok()
     assert bench.archive("times").report == before
+    another = f"ideate.seeds=[{titles['Larger batch'].paths.folder}]"
+    measured(bench, another, "select.looks=5").ok()  # brought in later, and timed beside those that were there
+    after = bench.archive("times").report
+    assert after is not None and after.times[:2] == before.times and len(after.times) == 3
 
 
 def test_the_baseline_alone(bench: Bench) -> None:
