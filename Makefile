@@ -26,7 +26,7 @@ test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that ne
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
 soak: install  ## kill a run on a Slurm of this machine at 50 random moments (root, Debian or Ubuntu)
-	DEV_CLUSTER=1 SOAK_KILLS=50 $(RUN) -m pytest tests/test_on_slurm.py -k killed_again --timeout=3600
+	DEV_CLUSTER=1 SOAK_KILLS=50 $(RUN) -m pytest tests/test_on_slurm.py -k killed_again -s
 
 check: install  ## format, lint and types, as CI does
 	$(VENV)/bin/ruff format --check .
