@@ -3,8 +3,10 @@
     python -m tests.benchmarks.evaluator_cost [KEY=VALUE …]
 
 For the untrained model of a scale (scale=tiny unless it is given), which costs what a trained one does. Numbers are
-processor seconds of all processes together, the best of several rounds, so that a busy machine spoils little; with a GPU
-they are seconds on the wall, of a machine that must do nothing else. Start-up is told apart.
+processor seconds of all processes together on one core, which is what a trial at tiny scale has: two cores at work slow each
+other down, and the scoring without checks keeps only one busy. The best of several rounds is told, so that a busy
+machine spoils little. With a GPU they are seconds on the wall, of a machine that must do nothing else. Start-up is told
+apart.
 One token at a time without a cache is what works for any variant: a forward pass over the tokens so far for each token.
 With a key-value cache it is written by hand below, for the baseline only, at the batch where it is fastest.
 """
@@ -12,6 +14,7 @@ With a key-value cache it is written by hand below, for the baseline only, at th
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,6 +50,8 @@ def main() -> None:
     size = json.loads(json.dumps(config.size))
     made_by = getattr(settings, config.baseline.settings_class[config.scale])()
     torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
