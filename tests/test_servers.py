@@ -1,7 +1,6 @@
 """`serve`: the variant's model beside the evaluator. Started for it, ended with it, and reported when it dies."""
 
 import signal
-import time
 from pathlib import Path
 from types import FrameType
 
@@ -121,9 +120,7 @@ DEATHS = {
 def test_a_server_that_dies_ends_the_evaluation(name: str, tmp_path: Path) -> None:
     code, kind, words = DEATHS[name]
     bench = Bench(tmp_path, f"if arguments.exchange.name == '1':\n    {code}", memory_gb=0.2)
-    began = time.monotonic()
-    failure = bench.score()
-    assert time.monotonic() - began < 15  # the evaluator waits for an answer for ever
+    failure = bench.score()  # the evaluator waits for an answer for ever; its limit would be another kind of failure
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.kind) == (Stage.EVALUATE, kind) and words in failure.reason
     bench.nothing_is_left()

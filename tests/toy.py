@@ -53,7 +53,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
 
 
-def program(module: str, *arguments: str, extra: Mapping[str, str] | None = None, timeout: float = 120) -> Done:
+def program(module: str, *arguments: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
     """`python -m MODULE ARGUMENTS` to its end."""
     done = subprocess.run(
         command(module, *arguments), cwd=ROOT, env=environment(extra), capture_output=True, text=True, timeout=timeout
@@ -74,7 +74,7 @@ class Bench:
         given = ["--config-dir", str(self.conf), "baseline=toy", "scale=tiny", f"cluster={self.cluster}", f"run={name}"]
         return [*given, f"runs={self.folder}", f"data={self.data}", *more]
 
-    def run(self, name: str, *more: str, extra: Mapping[str, str] | None = None, timeout: float = 120) -> Done:
+    def run(self, name: str, *more: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
         """`pipeline.run` to its end."""
         return program("pipeline.run", *self.arguments(name, *more), extra=extra, timeout=timeout)
 
@@ -181,7 +181,7 @@ def outline(archive: Archive) -> dict[str, Any]:
     return found
 
 
-def wait_until(true: Callable[[], bool], process: "subprocess.Popen[str] | None" = None, seconds: float = 60) -> None:
+def wait_until(true: Callable[[], bool], process: "subprocess.Popen[str] | None" = None, seconds: float = 180) -> None:
     """Look until something is so. Fails when a process that should bring it about has ended, or after a long while."""
     for _ in range(int(seconds / 0.05)):
         if true():
