@@ -155,9 +155,9 @@ def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Ta
     for one in found:
         idea = archive.candidate(one.candidate).idea.title if one.candidate != "baseline" else "the unmodified baseline"
         reach = f"{one.budget:g}" if one.budget is not None else "not reached"
+        if one.budget and found[0].budget and one is not found[0]:
+            reach += f" ({one.budget / found[0].budget:.0%} of the baseline's)"
         seconds = f"{one.train_s:.1f}" if one.train_s is not None else ""
-        if one.train_s and found[0].train_s and one is not found[0]:
-            seconds += f" ({found[0].train_s / one.train_s:.2f} times as fast)"
         table.add_row(idea, reach, f"{one.short:g}", seconds, str(one.trainings), f"{one.candidate}/")
     return table
 
