@@ -114,7 +114,7 @@ def committed_h(config: Config, archive: Archive, now: float) -> float:
         return 0.0
     _, count = devices(config.train.resources)
     settled_s = sum(generation.held_s for generation in archive.generations if generation.settled)
-    others = tries_of([archive.baseline, *(attempt for one in archive.unsettled for attempt in one.attempts)])
+    others = tries_of(archive.unsettled_holders())
     open_h = sum(one.held_s(now) * count / 3600 if one.result else trial_h(config) for one in others)
     return settled_s * count / 3600 + open_h
 

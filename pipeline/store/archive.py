@@ -323,12 +323,18 @@ class Archive:
 
     def open_trials(self) -> Iterator[tuple[Attempt, Trial]]:
         """Trials without a score or failure, and whose they are."""
-        for holder in (self.baseline, *(attempt for one in self.unsettled for attempt in one.attempts)):
+        for holder in self.unsettled_holders():
             yield from ((holder, trial) for trial in holder.all_trials() if not trial.closed)
 
     def flying(self) -> list[Try]:
         """The tries that wait or run."""
         return [one for _, trial in self.open_trials() if (one := trial.flying) is not None]
+
+    def unsettled_holders(self) -> Iterator[Attempt]:
+        """The baseline and the implementations of unsettled candidates."""
+        yield self.baseline
+        for candidate in self.unsettled:
+            yield from candidate.attempts
 
     def holders(self) -> Iterator[Attempt]:
         """The baseline and every implementation: whatever has trials."""
