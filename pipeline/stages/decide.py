@@ -120,10 +120,11 @@ def wanted_trials(plan: Plan, archive: Archive) -> Iterator[Wanted]:
     yield from _seeds(plan, archive.baseline, wanted_baselines(plan, archive))
     if archive.alarm is not None:
         return
-    for candidate in archive.unsettled:
+    over = finishing(plan, archive)  # where the budget ended the search, its reserve is not for candidates left over
+    for candidate in archive.unsettled if not over else ():
         if candidate.failure is None and candidate.attempt is not None and candidate.attempt.smoke is not None:
             yield from _seeds(plan, candidate.attempt, 1)
-    if not finishing(plan, archive):
+    if not over:
         return
     holders = [archive.baseline, *confirmed(plan, archive)]
     if plan.config.select.method is Method.time_to_target:

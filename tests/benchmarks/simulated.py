@@ -10,11 +10,10 @@ from pathlib import Path
 from pipeline.cluster.base import Phase, Request, Status
 from pipeline.patching import Refusal
 from pipeline.patching.trees import Entry, Tree
-from pipeline.records import Ended, Idea, Job, Result, Score
+from pipeline.records import Claim, Ended, Idea, Job, Result, Score
 from pipeline.stages.base import Brief, Crash, Implemented
 from pipeline.store import files
 from pipeline.store.paths import TryPaths
-from pipeline.store.run import claim
 
 
 @dataclass
@@ -50,7 +49,7 @@ class SimulatedCluster:
     def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
         for request in requests:
             end = self.clock.now + self.length(self._lengths)
-            claim(TryPaths(request.folder), request.name)
+            files.create(TryPaths(request.folder).claim, Claim(request.name, "", 1, self.clock.now))
             heapq.heappush(self._running, (end, request.name, request.folder, self.clock.now))
         return {request.name: request.name for request in requests}
 
