@@ -126,6 +126,16 @@ def test_a_server_that_dies_ends_the_evaluation(name: str, tmp_path: Path) -> No
     bench.nothing_is_left()
 
 
+def test_a_server_that_dies_slowly_is_the_reason_all_the_same(tmp_path: Path) -> None:
+    """The evaluator sees that a server is gone and ends before the server has said why."""
+    serve = "if arguments.exchange.name != '1':\n    sys.exit()\n"
+    serve += "(arguments.exchange / 'gone').touch()\ntime.sleep(2)\nraise KeyError('no such expert')"
+    evaluate = "while not (arguments.exchange / '1/gone').exists():\n    time.sleep(0.01)\n"
+    failure = Bench(tmp_path, serve, evaluate + "raise SystemExit('server 1 is gone')").score()
+    assert isinstance(failure, Failure)
+    assert failure.reason.split("\n")[0] == "exit code 1: KeyError: 'no such expert'"
+
+
 def test_a_server_that_forks_away_is_ended_too(tmp_path: Path) -> None:
     fork = "subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(10_000)'], start_new_session=True)"
     bench = Bench(tmp_path, fork)
@@ -134,7 +144,8 @@ def test_a_server_that_forks_away_is_ended_too(tmp_path: Path) -> None:
 
 
 def test_a_failing_evaluator_is_not_blamed_on_the_servers(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, evaluate="time.sleep(0.3); raise SystemExit('the shard is truncated')")
+    ends = "time.sleep(1); sys.exit()"
+    bench = Bench(tmp_path, ends, evaluate="time.sleep(0.3); raise SystemExit('the shard is truncated')")
     failure = bench.score()
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.reason.split("\n")[0]) == (Kind.EXCEPTION, "exit code 1: the shard is truncated")

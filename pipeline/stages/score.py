@@ -7,7 +7,7 @@ from pipeline.config import Config
 from pipeline.errors import Damaged
 from pipeline.metric import Metric
 from pipeline.records import Failure, Kind, Score, Stage
-from pipeline.sandbox.command import Limits, run_command
+from pipeline.sandbox.command import End, Limits, run_command
 from pipeline.stages.commands import fill, scratch_folder, variant_environment
 from pipeline.stages.diagnose import failure_of
 from pipeline.stages.servers import serving
@@ -72,6 +72,8 @@ def score_checkpoint(
             limits=limits,
             enough=servers.one_died,
         )
+        if outcome.ended is End.EXIT and not outcome.good:
+            servers.let_end()
     if not outcome.good and (died := servers.failure()) is not None:
         return died
     failure = failure_of(Stage.EVALUATE, outcome, limits, files.tail(paths.evaluate_log))

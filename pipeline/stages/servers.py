@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pipeline.store.run import Run
 
 _MEMORY = Path("/dev/shm")
 _LATER_S = 60.0
+_LAST_WORDS_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Servers:
     def one_died(self) -> bool:
         """Whether one of them ended badly by itself; then nothing good can come of the evaluation."""
         return self.failure() is not None
+
+    def let_end(self) -> None:
+        """Wait for those that end by themselves, once the evaluator is gone. One that died closed its exchange first,
+        and says only then why."""
+        wait(self.outcomes, _LAST_WORDS_S)
 
     def failure(self) -> Failure | None:
         """The first that ended badly by itself, with the end of its log."""
