@@ -36,7 +36,7 @@ def stop_reason(plan: Plan, archive: Archive) -> str | None:
     seen = [max(map(metric.goodness, generation.values)) for generation in decided if generation.values is not None]
     if stop.target is not None and seen and max(seen) >= metric.goodness(stop.target):
         return f"stop.target={stop.target:g} is reached"
-    if not affordable(plan, archive, final=False) and not in_flight(archive):
+    if not affordable(plan, archive, final=False) and not undecided(plan, archive):
         return f"budget.gpu_hours={plan.config.budget.gpu_hours:g} leaves no room for another trial"
     if stop.patience and len(seen) > stop.patience and max(seen[-stop.patience :]) <= max(seen[: -stop.patience]):
         return f"no better candidate in stop.patience={stop.patience} generations"
@@ -49,7 +49,7 @@ def finishing(plan: Plan, archive: Archive) -> bool:
     if newest is None or stop_reason(plan, archive) is None:
         return False
     decided = newest.selection is not None and archive.all_closed
-    return decided or (not affordable(plan, archive, final=False) and not in_flight(archive))
+    return decided or (not affordable(plan, archive, final=False) and not undecided(plan, archive))
 
 
 def affordable(plan: Plan, archive: Archive, final: bool) -> int:
@@ -64,6 +64,19 @@ def affordable(plan: Plan, archive: Archive, final: bool) -> int:
 def in_flight(archive: Archive) -> int:
     """How many jobs wait or run."""
     return len(archive.flying())
+
+
+def undecided(plan: Plan, archive: Archive) -> int:
+    """How many trials have a job that waits or runs, or a result that is still to be decided on: one may come at any
+    moment between two looks.
+
+    That of a candidate waits for ever when the baseline's first trial, with which it is compared, never gets a score."""
+    compared = any(trial.score is not None for trial in archive.baseline.trials[:1])
+    return sum(
+        trial.newest is not None
+        and (trial.flying is not None or ((compared or holder is archive.baseline) and not to_retry(plan, trial)))
+        for holder, trial in archive.open_trials()
+    )
 
 
 def elites(plan: Plan, archive: Archive) -> tuple[Candidate, ...]:

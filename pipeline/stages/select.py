@@ -13,9 +13,9 @@ from pipeline.stages.decide import (
     affordable,
     elites,
     finishing,
-    in_flight,
     ready,
     stop_reason,
+    undecided,
     wanted_baselines,
     wanted_trials,
     wave,
@@ -40,7 +40,7 @@ def step(search: Search) -> None:
         archive = search.archive()
     if finishing(search, archive):
         complete = not any(wanted_trials(search, archive))
-        broke = not affordable(search, archive, final=True) and not in_flight(archive)
+        broke = not affordable(search, archive, final=True) and not undecided(search, archive)
         if archive.report is None and (complete or broke):
             if not archive.baseline.scores:
                 raise CannotGoOn("budget.gpu_hours is used up before the baseline has a score; raise it and go on")
@@ -148,7 +148,7 @@ def _decidable(search: Search, archive: Archive, generation: Generation) -> bool
         # With more slots than candidates some are always idle, and nothing would ever be learned from.
         waiting = any(ready(search, wanted) for wanted in wanted_trials(search, archive))
         unmade = any(one.state is State.PROPOSED for one in generation.candidates)
-        if not waiting and not unmade and in_flight(archive) < search.cluster.slots():
+        if not waiting and not unmade and undecided(search, archive) < search.cluster.slots():
             return True
     return closed >= quorum * count
 
