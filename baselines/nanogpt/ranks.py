@@ -5,6 +5,7 @@ is one node. A single rank runs in the calling process. More are child processes
 ends with an error, the others are ended too, on every node, and the last line printed is the first error.
 """
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,8 +25,9 @@ import torch.distributed as dist
 from clock import seconds_since_start
 
 POLL_S = 0.1
-GRACE_S = 2.0  # a rank that fails takes others with it: its own error is waited for this long
+GRACE_S = 2.0  # a rank that is killed takes others with it: that is looked for this long, on all nodes
 MEET_S = 300  # longest wait for the other nodes
+RAISED = "raised"  # where the first rank that raises leaves its error
 BEFORE = "TRAINING_SECONDS_BEFORE"  # tells a rank how long the process that started it had been running
 
 
@@ -112,12 +115,46 @@ def join(on_cpu: bool = False) -> Iterator[Rank]:
     store: dist.Store = dist.HashStore()
     if count > 1:
         nodes = Nodes.from_environment()
-        store = dist.PrefixStore("ranks", dist.TCPStore(nodes.address, nodes.port))
-    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=number, world_size=count)
+        store = dist.TCPStore(nodes.address, nodes.port)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, store=dist.PrefixStore("ranks", store), rank=number, world_size=count)
     try:
         yield Rank(number, count, device)
+    except (Exception, SystemExit) as error:
+        with contextlib.suppress(dist.DistError):  # the first node, which holds the store, is gone
+            store.compare_set(RAISED, "", f"rank {number}: {_in_words(error)}")  # before the others can lose this rank
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _in_words(error: Exception | SystemExit) -> str:
+    """An error in one line, as Python would print it."""
+    words = str(error) if isinstance(error, SystemExit) else traceback.format_exception_only(error)[-1]
+    return next(iter(words.splitlines()), "") or type(error).__name__
+
+
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """The last thing that a rank does: after this block the process ends without tearing Python down.
+
+    DeepSpeed keeps the process group, and so gloo's threads, alive. One that frees a tensor when the interpreter is gone
+    aborts the process, after everything is done and well (github.com/pytorch/pytorch/issues/190489).
+    """
+    code = 1
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    atexit.register(leave)  # runs when Python has printed its error, if there is any
+    try:
+        yield
+        code = 0
+    except SystemExit as ended:
+        code = 1 if ended.code else 0
+        raise
 
 
 # --- DeepSpeed ------------------------------------------------------------------------------------------------------
@@ -193,7 +230,7 @@ class _Child:
 
     def __init__(self, number: int, environment: dict[str, str]) -> None:
         self.number = number
-        self.last_line, self.last_at = "", time.monotonic()
+        self.last_line = ""
         self.process = subprocess.Popen(
             [sys.executable, *sys.argv],
             env=os.environ | environment,
@@ -209,15 +246,14 @@ class _Child:
         for line in self.process.stderr:
             print(line, end="", file=sys.stderr, flush=True)
             if line.strip():
-                self.last_line, self.last_at = line.strip(), time.monotonic()
+                self.last_line = line.strip()
 
     @property
     def error(self) -> str:
         """Why it ended, in one line."""
         code = self.process.returncode
         self.reader.join(timeout=GRACE_S)
-        line = self.last_line.removeprefix(f"[rank{self.number}]: ")  # torch's mark on a traceback
-        return f"killed by signal {-code}" if code < 0 else line or f"exit code {code}"
+        return f"killed by signal {-code}" if code < 0 else self.last_line or f"exit code {code}"
 
 
 def run_ranks(here: int, nodes: Nodes) -> None:
@@ -259,7 +295,7 @@ def _watch(children: list[_Child], store: dist.TCPStore, nodes: Nodes) -> str:
     try:
         while not store.check(["error"]):
             if any(child.process.poll() for child in children):
-                store.compare_set("error", "", _first_error(children))
+                store.compare_set("error", "", _first_error(children, store))
             elif not done and all(child.process.poll() == 0 for child in children):
                 done = True
                 store.add("done", 1)
@@ -274,13 +310,16 @@ def _watch(children: list[_Child], store: dist.TCPStore, nodes: Nodes) -> str:
         return f"node {nodes.number} lost the first node at {nodes.address}: {' '.join(str(error).split())[:200]}"
 
 
-def _first_error(children: list[_Child]) -> str:
-    """That of the rank that failed first: it spoke before the ranks that only lost it."""
+def _first_error(children: list[_Child], store: dist.TCPStore) -> str:
+    """That of a rank that was killed, since it cannot say so, here or on another node; else of the first that raised."""
     deadline = time.monotonic() + GRACE_S
-    while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+    while time.monotonic() < deadline and not store.check(["error"]):
+        if any((child.process.poll() or 0) < 0 for child in children):
+            break
         time.sleep(POLL_S)
-    failed = [child for child in children if child.process.poll()]
-    first = min(failed, key=lambda child: (child.process.returncode > 0, child.last_at))
+    first = min((child for child in children if child.process.poll()), key=lambda child: child.process.returncode > 0)
+    if first.process.returncode > 0 and store.check([RAISED]):
+        return store.get(RAISED).decode()
     return f"rank {first.number}: {first.error}"
 
 

@@ -22,7 +22,7 @@ from clock import Budget
 from data import Sequences
 from model import GPT, model_config, save_checkpoint
 from optimizer import learning_rate, make_optimizer
-from ranks import Nodes, Rank, join, need_compiler, ranks_here, run_ranks, seconds_before, start_deepspeed
+from ranks import Nodes, Rank, join, leaving, need_compiler, ranks_here, run_ranks, seconds_before, start_deepspeed
 from settings import SCALES, deepspeed_config
 from throughput import flops_per_token, peak_flops
 
@@ -171,7 +171,7 @@ def main() -> None:
     if "RANK" not in os.environ and nodes.count * here > 1 and not args.smoke:
         run_ranks(here, nodes)
         return
-    with join(on_cpu=args.smoke) as rank:
+    with leaving(), join(on_cpu=args.smoke) as rank:
         train(args.data, args.output, args.seed, size, args.budget, rank)
 
 

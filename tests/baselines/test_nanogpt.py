@@ -510,6 +510,26 @@ def test_a_rank_that_dies_ends_the_training_with_its_error_on_every_node(
     assert not (tmp_path / "output" / "checkpoint").exists()
 
 
+@pytest.mark.parametrize(
+    ("last", "code", "said"),
+    [
+        ("print('done')", 0, "done\n"),
+        ("raise SystemExit()", 0, ""),
+        ("raise SystemExit('step 3: loss is nan')", 1, "step 3: loss is nan\n"),
+        ("raise RuntimeError('a bad idea')", 1, "RuntimeError: a bad idea\n"),
+    ],
+)
+def test_a_rank_ends_before_its_threads_can_abort_it(last: str, code: int, said: str, tmp_path: Path) -> None:
+    """As gloo's threads do now and then when Python is torn down; here, something always does."""
+    program = "import os, sys\nfrom ranks import leaving\n"
+    program += "class Aborts:\n    def __del__(self, abort=os.abort): abort()\naborts = Aborts()\n"
+    program += f"with leaving():\n    {last}\n"
+    child = subprocess.run(
+        [sys.executable, "-c", program], cwd=NANOGPT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert (child.returncode, child.stdout[-len(said) :]) == (code, said)
+
+
 # --- the idea bank --------------------------------------------------------------------------------------------------
 
 IDEAS = sorted(path.stem for path in (NANOGPT / "ideas").glob("*.diff"))

@@ -31,7 +31,7 @@ sys.path.insert(0, str(NANOGPT))
 from data import Sequences  # noqa: E402
 from model import GPT, model_config  # noqa: E402
 from optimizer import make_optimizer  # noqa: E402
-from ranks import Nodes, Rank, join, ranks_here, run_ranks, start_deepspeed  # noqa: E402
+from ranks import Nodes, Rank, join, leaving, ranks_here, run_ranks, start_deepspeed  # noqa: E402
 from settings import SCALES, deepspeed_config  # noqa: E402
 from shards import write_shard  # noqa: E402
 from train import update  # noqa: E402
@@ -132,6 +132,7 @@ def main() -> None:
             sys.argv += ["--data", str(args.data)]
             run_ranks(here, Nodes.from_environment())
         else:
+            stack.enter_context(leaving())
             measure(args, args.data, stack.enter_context(join()))
 
 
