@@ -3,6 +3,7 @@
     python tests/kill_after.py KNOWN ARGUMENTS        killed after the first write that the file KNOWN does not list
     python tests/kill_after.py KNOWN:WORD ARGUMENTS   … of those with this word in their place
     python tests/kill_after.py 17 ARGUMENTS           killed after the 17th write
+    python tests/kill_after.py slow ARGUMENTS         not killed: each write takes as long as on a busy shared disk
 
 Writes are told apart by their place in the run folder, any try of a trial being as good as another, so that a run
 killed again and again after something new comes to its end, and is by then killed once after each write.
@@ -12,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from pipeline.store import files
 _known_or_number = sys.argv.pop(1)
 _runs = next(Path(word.removeprefix("runs=")).resolve() for word in sys.argv if word.startswith("runs="))
 _written: Counter[str] = Counter()
+_SLOW_S = 0.3
+"""Seconds."""
 
 
 def _after_write(path: Path | str, what: str = "") -> None:
@@ -33,6 +37,9 @@ def _after_write(path: Path | str, what: str = "") -> None:
     name = " ".join(filter(None, (*place.parts[1:], what)))
     name = re.sub(r"try_\d+", "try_N", re.sub(r"\.part-\S+", "part", name))
     _written[name] += 1
+    if _known_or_number == "slow":
+        time.sleep(_SLOW_S)
+        return
     if _known_or_number.isdigit():
         if _written.total() == int(_known_or_number):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -130,3 +130,9 @@ def test_killed_after_random_numbers_of_writes(
         assert kills < 100
     assert kills > 1
     assert_same(bench, name, starts, unbroken)
+
+
+def test_a_slow_disk_changes_nothing(made: tuple[Bench, Path], unbroken: Mapping[str, Any]) -> None:
+    bench, starts = made
+    assert killed_run(bench, "slow", "slow") == 0
+    assert_same(bench, "slow", starts, unbroken)
