@@ -26,7 +26,6 @@ _known_or_number = sys.argv.pop(1)
 _runs = next(Path(word.removeprefix("runs=")).resolve() for word in sys.argv if word.startswith("runs="))
 _written: Counter[str] = Counter()
 _SLOW_S = 0.3
-"""Seconds."""
 
 
 def _after_write(path: Path | str, what: str = "") -> None:

@@ -36,7 +36,7 @@ def stop_reason(plan: Plan, archive: Archive) -> str | None:
     seen = [max(map(metric.goodness, generation.values)) for generation in decided if generation.values is not None]
     if stop.target is not None and seen and max(seen) >= metric.goodness(stop.target):
         return f"stop.target={stop.target:g} is reached"
-    if not affordable(plan, archive, final=False) and not undecided(plan, archive):
+    if broke(plan, archive, final=False):
         return f"budget.gpu_hours={plan.config.budget.gpu_hours:g} leaves no room for another trial"
     if stop.patience and len(seen) > stop.patience and max(seen[-stop.patience :]) <= max(seen[: -stop.patience]):
         return f"no better candidate in stop.patience={stop.patience} generations"
@@ -49,7 +49,7 @@ def finishing(plan: Plan, archive: Archive) -> bool:
     if newest is None or stop_reason(plan, archive) is None:
         return False
     decided = newest.selection is not None and archive.all_closed
-    return decided or (not affordable(plan, archive, final=False) and not undecided(plan, archive))
+    return decided or broke(plan, archive, final=False)
 
 
 def affordable(plan: Plan, archive: Archive, final: bool) -> int:
@@ -59,6 +59,11 @@ def affordable(plan: Plan, archive: Archive, final: bool) -> int:
         return sys.maxsize
     allowed_h = budget.gpu_hours * (1.0 if final else 1.0 - budget.reserve)
     return max(0, int((allowed_h - committed_h(plan.config, archive, plan.clock())) / trial_h(plan.config)))
+
+
+def broke(plan: Plan, archive: Archive, final: bool) -> bool:
+    """Whether `budget.gpu_hours` has no room for another trial, and nothing is left to decide on."""
+    return not affordable(plan, archive, final) and not undecided(plan, archive)
 
 
 def in_flight(archive: Archive) -> int:
@@ -74,7 +79,8 @@ def undecided(plan: Plan, archive: Archive) -> int:
     compared = any(trial.score is not None for trial in archive.baseline.trials[:1])
     return sum(
         trial.newest is not None
-        and (trial.flying is not None or ((compared or holder is archive.baseline) and not to_retry(plan, trial)))
+        and not to_retry(plan, trial)
+        and (trial.flying is not None or compared or holder is archive.baseline)
         for holder, trial in archive.open_trials()
     )
 

@@ -10,7 +10,7 @@ from pipeline.records import Report, Score, Selection, Standing, TimeToTarget
 from pipeline.stages.account import statement
 from pipeline.stages.base import Search
 from pipeline.stages.decide import (
-    affordable,
+    broke,
     elites,
     finishing,
     ready,
@@ -40,8 +40,7 @@ def step(search: Search) -> None:
         archive = search.archive()
     if finishing(search, archive):
         complete = not any(wanted_trials(search, archive))
-        broke = not affordable(search, archive, final=True) and not undecided(search, archive)
-        if archive.report is None and (complete or broke):
+        if archive.report is None and (complete or broke(search, archive, final=True)):
             if not archive.baseline.scores:
                 raise CannotGoOn("budget.gpu_hours is used up before the baseline has a score; raise it and go on")
             _write_account(search, archive)

@@ -519,9 +519,9 @@ def test_a_rank_that_dies_ends_the_training_with_its_error_on_every_node(
         ("raise RuntimeError('a bad idea')", 1, "RuntimeError: a bad idea\n"),
     ],
 )
-def test_a_rank_ends_before_its_threads_can_abort_it(last: str, code: int, said: str, tmp_path: Path) -> None:
+def test_a_rank_ends_before_its_threads_can_abort_it(last: str, code: int, said: str) -> None:
     """As gloo's threads do now and then when Python is torn down; here, something always does."""
-    program = "import os, sys\nfrom ranks import leaving\n"
+    program = "import os\nfrom ranks import leaving\n"
     program += "class Aborts:\n    def __del__(self, abort=os.abort): abort()\naborts = Aborts()\n"
     program += f"with leaving():\n    {last}\n"
     child = subprocess.run(

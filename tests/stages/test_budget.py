@@ -5,10 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.stages import select
 from pipeline.stages.account import committed_h
+from pipeline.stages.base import Search
+from pipeline.stages.decide import finishing
 from pipeline.store.archive import read_archive
 from tests.benchmarks.__main__ import advance, search_in
 from tests.benchmarks.simulated import Clock, SimulatedCluster
+
+
+def with_five_hours(folder: Path, clock: Clock, cluster: SimulatedCluster, reserve: float) -> Search:
+    """A search of one generation and one elite whose trials may take an hour of one GPU each."""
+    made = search_in(folder, clock, cluster, "ideate.candidates=10", "stop.generations=1", "select.elites=1")
+    train = replace(made.config.train, resources=replace(made.config.train.resources, gpus_per_node=1, time_min=60))
+    budget = replace(made.config.budget, gpu_hours=5.0, reserve=reserve)
+    return replace(made, config=replace(made.config, train=train, budget=budget))
 
 
 @pytest.mark.parametrize(
@@ -24,11 +35,7 @@ def test_gpu_hours_are_never_passed(
 ) -> None:
     clock = Clock(1e9)
     cluster = SimulatedCluster(clock, 8, lambda rng: length_s)
-    made = search_in(tmp_path, clock, cluster, "ideate.candidates=10", "stop.generations=1", "select.elites=1")
-    config = made.config
-    train = replace(config.train, resources=replace(config.train.resources, gpus_per_node=1, time_min=60))
-    budget = replace(config.budget, gpu_hours=5.0, reserve=reserve)
-    search = replace(made, config=replace(config, train=train, budget=budget))
+    search = with_five_hours(tmp_path, clock, cluster, reserve)
     for _ in range(3000):
         over = advance(search, clock, cluster)
         archive = search.archive()
@@ -42,3 +49,24 @@ def test_gpu_hours_are_never_passed(
     first = [archive.baseline.trials[0], *(a.trials[0] for c in archive.candidates for a in c.attempts if a.trials)]
     assert len(first) == searched
     assert len(cluster.spans) - searched == confirmed
+
+
+def test_no_run_is_over_while_a_result_is_unread(tmp_path: Path) -> None:
+    """A budget of five trials: with the last result of the search it is over, and with that of the elite the run."""
+    clock = Clock(1e9)
+    cluster = SimulatedCluster(clock, 8, lambda rng: 3600.0)
+    search = with_five_hours(tmp_path, clock, cluster, reserve=0.2)
+    over, met = False, 0
+    while not over:
+        cluster.settle()
+        select.step(search)
+        archive = search.archive()
+        if any(trial.newest is not None and trial.flying is None for _, trial in archive.open_trials()):
+            met += 1
+            assert archive.report is None and not finishing(search, archive)
+        over = advance(search, clock, cluster)
+    search.background.close()
+    archive = search.archive()
+    best = max(archive.candidates, key=lambda one: search.metric.goodness(one.score.value) if one.score else -1e9)
+    assert met > 1 and best.attempt is not None and archive.report is not None
+    assert [one.value for one in archive.report.elites] == [score.value for score in best.attempt.scores[1:]]

@@ -2,7 +2,6 @@
 that would have read them and the decision that needs them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from pipeline.cluster.base import Phase, Status
 from pipeline.errors import CannotGoOn
 from pipeline.records import Kind
 from pipeline.stages import select
-from pipeline.stages.decide import finishing
 from pipeline.store.archive import read_archive
 from tests.benchmarks.__main__ import advance, search_in
 from tests.benchmarks.simulated import Clock, SimulatedCluster
@@ -65,27 +63,3 @@ def test_no_generation_is_decided_while_a_result_is_unread(tmp_path: Path) -> No
     search.background.close()
     (generation,) = search.archive().generations
     assert generation.selection is not None and len(generation.selection.seen) == 2
-
-
-def test_no_run_is_over_while_a_result_is_unread(tmp_path: Path) -> None:
-    """A budget of five trials: with the last result of the search it is over, and with that of the elite the run."""
-    clock = Clock(1e9)
-    cluster = SimulatedCluster(clock, 8, lambda rng: 3600.0)
-    made = search_in(tmp_path, clock, cluster, "ideate.candidates=10", "stop.generations=1", "select.elites=1")
-    train = replace(made.config.train, resources=replace(made.config.train.resources, gpus_per_node=1, time_min=60))
-    budget = replace(made.config.budget, gpu_hours=5.0, reserve=0.2)
-    search = replace(made, config=replace(made.config, train=train, budget=budget))
-    over, met = False, 0
-    while not over:
-        cluster.settle()
-        select.step(search)
-        archive = search.archive()
-        if any(trial.newest is not None and trial.flying is None for _, trial in archive.open_trials()):
-            met += 1
-            assert archive.report is None and not finishing(search, archive)
-        over = advance(search, clock, cluster)
-    search.background.close()
-    archive = search.archive()
-    best = max(archive.candidates, key=lambda one: search.metric.goodness(one.score.value) if one.score else -1e9)
-    assert met > 1 and best.attempt is not None and archive.report is not None
-    assert [one.value for one in archive.report.elites] == [score.value for score in best.attempt.scores[1:]]
