@@ -6,12 +6,14 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(TORCH).txt
 # pip would compile on one core, and tests of packages too; some package has a file for a newer Python.
 COMPILE := $(RUN) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
+# Material prints a notice about its successor otherwise.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 # `site` keeps the torch of a module, conda or container; every other flavour has an index of its own.
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain test soak check install prepare reference dev-cluster clean
+.PHONY: help evolve evolve-pretrain test soak check install prepare reference docs dev-cluster clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1: /p' $(MAKEFILE_LIST) | sort | awk -F': ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -28,10 +30,11 @@ test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that ne
 soak: install  ## kill a run on a Slurm of this machine at 50 random moments (root, Debian or Ubuntu)
 	DEV_CLUSTER=1 SOAK_KILLS=50 $(RUN) -m pytest tests/test_on_slurm.py -k killed_again -s
 
-check: install  ## format, lint and types, as CI does
+check: install  ## format, lint, types and the documentation, as CI does
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(MKDOCS)
 
 install: $(VENV)/.all  ## install everything for TORCH=cpu, cu126, cu128 or site
 
@@ -40,17 +43,20 @@ prepare: data/grpo/tiny/manifest.json data/nanogpt/tiny/manifest.json  ## make t
 reference: install  ## write docs/reference/ again from the code
 	$(RUN) -m docs.generate
 
+docs: install  ## build the documentation as a site: site/index.html
+	$(MKDOCS)
+
 dev-cluster: install  ## a whole Slurm on this machine for tests: ACTION=up, down or status (root, Debian or Ubuntu)
 	$(RUN) -m tests.slurm_cluster $(or $(ACTION),up)
 
 clean:  ## remove the virtual environment and caches; runs/ and data/ stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info build site
 
 data/grpo/tiny/manifest.json: $(VENV)/.grpo
-	$(RUN) -m pipeline.prepare baseline=grpo scale=tiny
+	$(RUN) -m pipeline prepare baseline=grpo scale=tiny
 
 data/nanogpt/tiny/manifest.json: $(VENV)/.nanogpt
-	$(RUN) -m pipeline.prepare baseline=nanogpt scale=tiny
+	$(RUN) -m pipeline prepare baseline=nanogpt scale=tiny
 
 $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 	$(PIP) -e '.[grpo]'
@@ -63,7 +69,7 @@ $(VENV)/.nanogpt: $(VENV)/.torch-$(TORCH)
 	@touch $@
 
 $(VENV)/.all: $(VENV)/.torch-$(TORCH)
-	$(PIP) -e '.[grpo,nanogpt,llm,analysis,dev]'
+	$(PIP) -e '.[grpo,nanogpt,llm,analysis,docs,dev]'
 	@$(COMPILE)
 	@touch $@ $(VENV)/.grpo $(VENV)/.nanogpt
 

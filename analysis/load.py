@@ -1,13 +1,13 @@
-"""Run folders as pandas tables: one row for each candidate, one row for each trial.
+"""Run folders as pandas tables: one row per candidate, one row per trial.
 
     from analysis.load import candidates, newest, trials
     table = candidates("runs/first", "runs/second")
 
-Both take any number of run folders. A run that is still going on is read as far as it came; what is not known yet is
-missing (NaN, NA). A file that cannot be read raises `Damaged`, whose message names it: a table never leaves out a row in
-silence.
+Both functions take any number of run folders. An unfinished run can be read, too; values not known yet are missing (NaN,
+NA). An unreadable file raises `Damaged` with its path: a table never drops a row silently.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,17 @@ from typing import Any
 import pandas as pd
 
 from pipeline.errors import BadInput
-from pipeline.metric import Estimate, Metric, difference, estimate
-from pipeline.records import Failure, Score
-from pipeline.store.archive import Archive, Attempt, Candidate, Trial
+from pipeline.metric import Estimate, Metric
+from pipeline.records import Failure, Purpose, Score
+from pipeline.report.standings import baseline_estimate, standing
+from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths, number_of
+from pipeline.store.reader import read_archive
 from pipeline.store.run import is_void, open_run
+from pipeline.store.views import Attempt, Candidate, Trial
 
 BASELINE = "baseline"
-"""What the column `candidate` holds for trials of the unmodified code."""
+"""Value of the column `candidate` for trials of the unmodified code."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Column:
     """One column of a table."""
 
     dtype: str
-    """Its pandas type."""
+    """Pandas type."""
     meaning: str
-    """What it holds, with the unit."""
+    """Meaning and unit."""
 
 
 CANDIDATES: Mapping[str, Column] = {
@@ -42,18 +45,18 @@ CANDIDATES: Mapping[str, Column] = {
     "generation": Column("Int64", "number of the generation, from 0"),
     "title": Column("string", "the idea in a few words"),
     "origin": Column("string", "where the idea comes from: explore, exploit, tune, human, …"),
-    "parents": Column("string", "ids of the candidates it builds on, with spaces between; empty for the baseline"),
+    "parents": Column("string", "ids of the candidates it builds on, separated by spaces; empty for the baseline"),
     "source": Column("string", "publication the idea was taken from; empty if none"),
     "state": Column("string", "proposed, ready, queued, running, scored or failed"),
-    "value": Column("Float64", "the metric, from the first trial: what selection goes by; in the metric's unit"),
-    "standard_error": Column("Float64", "of this one evaluation, over problems or rows; no seed noise in it"),
+    "value": Column("Float64", "the metric in its unit, from the candidate's search trial, which selection uses"),
+    "standard_error": Column("Float64", "standard error of this evaluation, over problems or rows, without seed noise"),
     "gain": Column("Float64", "how much better than the baseline's mean; positive is better for every metric"),
-    "gain_error": Column("Float64", "standard error of the gain, with the noise of seeds and of the evaluations"),
-    "trials": Column("Int64", "how many of its trials are scored on the validation split"),
+    "gain_error": Column("Float64", "standard error of the gain, including seed noise"),
+    "trials": Column("Int64", "number of trials scored on the validation split"),
     "stage": Column("string", "where it failed: implement, train, evaluate"),
-    "kind": Column("string", "why it failed, in one word, as in docs/reference/run-folder.md"),
+    "kind": Column("string", "kind of failure, as in docs/reference/run-folder.md"),
     "reason": Column("string", "why it failed: one line, then the last lines of the log"),
-    "changed": Column("string", "files that differ from the baseline, with spaces between"),
+    "changed": Column("string", "files that differ from the baseline, separated by spaces"),
 }
 """Columns of `candidates`, in order."""
 
@@ -62,51 +65,49 @@ TRIALS: Mapping[str, Column] = {
     "candidate": Column("string", "id of the candidate, or baseline"),
     "generation": Column("Int64", "number of the generation, from 0; missing for the baseline"),
     "attempt": Column("Int64", "number of the implementation, from 0; missing for the baseline"),
-    "trial": Column("Int64", "number of the trial, from 0; trial k of every code has the same seed"),
-    "split": Column("string", "validation, which selection sees, or test, which it never does"),
+    "trial": Column("Int64", "number of the trial, from 0"),
+    "purpose": Column("string", "search, baseline, canary, confirm, test, look or rung"),
+    "split": Column("string", "validation, which selection uses, or test, which it never uses"),
     "seed": Column("Int64", "seed of training and of the evaluation's sampling"),
     "state": Column("string", "ready, queued, running, scored or failed"),
     "value": Column("Float64", "the metric, in its unit"),
-    "standard_error": Column("Float64", "of this one evaluation, over problems or rows"),
+    "standard_error": Column("Float64", "standard error of this evaluation, over problems or rows"),
     "n": Column("Int64", "number of problems or rows it was scored on"),
     "stage": Column("string", "where it failed"),
-    "kind": Column("string", "why it failed, in one word"),
+    "kind": Column("string", "kind of failure"),
     "reason": Column("string", "why it failed: one line, then the last lines of the log"),
     "tries": Column("Int64", "number of jobs, retries and resumes included"),
-    "wait_s": Column("Float64", "from submission to start of the newest job, seconds; no run time"),
-    "start_up_s": Column("Float64", "start of a job to start of training, all tries together, seconds"),
-    "train_s": Column("Float64", "training, all tries together, seconds"),
-    "evaluate_s": Column("Float64", "scoring, all tries together, seconds"),
-    "host": Column("string", "node of the newest job that has ended"),
-    "gpu": Column("string", "model of its GPU; empty without one"),
+    "wait_s": Column("Float64", "from submission to start of the newest job, seconds"),
+    "start_up_s": Column("Float64", "from start of the job to start of training, sum over tries, seconds"),
+    "train_s": Column("Float64", "training, sum over tries, seconds"),
+    "evaluate_s": Column("Float64", "scoring, sum over tries, seconds"),
+    "host": Column("string", "node of the newest finished job"),
+    "gpu": Column("string", "GPU model there; empty without a GPU"),
     "folder": Column("string", "folder of the trial, inside the run"),
 }
-"""Columns of `trials`, in order. Other numbers that the evaluator reports follow as `secondary.NAME`."""
+"""Columns of `trials`, in order. Secondary metrics of the evaluator follow as `secondary.NAME`."""
 
 
 def candidates(*runs: Path | str) -> pd.DataFrame:
-    """One row for each candidate of these runs, in order of proposal. `CANDIDATES` says what the columns hold."""
+    """One row per candidate of these runs, in order of proposal. `CANDIDATES` describes the columns."""
     return _table([row for run in runs for row in _candidate_rows(run)], CANDIDATES)
 
 
 def trials(*runs: Path | str) -> pd.DataFrame:
-    """One row for each trial of these runs, the baseline's first; a scoring on the test split is a row of its own.
+    """One row per trial of these runs, the baseline's first. A scoring on the test split is a trial with the purpose `test`.
 
-    `TRIALS` says what the columns hold.
+    `TRIALS` describes the columns.
     """
     return _table([row for run in runs for row in _trial_rows(run)], TRIALS)
 
 
 def metric_of(run: Path | str) -> Metric:
-    """The metric that a run searches for."""
-    found = open_run(RunPaths(Path(run))).config.baseline.metric
-    low = float("-inf") if found.low is None else found.low
-    high = float("inf") if found.high is None else found.high
-    return Metric(found.name, found.direction, low, high, found.percent)
+    """The metric of a run."""
+    return open_run(RunPaths(Path(run))).config.baseline.metric.metric
 
 
 def newest(runs: Path | str) -> Path:
-    """The run folder that was begun last. Raises `BadInput` when there is none."""
+    """The run folder that was created last. Raises `BadInput` if there is none."""
     found = [path.parent for path in Path(runs).glob("*/run.json")]
     if not found:
         raise BadInput(f"{runs} holds no run folders; start a run, or name the folder of one")
@@ -115,7 +116,7 @@ def newest(runs: Path | str) -> Path:
 
 def _candidate_rows(run: Path | str) -> Iterator[dict[str, Any]]:
     metric, archive = metric_of(run), _archive(run)
-    baseline = _estimate(archive.baseline.scores)
+    baseline = baseline_estimate(archive)
     for candidate in archive.candidates:
         attempt = candidate.attempt
         made = attempt.implementation if attempt is not None else None
@@ -128,7 +129,7 @@ def _candidate_rows(run: Path | str) -> Iterator[dict[str, Any]]:
             "parents": " ".join(candidate.idea.parents),
             "source": candidate.idea.source,
             "state": candidate.state.value,
-            "trials": len(attempt.scores) if attempt is not None else 0,
+            "trials": len(attempt.scores(Purpose.SEARCH, Purpose.CONFIRM)) if attempt is not None else 0,
             "changed": " ".join(made.paths) if made is not None else None,
             **_outcome(candidate.score, candidate.failure),
             **_gain(candidate.score, baseline, metric),
@@ -138,31 +139,31 @@ def _candidate_rows(run: Path | str) -> Iterator[dict[str, Any]]:
 def _trial_rows(run: Path | str) -> Iterator[dict[str, Any]]:
     archive = _archive(run)
     name = archive.paths.folder.name
-    for trial in archive.baseline.all_trials():
+    for trial in archive.baseline.trials:
         yield {"run": name, "candidate": BASELINE} | _trial(archive, trial)
     for candidate in archive.candidates:
         for attempt in candidate.attempts:
             place = {"run": name, "candidate": candidate.id, "generation": _generation(candidate)}
-            for trial in attempt.all_trials():
+            for trial in attempt.trials:
                 yield place | {"attempt": _number(attempt)} | _trial(archive, trial)
 
 
 def _trial(archive: Archive, trial: Trial) -> dict[str, Any]:
     newest = trial.newest
     results = [one.result for one in trial.tries if one.result is not None]
-    on_test = trial.paths.folder.name == "test"
     row: dict[str, Any] = {
-        "trial": number_of((trial.paths.folder.parent if on_test else trial.paths.folder).name),
-        "split": "test" if on_test else "validation",
-        "seed": newest.job.seed if newest is not None else None,
+        "trial": number_of(trial.paths.folder.name),
+        "purpose": trial.purpose.value,
+        "split": newest.job.split,
+        "seed": newest.job.seed,
         "state": trial.state.value,
         "n": trial.score.n if trial.score is not None else None,
         "tries": len(trial.tries),
         "folder": trial.paths.folder.relative_to(archive.paths.folder).as_posix(),
         **_outcome(trial.score, trial.failure),
     }
-    claim = newest.claim if newest is not None else None
-    if newest is not None and claim is not None and not is_void(claim) and newest.job.submitted_at is not None:
+    claim = newest.claim
+    if claim is not None and not is_void(claim) and newest.job.submitted_at is not None:
         row["wait_s"] = max(0.0, claim.at - newest.job.submitted_at)
     if results:
         row["start_up_s"] = sum(result.seconds.start_up for result in results)
@@ -185,19 +186,23 @@ def _outcome(score: Score | None, failure: Failure | None) -> dict[str, Any]:
 def _gain(score: Score | None, baseline: Estimate | None, metric: Metric) -> dict[str, float]:
     if score is None or baseline is None:
         return {}
-    ours = estimate([score.value], [score.standard_error], baseline.seed_sd)
-    gain, error = difference(metric, ours, baseline)
-    return {"gain": gain, "gain_error": error}
-
-
-def _estimate(scores: tuple[Score, ...]) -> Estimate | None:
-    if not scores:
-        return None
-    return estimate([score.value for score in scores], [score.standard_error for score in scores])
+    row = standing(metric, "", [score], baseline)
+    return {"gain": row.gain, "gain_error": row.gain_error}
 
 
 def _archive(run: Path | str) -> Archive:
-    return open_run(RunPaths(Path(run).resolve())).reader.read()
+    """The archive of a run. A finished run is read once for several tables, any other at every call."""
+    paths = open_run(RunPaths(Path(run).resolve())).paths
+    if not paths.report.exists() or paths.controller.exists():
+        return read_archive(paths.folder)
+    report = paths.report.stat()
+    return _finished(paths.folder, (report.st_ino, report.st_mtime_ns))
+
+
+@functools.lru_cache(4)
+def _finished(folder: Path, report: tuple[int, int]) -> Archive:
+    """`report` identifies report.json: a run that is resumed writes another."""
+    return read_archive(folder)
 
 
 def _generation(candidate: Candidate) -> int:
@@ -209,7 +214,7 @@ def _number(attempt: Attempt) -> int:
 
 
 def _table(rows: list[dict[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Rows as a table whose columns and types do not depend on what happened to be there."""
+    """Rows as a table; columns and types are the same for any rows."""
     more = sorted({name for row in rows for name in row if name not in columns})
     kinds = {name: column.dtype for name, column in columns.items()} | dict.fromkeys(more, "Float64")
     return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in kinds.items()})

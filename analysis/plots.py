@@ -1,4 +1,4 @@
-"""Plots of a run. Each function returns a matplotlib figure: a notebook shows it, `figure.savefig(path)` writes it."""
+"""Plots of a run. Each function returns a matplotlib figure: display it in a notebook, or save it with `figure.savefig`."""
 
 import statistics
 from itertools import accumulate
@@ -12,16 +12,16 @@ from analysis.load import BASELINE, candidates, metric_of, trials
 from pipeline.metric import Direction, Metric
 
 _BAND = 2.0
-"""Half the width of the band, in standard deviations."""
+"""Half width of the band, in standard deviations."""
 _WORSE_SHOWN = 2.0
-"""How far the axis goes on the worse side of the baseline, in spans from the baseline to the best."""
+"""Extent of the axis on the worse side of the baseline, in distances from the baseline to the best."""
 
 
 def best_so_far(run: Path | str) -> Figure:
-    """The best value up to each generation, all scored candidates, and the baseline with the noise between its seeds.
+    """The best value up to each generation, all scored candidates, and the baseline with its seed noise.
 
-    Every candidate stands there with its first trial only, so the best is partly luck; the report has the elites'
-    numbers with other seeds. With fewer than two trials the baseline has no band.
+    Candidates are shown with their search trial, so the best one is partly luck; the report has the elites' numbers with
+    other seeds. A baseline with fewer than two trials has no band.
     """
     metric = metric_of(run)
     table = candidates(run)
@@ -50,7 +50,7 @@ def best_so_far(run: Path | str) -> Figure:
 
 
 def _draw_baseline(axes: Axes, run: Path | str) -> list[float]:
-    """The baseline's mean and, with two trials or more, its band; returns the levels drawn."""
+    """Draw the baseline's mean and, with two trials or more, its band. Returns the levels drawn."""
     table = trials(run)
     ours = table[(table["candidate"] == BASELINE) & (table["split"] == "validation") & table["value"].notna()]
     values = [float(value) for value in ours["value"]]
@@ -68,16 +68,17 @@ def _draw_baseline(axes: Axes, run: Path | str) -> list[float]:
 
 
 def _best(generations: list[int], values: list[float], metric: Metric) -> dict[int, float]:
-    """The best value up to each generation that has a score."""
+    """Generation to the best value up to it, for generations with a score."""
     pick = max if metric.direction is Direction.maximize else min
     tops = {
-        one: pick(v for g, v in zip(generations, values, strict=True) if g == one) for one in sorted({*generations})
+        generation: pick(value for of, value in zip(generations, values, strict=True) if of == generation)
+        for generation in sorted({*generations})
     }
     return dict(zip(tops, accumulate(tops.values(), pick), strict=True))
 
 
 def _limit(axes: Axes, wanted: list[float], values: list[float], metric: Metric) -> int:
-    """Keep one bad candidate from flattening all else; returns how many are off the scale."""
+    """Limit the axis so that one bad candidate does not flatten the rest. Returns how many are off the scale."""
     low, high = min(wanted), max(wanted)
     span = (high - low) or abs(high) or 1.0
     far = _WORSE_SHOWN * span

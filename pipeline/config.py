@@ -6,15 +6,19 @@ documentation: meaning, then unit.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from pipeline.metric import Direction
+from pipeline.metric import Direction, Metric
+
+Part = dict[str, Any]
+"""A part that users replace: `_target_` names its class, the other keys are the arguments of that class. An open map."""
 
 MISSING = "???"
-"""What OmegaConf reads as 'must be given'."""
+"""OmegaConf's marker of a required value."""
 
 
 def live(default: Any = dataclasses.MISSING, *, factory: Callable[[], Any] | None = None) -> Any:
@@ -25,30 +29,14 @@ def live(default: Any = dataclasses.MISSING, *, factory: Callable[[], Any] | Non
 
 
 class Clock(Enum):
-    """What a trial's budget is counted in."""
+    """Unit of a trial's budget."""
 
     steps = "steps"
     wall = "wall"
 
 
-class IdeateMaker(Enum):
-    """Who proposes."""
-
-    bank = "bank"
-    tune = "tune"
-    llm = "llm"
-
-
-class ImplementMaker(Enum):
-    """Who writes the patch."""
-
-    bank = "bank"
-    llm = "llm"
-    command = "command"
-
-
 class Format(Enum):
-    """How a language model is asked to write code down; all are understood, whichever was asked for."""
+    """The form in which a language model is asked to write code. Replies in any of the forms are accepted."""
 
     diff = "diff"
     blocks = "blocks"
@@ -56,26 +44,25 @@ class Format(Enum):
 
 
 class LlmKind(Enum):
-    """Where answers come from."""
+    """Source of the answers."""
 
     provider = "provider"
     replay = "replay"
 
 
-class Search(Enum):
-    """How a generation learns from those before."""
+class Mode(Enum):
+    """When a generation opens."""
 
-    evolution = "evolution"
-    independent = "independent"
-    time_to_target = "time_to_target"
+    generational = "generational"
+    steady = "steady"
 
 
-class ClusterKind(Enum):
-    """Where trials run."""
+class Codes(Enum):
+    """Whose time to a target is measured at the end."""
 
-    auto = "auto"
-    local = "local"
-    slurm = "slurm"
+    none = "none"
+    elites = "elites"
+    scored = "scored"
 
 
 class Keep(Enum):
@@ -88,30 +75,37 @@ class Keep(Enum):
 
 @dataclass
 class MetricConfig:
-    """The quantity that is searched for."""
+    """The quantity to optimize."""
 
     name: str = MISSING
     """What is measured."""
     direction: Direction = Direction.maximize
     """Which way is better: `maximize` or `minimize`."""
     low: float | None = None
-    """Smallest value that can be true."""
+    """Smallest plausible value; a lower score is a failure."""
     high: float | None = None
-    """Largest value that can be true."""
+    """Largest plausible value; a higher score is a failure."""
     percent: bool = False
-    """Whether people read it in percent."""
+    """Whether it is displayed in percent."""
+
+    @property
+    def metric(self) -> Metric:
+        """The metric as a value with its arithmetic."""
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return Metric(self.name, self.direction, low, high, self.percent)
 
 
 @dataclass
 class CommandsConfig:
-    """Command lines of a baseline, as lists of words. Words in braces are filled in: `{python}`, `{size}`, `{seed}`,
-    and those named below. Paths are absolute."""
+    """Command lines of a baseline, as lists of arguments. Placeholders in braces are replaced: `{python}`, `{size}`,
+    `{seed}`, and those named below. Paths are absolute."""
 
     prepare: list[str] = field(default_factory=list)
-    """Fetches and converts once; gets `{data}`, writes `train/` and `evaluator/` into it."""
+    """Fetches and converts the data, once; gets `{data}`, writes `train/` and `evaluator/` into it."""
     build: list[str] = field(default_factory=list)
-    """Compiles what all variants share, on a node of the trials; gets `{train_data}` and `{output}`. Where it is absent,
-    `pipeline.build` runs `smoke`."""
+    """Compiles what all variants share, on a node like those of the trials; gets `{train_data}` and `{output}`. If
+    absent, `python -m pipeline build` runs `smoke`."""
     smoke: list[str] = field(default_factory=list)
     """Imports the variant and takes one step on the CPU; gets `{train_data}` and `{output}`."""
     train: list[str] = field(default_factory=list)
@@ -120,11 +114,11 @@ class CommandsConfig:
     """Scores a checkpoint with the pristine code; gets `{evaluator_data}`, `{checkpoint}`, `{split}`, `{result}` and, with
     `serve`, `{exchange}`."""
     serve: list[str] = field(default_factory=list)
-    """Answers `evaluate` with the variant's model code, in the variant's folder, for the time of `evaluate`; gets
-    `{checkpoint}` and `{exchange}`. May be absent."""
+    """Runs the variant's model code for `evaluate`, in the variant's folder, while `evaluate` runs; gets `{checkpoint}` and
+    `{exchange}`. May be absent."""
     servers: int = 1
-    """How many processes of `serve` are started. Each has an `{exchange}` of its own, a folder in that of `evaluate`, named
-    by its number from 0."""
+    """Number of `serve` processes. Each has its own `{exchange}`: a folder inside that of `evaluate`, named by its number
+    from 0."""
 
 
 @dataclass
@@ -134,17 +128,17 @@ class BaselineConfig:
     name: str = MISSING
     """Name; prepared data lies in `data/NAME/SCALE/`."""
     folder: str = MISSING
-    """The code: absolute, or relative to where the configuration that names it lies (to the repository for ours)."""
+    """Folder of the code: absolute, or relative to the parent of the folder of `--config-dir` or to this repository."""
     description: str = ""
-    """For the ideator: what is trained, how it is scored, what the rules are."""
+    """Text for the ideator: what is trained, how it is scored, which rules hold."""
     evolvable: list[str] = field(default_factory=list)
     """Globs of the files a patch may touch (as in .gitignore)."""
     protected: list[str] = field(default_factory=list)
-    """Globs of the files it may not; protected wins over evolvable, and what neither names is protected."""
+    """Globs of the files a patch may not touch. They override `evolvable`; a file that matches neither is protected."""
     shown: list[str] = field(default_factory=list)
     """Globs of the files an ideator is shown."""
     commands: CommandsConfig = field(default_factory=CommandsConfig)
-    """What to run."""
+    """Its command lines."""
     environment: dict[str, str] = field(default_factory=dict)
     """Environment variables of `smoke`, `train`, `evaluate` and `serve`."""
     interpreter: str = ""
@@ -154,14 +148,14 @@ class BaselineConfig:
     ideas: str = "ideas"
     """Folder of the idea bank inside `folder`; may be absent."""
     settings_file: str = ""
-    """The evolvable file whose dataclasses hold the settings; empty where there are none."""
+    """The evolvable file whose dataclasses hold the settings; empty if there are none."""
     settings_class: dict[str, str] = field(default_factory=dict)
     """Scale to the dataclass of its settings."""
 
 
 @dataclass
 class ResourcesConfig:
-    """What one trial asks of the cluster."""
+    """What one trial requests from the cluster."""
 
     nodes: int = 1
     """Number of nodes."""
@@ -170,60 +164,63 @@ class ResourcesConfig:
     cpus_per_task: int = 1
     """Processor cores on each node."""
     mem_gb: float = 4.0
-    """Memory on each node, GB; a variant that takes more is ended. Slurm is asked for half a GB more, for our own
+    """Memory on each node, GB; a variant that uses more is killed. The request to Slurm is half a GB larger, for our own
     processes."""
     time_min: int = 30
-    """Longest run time of the job, minutes."""
+    """Time limit of the job, minutes."""
 
 
 @dataclass
 class IdeateConfig:
     """Proposing ideas."""
 
-    maker: IdeateMaker = IdeateMaker.bank
-    """Who proposes: the idea `bank`, `tune` (random changes of settings), or `llm` (a language model)."""
+    maker: Part = field(default_factory=lambda: {"_target_": "pipeline.makers.bank_ideator.BankIdeator"})
+    """The ideator: a class with the methods of `Ideator` in `pipeline/makers/base.py`. The files of
+    `conf/ideate/` name the built-in ones."""
     candidates: int = 4
-    """Ideas in a generation."""
+    """Ideas in a generation; the maximum with `search.mode=steady`. 0: only the proposals of people are tried."""
     exploit_start: float = 0.5
     """Share of exploit ideas in generation 1."""
     exploit_step: float = 0.1
-    """By how much the share rises every second generation."""
+    """Increase of the share in every second generation."""
     exploit_max: float = 0.8
-    """Where the share stops rising."""
+    """Maximum of the share."""
     patch_share: float = 0.7
     """Share of the bank's ideas that are published ones; the others change settings."""
     batch: int = 10
-    """Most ideas that a language model is asked for at once."""
+    """Maximum number of ideas requested from a language model at once."""
     history_tokens: int = 12000
-    """Most tokens of earlier candidates in a prompt for ideas; less where `llm.context` is short."""
+    """Maximum tokens about earlier candidates in a prompt for ideas; fewer if `llm.context` is small."""
     seeds: list[str] = live(factory=list)
-    """Folders of other runs, whose elites are trained again here, or of single candidates. Each is a candidate of the next
-    generation, once."""
+    """Folders of other runs, whose elites are trained again in this run, or of single candidates. Each becomes a candidate
+    of the next generation, once."""
 
 
 @dataclass
 class ImplementConfig:
     """Turning ideas into variants."""
 
-    maker: ImplementMaker = ImplementMaker.bank
-    """Who writes the patch: the idea `bank`, `llm` (a language model), or `command` (any program)."""
+    maker: Part = field(default_factory=lambda: {"_target_": "pipeline.makers.bank_implementer.BankImplementer"})
+    """The implementer: a class with the methods of `Implementer` in `pipeline/makers/base.py`. The files of
+    `conf/implement/` name the built-in ones."""
     parallel: int = live(1)
-    """How many candidates are implemented and smoke-tested at once."""
+    """Number of candidates that are implemented and smoke-tested at once."""
     smoke_limit_min: float = 2.0
-    """Longest run time of the smoke test, minutes."""
+    """Time limit of the smoke test, minutes."""
     format: Format = Format.blocks
-    """How a language model writes code down: `diff` (unified), `blocks` (search and replace) or whole `files`."""
+    """Form in which a language model is asked to write code: `diff` (unified), `blocks` (search and replace) or `files`
+    (whole files)."""
     samples: int = 1
-    """Answers asked for side by side; the first that can be used is taken, and all are paid for."""
+    """Answers requested in parallel; the first usable answer is taken, and all are paid for."""
     revisions: int = 2
-    """How often an answer that cannot be used goes back with the reason."""
+    """How often an unusable answer is returned with the reason."""
     crash_repairs: int = 0
-    """How often a variant that crashes, in the smoke test or in training, goes back with the end of its log."""
+    """How often a variant that crashes, in the smoke test or in training, is returned with the end of its log."""
     command: list[str] = live(factory=list)
-    """With `command`: the program and its words. It runs in a copy of the code to change, with your environment; `{idea}` is
-    a file that says what to do, `{code}` the folder. What it leaves changed is the patch."""
+    """With `implement=command`: the program and its arguments. It runs in a copy of the code to change, with your
+    environment; `{idea}` is a file with the task, `{code}` the folder. The patch is what it changed there."""
     command_limit_min: float = live(30.0)
-    """Longest run time of the command, minutes."""
+    """Time limit of the command, minutes."""
 
 
 @dataclass
@@ -231,19 +228,22 @@ class TrainConfig:
     """Training one variant with one seed."""
 
     clock: Clock = Clock.steps
-    """What the budget counts: `steps` or `wall` time."""
+    """Unit of the budget: training `steps` or `wall` time."""
     budget_steps: int = 0
     """Training steps, with clock=steps."""
     budget_min: float = 0.0
-    """Minutes from start to exit of `train`, with clock=wall; adds up over tries."""
+    """Minutes from start to exit of `train`, summed over tries, with clock=wall."""
     limit_min: float = 10.0
-    """Guard: a `train` that still runs then is ended, minutes. With clock=wall it must exceed the budget."""
+    """Hard time limit of `train`, minutes. With clock=wall it must exceed the budget."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """What the job asks for."""
+    """What the job requests."""
+    sandbox: Part = field(default_factory=lambda: {"_target_": "pipeline.sandbox.contained.Contained"})
+    """What contains the variant's processes: a class with the methods of `Sandbox` in `pipeline/sandbox/base.py`."""
     retries: int = live(2)
-    """How often a trial that a machine spoiled is tried again."""
+    """How often a trial is retried after a fault of a machine."""
     disk_gb: float = live(1.0)
-    """Most that one try writes, GB: checkpoint and resume state. No wave is submitted that the disk has no room for."""
+    """Maximum size of what one try writes, GB: checkpoint and resume state. A wave is submitted only if it fits on the
+    disk."""
 
     @property
     def budget(self) -> float:
@@ -251,7 +251,7 @@ class TrainConfig:
         return self.budget_steps if self.clock is Clock.steps else self.budget_min
 
     def with_budget(self, budget: float | None) -> "TrainConfig":
-        """The same with another budget in the unit of the clock; none changes nothing."""
+        """A copy with another budget in the unit of the clock; the same for none."""
         if budget is None:
             return self
         if self.clock is Clock.steps:
@@ -264,40 +264,61 @@ class EvaluateConfig:
     """Scoring a checkpoint."""
 
     limit_min: float = 5.0
-    """Longest run time of `evaluate`, minutes."""
+    """Time limit of `evaluate`, minutes."""
+
+
+@dataclass
+class SearchConfig:
+    """How the search advances."""
+
+    mode: Mode = Mode.generational
+    """`generational`: a generation opens when the one before has decided. `steady`: a small generation opens whenever slots
+    would be idle, with parents chosen from all outcomes read so far; `stop.generations` then counts multiples of
+    `ideate.candidates`."""
+    ahead: float = live(0.25)
+    """With `steady`: share of the slots for which candidates are prepared in advance, so that no slot waits for an idea, its
+    code or its smoke test. More hides a slower ideator and bases each idea on less."""
 
 
 @dataclass
 class SelectConfig:
-    """Deciding who is built upon."""
+    """Choosing the parents."""
 
-    method: Search = Search.evolution
-    """`evolution`: later generations build on earlier ones; `independent`: no feedback; `time_to_target`: no ideas, but how
-    long the baseline and the candidates of `ideate.seeds` take to `target`."""
+    method: Part = field(default_factory=lambda: {"_target_": "pipeline.methods.evolution.Evolution"})
+    """The search method: a class with the methods of `SearchMethod` in `pipeline/methods/base.py`. The files of
+    `conf/select/` name the built-in ones."""
     quorum: float = 1.0
-    """Share of a generation that must have outcomes before the next is proposed, 0 to 1. Below 1 the next is proposed
-    also when slots would stand idle. What comes late joins the archive, and the next selection sees it."""
+    """Share of a generation that must have outcomes before the next one is proposed, 0 to 1. Below 1 the next one is also
+    proposed when slots would be idle. Late outcomes are read by the next selection."""
     baseline_seeds: int = 3
     """Trials of the unmodified baseline."""
     canary: bool = True
-    """Whether, on Slurm, one more trial of the unmodified baseline rides in the first wave of each later generation: it
-    tells a machine that has changed from bad ideas, and sharpens the estimate of the noise."""
+    """Whether the unmodified baseline is trained once more in each later generation if `cluster.unattended` is true. It
+    tells a changed machine from bad ideas and improves the estimate of the noise."""
     parents: int = 4
-    """Most candidates that may be built upon."""
+    """Maximum number of parents."""
     margin: float = 1.0
     """A parent must beat the baseline by this many standard errors of the difference."""
     elites: int = 2
-    """Best candidates that are trained again at the end, and scored on the test split."""
+    """Number of best candidates that are trained again at the end and scored on the test split."""
     elite_seeds: int = 3
-    """Trials of each elite in the end."""
+    """Trials of each elite at the end."""
+
+
+@dataclass
+class MeasureConfig:
+    """A measurement at the end of a run: how long each code takes to reach a target."""
+
+    codes: Codes = Codes.none
+    """Which codes are measured: `none`, the baseline and the `elites`, or the baseline and all that are `scored`."""
     target: float | None = None
-    """With `time_to_target`: the value of the metric to reach."""
-    looks: int = 5
-    """With `time_to_target`: most trainings of each code after the first, each halving what is not known of the time."""
+    """Value of the metric to reach."""
+    trainings: int = 5
+    """Maximum number of trainings of each code after the first; each halves the interval that contains the time."""
 
 
 class GpuFlag(Enum):
-    """How a site wants GPUs to be asked for."""
+    """The option that requests GPUs."""
 
     gres = "gres"
     gpus_per_node = "gpus-per-node"
@@ -305,7 +326,7 @@ class GpuFlag(Enum):
 
 @dataclass
 class SlurmConfig:
-    """What a site wants to see in a submission. Empty means that the option is not given."""
+    """Options of a submission to Slurm. Empty: the option is not passed."""
 
     partition: str = live("")
     """`--partition`."""
@@ -314,163 +335,172 @@ class SlurmConfig:
     qos: str = live("")
     """`--qos`."""
     gpu_flag: GpuFlag = live(GpuFlag.gres)
-    """Option that asks for GPUs: `gres`, understood everywhere, or `gpus_per_node`, which some sites insist on."""
+    """Option that requests GPUs: `gres`, supported everywhere, or `gpus_per_node`, which some sites require."""
     gpu_type: str = live("")
     """GPU model as the site names it, e.g. `h100`."""
     constraint: str = live("")
     """`--constraint`: features of the nodes."""
     exclude: str = live("")
-    """`--exclude`: nodes not to use, e.g. `n[1-2]`."""
+    """`--exclude`: nodes to avoid, e.g. `n[1-2]`."""
     nodelist: str = live("")
     """`--nodelist`: nodes to use."""
     reservation: str = live("")
     """`--reservation`."""
     exclusive: bool = live(False)
-    """Whether a job has its nodes for itself."""
+    """Whether a job has exclusive use of its nodes."""
     setup: list[str] = live(factory=list)
-    """Shell lines before the trial, e.g. `module load cuda/12.4`; what they export reaches the training."""
+    """Shell lines to run before the trial, e.g. `module load cuda/12.4`; the training sees what they export."""
     extra: dict[str, str] = live(factory=dict)
-    """Other options of sbatch, name without dashes to value, e.g. `{licenses: scratch}`; an empty value for those that
-    have none."""
+    """Other options of sbatch: name without dashes to value, e.g. `{licenses: scratch}`; an empty value for a flag."""
     srun_args: list[str] = live(factory=list)
     """Other arguments of srun."""
     query_s: float = live(10.0)
-    """Shortest pause between two queries, seconds. Results on disk are seen without any."""
+    """Minimum time between two queries, seconds. Results on disk are read without a query."""
 
 
 @dataclass
 class LlmConfig:
-    """The language model. It is asked through litellm, which knows the providers."""
+    """The language model, called through litellm."""
 
     kind: LlmKind = live(LlmKind.provider)
-    """`provider`, or `replay`: answers from the recorded run `llm.source`, without key and network."""
+    """`provider`, or `replay`: answers of the recorded run `llm.source`, without key or network."""
     model: str = live("")
-    """The model as litellm names it: PROVIDER/MODEL."""
+    """Model in litellm's notation: PROVIDER/MODEL."""
     api_base: str = live("")
     """Address of the server; empty means the provider's own."""
     key_variable: str = live("")
     """Environment variable with the key."""
     key_file: str = live("")
-    """File with the key, for your eyes only (mode 0600), where the variable is not set; empty means none."""
+    """File with the key, of mode 0600, read if the variable is not set; empty means none."""
     key_optional: bool = live(False)
-    """Whether the server may need no key."""
+    """Whether the key is optional."""
     max_tokens: int = live(16000)
-    """Longest answer, tokens, hidden reasoning included."""
+    """Maximum length of an answer, tokens, hidden reasoning included."""
     context: int = live(128000)
-    """Tokens that the model can take in, its answer included."""
+    """Context length of the model, tokens, its answer included."""
     temperature: float | None = live(None)
-    """Spread of the answers; none means the provider's own (many models allow no other)."""
+    """Sampling temperature; null means the provider's default (many models allow no other)."""
     parallel: int = live(8)
-    """Most requests in flight."""
+    """Maximum number of requests in flight."""
     retries: int = live(8)
-    """How often a request is sent again after a rate limit, a server's error or a time-out, before a longer pause."""
+    """How often a request is retried after a rate limit, a server error or a time-out, before a longer pause."""
     timeout_s: float = live(600.0)
-    """Longest wait for an answer, seconds."""
+    """Time limit of a request, seconds."""
     cache_marks: bool = live(False)
-    """Whether the provider wants the part of a prompt that it should cache to be marked."""
+    """Whether the provider requires a mark on the part of a prompt to cache."""
     usd_in: float | None = live(None)
-    """Price of a million tokens of prompt, US dollars; none means as litellm knows it."""
+    """Price of a million tokens of prompt, US dollars; null means litellm's price."""
     usd_cached: float | None = live(None)
-    """Price of a million cached tokens of prompt, US dollars; none means `usd_in`."""
+    """Price of a million cached tokens of prompt, US dollars; null means `usd_in`."""
     usd_out: float | None = live(None)
-    """Price of a million tokens of answer, US dollars; none means as litellm knows it."""
+    """Price of a million tokens of answer, US dollars; null means litellm's price."""
     source: str = live("")
-    """With `replay`: a run folder."""
+    """With `replay`: the recorded run's folder."""
 
 
 @dataclass
 class BudgetConfig:
-    """What a run may cost. Nothing new is started when a budget would be passed; what is paid for is finished."""
+    """Limits on the cost of a run. Nothing is started that could exceed a budget; what is in flight is finished."""
 
     gpu_hours: float = live(0.0)
-    """GPU hours of all trials, those in flight counted up to their time limit; 0 means no limit."""
+    """Maximum GPU hours of all trials, those in flight counted up to their time limit; 0 means no limit."""
     reserve: float = live(0.2)
-    """Share of `gpu_hours` kept for the elites at the end, 0 to 1."""
+    """Share of `gpu_hours` reserved for the elites at the end, 0 to 1."""
     usd: float = live(0.0)
-    """Most US dollars for the language model, what is in flight included; 0 means no limit."""
+    """Maximum US dollars for the language model, requests in flight included; 0 means no limit."""
 
 
 @dataclass
 class ClusterConfig:
-    """Where jobs run."""
+    """The machines that run jobs."""
 
-    kind: ClusterKind = live(ClusterKind.auto)
-    """`slurm`, `local` (child processes), or `auto`: slurm where `sbatch` exists."""
+    backend: Part = live(factory=dict)
+    """Where jobs run: a class with the methods of `Cluster` in `pipeline/cluster/base.py`. The files of `conf/cluster/` name
+    the built-in ones; empty (`cluster=auto`) means Slurm if `sbatch` exists, else child processes."""
+    unattended: bool = live(False)
+    """Whether jobs run on machines that nobody watches, as on a cluster."""
     max_parallel: int = live(0)
-    """Most jobs waiting or running at once; 0 means what the machine has (local) or 64 (slurm)."""
+    """Maximum number of jobs waiting or running at once; 0 means as many as the machine has GPUs or cores for (local) or 64
+    (slurm)."""
     poll_s: float = live(0.5)
-    """Pause between two looks at the jobs, seconds."""
+    """Time between two ticks, seconds."""
     scratch: str = live("")
-    """Folder on the nodes for temporary files (each try has its own, which is removed) and for caches of compilers,
-    variables of the job allowed, e.g. `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR, and caches as they are."""
+    """Folder on the nodes for temporary files (a folder per try, which is removed) and for compiler caches. It may contain
+    variables of the job, e.g. `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR, and the default caches."""
     slurm: SlurmConfig = live(factory=SlurmConfig)
-    """With kind=slurm: options of sbatch."""
+    """With `cluster=slurm`: options of sbatch."""
 
 
 @dataclass
 class KeepConfig:
-    """What stays on disk. Scores, logs, patches and metrics always stay."""
+    """What is kept on disk. Scores, logs, patches and metrics are always kept."""
 
     checkpoints: Keep = live(Keep.elites)
     """Final checkpoints: `all`, those of the baseline and would-be `elites`, or `none`."""
     variants: Keep = live(Keep.all)
-    """Code of scored candidates, which its patch gives again: `all`, that of would-be `elites`, or `none`."""
+    """Code of scored candidates, which can be restored from the patch: `all`, that of would-be `elites`, or `none`."""
 
 
 @dataclass
 class StopConfig:
-    """When a run ends: at the first rule that holds. Candidates under way are finished."""
+    """When the search ends: at the first rule that holds. Candidates in progress are finished."""
 
     generations: int = live(3)
-    """Number of generations."""
+    """Maximum number of generations."""
     candidates: int = live(0)
-    """Number of candidates; 0 means no limit."""
+    """Maximum number of candidates; 0 means no limit."""
     date: str = live("")
-    """Date and time, ISO 8601, local unless it says otherwise; empty means none."""
+    """Date and time, ISO 8601, local time unless it has an offset; empty means none."""
     target: float | None = live(None)
-    """A value of the metric that is good enough."""
+    """Value of the metric at which to stop."""
     patience: int = live(0)
     """Generations without a better candidate; 0 means no limit."""
 
 
 @dataclass
 class Config:
-    """One run. Compose one with Hydra: `python -m pipeline.run +experiment=… KEY=VALUE …`."""
+    """One run, composed by Hydra: `python -m pipeline.run +experiment=… KEY=VALUE …`."""
 
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     """What is evolved."""
     size: dict[str, Any] = field(default_factory=dict)
-    """Model, data and lengths at this scale; handed to the baseline as a JSON file that no patch can touch."""
+    """Model, data and lengths at this scale; passed to the baseline as a JSON file that no patch can touch."""
     seed: int = 0
     """Seed of the search."""
     ideate: IdeateConfig = field(default_factory=IdeateConfig)
-    """Stage 1."""
+    """Stage 1: ideas."""
     implement: ImplementConfig = field(default_factory=ImplementConfig)
-    """Stage 2."""
+    """Stage 2: code."""
     train: TrainConfig = field(default_factory=TrainConfig)
-    """Stage 3."""
+    """Stage 3: training."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """Stage 4."""
+    """Stage 4: scoring."""
     select: SelectConfig = field(default_factory=SelectConfig)
-    """Stage 5."""
+    """Stage 5: choosing the parents."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How the search advances."""
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    """What is measured at the end."""
     llm: LlmConfig = live(factory=LlmConfig)
-    """The language model, where `ideate` or `implement` is one."""
+    """The language model, for an ideator or implementer that uses it."""
     budget: BudgetConfig = live(factory=BudgetConfig)
-    """What may be spent."""
+    """Limits on the cost."""
     cluster: ClusterConfig = live(factory=ClusterConfig)
     """Where jobs run."""
     keep: KeepConfig = live(factory=KeepConfig)
-    """What stays on disk."""
+    """What is kept on disk."""
     stop: StopConfig = live(factory=StopConfig)
-    """When to end."""
+    """When to stop."""
     dry_run: bool = live(False)
-    """Whether only to tell what a run would submit and cost, the language model by the real prompts; nothing is asked,
-    trained or written."""
+    """Print what would be submitted and its cost, then exit. The cost of the language model is estimated from the real
+    prompts. Nothing is requested, trained or written."""
     run: str = live("")
-    """Name of the run; empty makes a fresh one. The same name goes on with the run."""
+    """Name of the run; empty makes a new name. The same name resumes the run."""
     runs: str = live("runs")
     """Folder of the runs."""
     data: str = live("data")
     """Folder of prepared data."""
+    own_code: str = live("")
+    """Folder with your own classes, which `_target_` may name; empty means the one around `--config-dir`."""
     scale: str = MISSING
-    """Which of the sizes; set by `conf/size/`."""
+    """Name of the scale; set by `conf/scale/`."""

@@ -21,5 +21,5 @@ class Damaged(CannotGoOn):
     """A file of a run folder cannot be read as what it should be."""
 
 
-class Refused(CannotGoOn):
+class ClusterRefused(CannotGoOn):
     """The cluster took no job this time; submitting again later may work."""

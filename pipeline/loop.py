@@ -3,43 +3,55 @@ anywhere and called again, for days in a row or once from cron."""
 
 from collections.abc import Callable
 
-from pipeline.stages import evaluate, ideate, implement, select, train
-from pipeline.stages.base import Search
-from pipeline.stages.decide import finishing
+from pipeline.policy.stopping import finishing
+from pipeline.stages import evaluate, ideate, implement, select, train, upkeep
+from pipeline.stages.context import Context
 from pipeline.store.archive import Archive
 
 
-def tick(search: Search) -> Archive:
-    """One look at everything, in the order of the stages."""
-    archive = search.archive()
+def tick(context: Context) -> Archive:
+    """One pass over the run as it is now, in the order of the stages. What a stage adds is in the next tick's archive."""
+    archive = context.run.reader.read()
     if archive.pause is None and archive.alarm is None:
-        ideate.step(search)  # the last generation's Selection -> Ideas
-        implement.step(search)  # Idea -> Patch and variant, or Failure
+        ideate.step(context, archive)  # the last Selection -> Parents -> Ideas
+        implement.step(context, archive)  # Idea -> Patch and variant, or Failure
     if archive.pause is None:
-        train.step(search)  # variant -> trials, in one wave of jobs
-    evaluate.step(search)  # what jobs left -> Score or Failure
-    select.step(search)  # outcomes -> Selection, and at the end a Report
-    return search.archive()
+        train.step(context, archive)  # variant -> trials, in one wave of jobs
+    evaluate.step(context, archive)  # what jobs left -> Score or Failure
+    select.step(context, archive)  # outcomes -> Selection, and at the end a Report
+    upkeep.watch_machines(context, archive)  # failures that look like a machine's -> Alarm -> AlarmVerdict
+    upkeep.free_disk(context, archive)  # checkpoints and variants that nothing needs again
+    return archive
 
 
-def run(search: Search, show: Callable[[Archive], None], beat: Callable[[], None]) -> Archive:
-    """Tick until the run has its report. `show` is told after every tick, `beat` says that we live."""
+def run(context: Context, show: Callable[[Archive], None], beat: Callable[[], None]) -> Archive:
+    """Tick until the run has its report. `show` gets the archive of every tick, `beat` says that we live."""
     while True:
-        archive = tick(search)
+        archive = tick(context)
         beat()
         show(archive)
-        if archive.report is not None and finishing(search, archive):
+        if is_over(context, archive):
             return archive
-        search.background.done.wait(search.config.cluster.poll_s)
-        search.background.done.clear()
+        wait(context)
 
 
-def once(search: Search, show: Callable[[Archive], None]) -> Archive:
-    """One tick for cron: what it starts in the background is finished, jobs it submits go on by themselves."""
-    archive = tick(search)
-    while search.background.busy:
-        search.background.done.wait(search.config.cluster.poll_s)
-        search.background.done.clear()
-        archive = tick(search)
+def once(context: Context, show: Callable[[Archive], None]) -> Archive:
+    """For cron: ticks until nothing is left to do at once; jobs that were submitted run on by themselves."""
+    archive = tick(context)
+    while not is_over(context, archive) and (context.run.reader.changed or context.background.busy):
+        wait(context)
+        archive = tick(context)
     show(archive)
     return archive
+
+
+def is_over(context: Context, archive: Archive) -> bool:
+    """Whether the run has its report, and no setting asks for more."""
+    return archive.report is not None and finishing(context, archive) and not context.run.reader.changed
+
+
+def wait(context: Context) -> None:
+    """Until the next tick: not at all when this one added something."""
+    if not context.run.reader.changed:
+        context.background.done.wait(context.config.cluster.poll_s)
+    context.background.done.clear()

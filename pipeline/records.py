@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-FORMAT = 1
-"""Number of the run folder's format; a folder of another number is refused."""
+FORMAT = 2
+"""Number of the run folder's format; a folder of another format is refused."""
 
 
 class Stage(StrEnum):
@@ -26,9 +26,28 @@ class Stage(StrEnum):
     SELECT = "select"
 
 
-class Kind(StrEnum):
-    """Why there is no score. The kinds below the line are faults of machines: they are retried and never held
-    against an idea."""
+class Purpose(StrEnum):
+    """What a trial is for. It is recorded in the job and in the score; the number of the trial means nothing."""
+
+    SEARCH = "search"
+    """A candidate's trial, which selection uses."""
+    BASELINE = "baseline"
+    """The unmodified code: the reference and its noise."""
+    CANARY = "canary"
+    """The unmodified code, later in the run: tells a changed machine from bad ideas."""
+    CONFIRM = "confirm"
+    """An elite trained again with another seed, after the search."""
+    TEST = "test"
+    """A checkpoint of another trial scored on the test split; trains nothing."""
+    LOOK = "look"
+    """A training with its own budget, for the time to a target (`measure.*`)."""
+    RUNG = "rung"
+    """A training with part of the budget, which decides whether the candidate gets more."""
+
+
+class FailureKind(StrEnum):
+    """Why there is no score. The kinds below the line are faults of machines: they are retried and never count against an
+    idea."""
 
     CONFLICT = "conflict"
     """The parents' patches do not merge."""
@@ -39,7 +58,7 @@ class Kind(StrEnum):
     SMOKE = "smoke"
     """The variant does not import or does not take one training step."""
     EXCEPTION = "exception"
-    """The program ended with an error."""
+    """The program exited with an error."""
     NAN = "nan"
     """A metric became NaN or infinite."""
     OUT_OF_MEMORY = "out_of_memory"
@@ -47,77 +66,80 @@ class Kind(StrEnum):
     OVER_BUDGET = "over_budget"
     """The checkpoint was closed later than the budget allows."""
     TIMEOUT = "timeout"
-    """Still running when the guard time was over."""
+    """Still running at the time limit."""
     NO_CHECKPOINT = "no_checkpoint"
-    """Training ended well but left no checkpoint."""
+    """Training succeeded but left no checkpoint."""
     BAD_CHECKPOINT = "bad_checkpoint"
     """The evaluator cannot use the checkpoint."""
     IMPLAUSIBLE = "implausible"
     """The value lies outside the metric's declared range."""
     LEAK = "leak"
-    """The model sees what it must predict."""
+    """The model has access to what it must predict."""
     # ---- infrastructure ----
     CANCELLED = "cancelled"
-    """Ended by somebody else."""
+    """Cancelled by somebody else."""
     INTERRUPTED = "interrupted"
-    """Ended together with its controller; does not count as a retry."""
+    """Stopped together with its controller; does not count as a retry."""
     VANISHED = "vanished"
     """The job is gone and left no result."""
     NODE_FAIL = "node_fail"
-    """The node died, or did not start the job."""
+    """The node failed, or did not start the job."""
     PREEMPTED = "preempted"
-    """Another job took the place."""
+    """Another job took its place."""
     FILE_SYSTEM = "file_system"
-    """No space, over quota, or a file handle gone stale."""
+    """No space left, over quota, or a stale file handle."""
     DEVICE = "device"
     """The GPU, its driver or the network between GPUs failed."""
     OTHER_GPU = "other_gpu"
-    """It ran on another model of GPU than the run is measured on."""
+    """It ran on another GPU model than the baseline."""
     SPOILED = "spoiled"
-    """An unmodified baseline failed alike at that time; does not count as a retry."""
+    """The unmodified baseline failed in the same way at that time; does not count as a retry."""
 
     @property
     def infrastructure(self) -> bool:
-        """Whether the machine is at fault rather than the idea."""
+        """Whether it is a fault of the machine, not of the idea."""
         return self in _INFRASTRUCTURE
 
 
 _INFRASTRUCTURE = frozenset(
     {
-        Kind.CANCELLED,
-        Kind.INTERRUPTED,
-        Kind.VANISHED,
-        Kind.NODE_FAIL,
-        Kind.PREEMPTED,
-        Kind.FILE_SYSTEM,
-        Kind.DEVICE,
-        Kind.OTHER_GPU,
-        Kind.SPOILED,
+        FailureKind.CANCELLED,
+        FailureKind.INTERRUPTED,
+        FailureKind.VANISHED,
+        FailureKind.NODE_FAIL,
+        FailureKind.PREEMPTED,
+        FailureKind.FILE_SYSTEM,
+        FailureKind.DEVICE,
+        FailureKind.OTHER_GPU,
+        FailureKind.SPOILED,
     }
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """No score, and why. A value, never a number."""
 
     stage: Stage
     """Where it ended."""
-    kind: Kind
-    """What class of trouble it is."""
+    kind: FailureKind
+    """Kind of failure."""
     reason: str
-    """For people and for the next prompt: one line, then the last lines of the log where there is one."""
+    """For people and for the next prompt: one line, then the last lines of the log, if any."""
     try_: str | None = None
-    """The try that decided, as `try_0`; none before training."""
+    """The try that decided, e.g. `try_0`; null before training."""
     attempt: str | None = None
-    """The attempt that decided, as `attempt_0`; only in a candidate's failure.json."""
+    """The attempt that decided, e.g. `attempt_0`; only in a candidate's failure.json."""
     twin: str | None = None
-    """With `duplicate`: the attempt with the same code, as `generation_000/candidate_003/attempt_0`; its score is shared."""
+    """With `duplicate`: the attempt with the same code, e.g. `generation_000/candidate_003/attempt_0`; its score is
+    shared."""
+    order: int = 0
+    """In a candidate's failure.json: position of this outcome among those of all candidates of the run, from 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
-    """What the evaluator found for one trained checkpoint."""
+    """The evaluator's result for one checkpoint."""
 
     metric: str
     """Name of the metric."""
@@ -128,13 +150,17 @@ class Score:
     n: int
     """Number of problems or rows."""
     split: str
-    """`validation`, which selection sees, or `test`, which it never does."""
+    """`validation`, which selection uses, or `test`, which it never uses."""
     seed: int
     """Seed of the training."""
     try_: str = "try_0"
     """The try whose checkpoint was scored."""
     secondary: Mapping[str, float] = field(default_factory=dict)
-    """Other numbers the evaluator reports."""
+    """Other numbers that the evaluator reports, by name."""
+    purpose: Purpose = Purpose.SEARCH
+    """What the trial was for."""
+    order: int = 0
+    """With `search`: position of this outcome among those of all candidates of the run, from 1."""
 
     def __post_init__(self) -> None:
         numbers = (self.value, self.standard_error, *self.secondary.values())
@@ -144,7 +170,7 @@ class Score:
             raise ValueError("a score needs n >= 1 and a standard error >= 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Resources:
     """What one job needs."""
 
@@ -157,12 +183,12 @@ class Resources:
     mem_gb: float = 4.0
     """Memory on each node, GB."""
     time_min: int = 30
-    """Longest run time, minutes; waiting in a queue does not count."""
+    """Time limit, minutes; waiting in the queue does not count."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
-    """What an idea of the bank does to its parents' code. Ideas in words only have none."""
+    """The change of an idea as data. Ideas that are only text have none."""
 
     patch: str | None = None
     """Name of a patch of the bank to apply."""
@@ -171,12 +197,12 @@ class Change:
     join: bool = False
     """Whether the code of two parents is merged."""
     text: str | None = None
-    """Code that a person gave with the idea: a diff, blocks or whole files, on the first parent's code."""
+    """Code that a person supplied with the idea: a diff, blocks or whole files, on the first parent's code."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Idea:
-    """A proposal in words (idea.json)."""
+    """A proposal as text (idea.json)."""
 
     title: str
     """A few words."""
@@ -185,51 +211,51 @@ class Idea:
     origin: str
     """Where it comes from: `explore`, `exploit`, `tune`, `human`, `seed` (an elite of another run)."""
     parents: tuple[str, ...] = ()
-    """Ids of the candidates it builds on, e.g. `generation_000/candidate_003`; none builds on the baseline."""
+    """Ids of the candidates it builds on, e.g. `generation_000/candidate_003`; empty: it builds on the baseline."""
     source: str = ""
     """Publication it was taken from, if any."""
     change: Change | None = None
-    """The change as data, where the idea came with one."""
+    """The change as data, if the idea has one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation with a language model."""
 
     role: str
     """`system`, `user` or `assistant`."""
     text: str
-    """What is said."""
+    """Its text."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a language model is asked (llm/…/prompt.json)."""
+    """A request to a language model (llm/…/prompt.json)."""
 
     purpose: str
-    """What for: `first`, `explore`, `exploit`, `implement`, `repair_patch` or `repair_crash`."""
+    """One of `first`, `explore`, `exploit`, `implement`, `repair_patch` and `repair_crash`."""
     messages: tuple[Message, ...]
     """The conversation. Its first message is the same for all prompts of a run, so that a provider can cache it."""
 
     @property
     def key(self) -> str:
-        """Name of its folder: equal for equal words, whichever model is asked."""
+        """Name of its folder: equal for equal text, for any model."""
         words = json.dumps([[message.role, message.text] for message in self.messages])
         return f"{self.purpose}-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
-    """What answers of a language model took."""
+    """Tokens and price of answers of a language model."""
 
     tokens_in: int = 0
-    """Tokens of the prompts, cached ones too."""
+    """Tokens of the prompts, including cached ones."""
     tokens_cached: int = 0
-    """Those that the provider read from its cache of prompts, at a lower price."""
+    """Prompt tokens that the provider read from its cache, at a lower price."""
     tokens_out: int = 0
-    """Tokens of the answers, those of hidden reasoning too."""
+    """Tokens of the answers, including hidden reasoning."""
     usd: float | None = 0.0
-    """Their price, US dollars; none where it is not known."""
+    """Price, US dollars; null if unknown."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -240,83 +266,83 @@ class Usage:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """What a language model answered (llm/…/sample_K.json): paid once, read from here ever after."""
+    """An answer of a language model (llm/…/sample_K.json): paid for once, then read from here."""
 
     text: str
-    """The answer; empty where it refused."""
+    """The answer; empty if the model refused."""
     finish: str
     """Why it ended: `stop`, `length` (cut off), `content_filter` (refused), `context` (the prompt is too long)."""
     model: str
-    """The model, as the provider names it."""
+    """Name of the model, as reported by the provider."""
     usage: Usage = field(default_factory=Usage)
-    """What it took."""
+    """Tokens and price."""
     requests: int = 1
-    """How often it was asked until it answered."""
+    """Number of requests until it answered."""
     seconds: float = 0.0
     """From the first request to the answer."""
     at: float = 0.0
-    """When the answer came, seconds since 1970."""
+    """Time of the answer, seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Implementation:
-    """How an attempt came to its patch (implement.json)."""
+    """The origin of an attempt's patch (implement.json)."""
 
     maker: str
-    """The bank, a person, or the name of a model."""
+    """Who wrote it: the bank, a person, or the name of a model."""
     paths: tuple[str, ...]
     """Files that differ from the baseline."""
     syntax: str
     """Hash of the changed files' syntax trees; equal for equal code."""
     tries: int = 1
-    """How many texts were asked for."""
+    """Number of answers requested."""
     usage: Usage | None = None
-    """What they took; none where no language model was asked."""
+    """Tokens and price; null without a language model."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Smoke:
-    """The attempt imports and takes one step (smoke.json); closes the implementation."""
+    """The variant imports and takes one training step (smoke.json); closes the implementation."""
 
     seconds: float
     """Run time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
-    """What one try is to do (job.json), written before it is submitted and again when its id is known."""
+    """The task of one try (job.json), written before submission and again when the id is known."""
 
     name: str
-    """Name in the cluster's lists; unique among all runs."""
+    """Job name in the cluster; unique among all runs."""
     seed: int
     """Seed of training and of the evaluation's sampling."""
     split: str
     """Split to score on."""
-    train: bool = True
-    """Whether to train first; else the checkpoint of `checkpoint` is scored."""
-    checkpoint: str | None = None
-    """Without training: the checkpoint's folder, relative to the run folder."""
-    go_on_from: str | None = None
-    """An earlier try, as `try_0`, whose resume state this one starts from."""
+    of: str | None = None
+    """With `test`: the trial of the same code whose checkpoint is scored, e.g. `trial_1`; null for a training."""
+    resume_from: str | None = None
+    """An earlier try, e.g. `try_0`, whose resume state this try starts from."""
     used_s: float = 0.0
-    """Seconds of training that earlier tries of this trial have used and kept."""
+    """Training time that earlier tries of this trial have used and kept, seconds."""
     job_id: str | None = None
-    """The cluster's id; none until the submission is recorded."""
+    """The cluster's id; null until the submission is recorded."""
     submitted_at: float | None = None
     """Seconds since 1970."""
     budget: float | None = None
-    """Budget of the training in the unit of the clock, steps or minutes; none means that of the run."""
+    """Budget of the training in the unit of the clock, steps or minutes; null means that of the run."""
+    purpose: Purpose = Purpose.SEARCH
+    """What the trial is for."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Claim:
-    """Who runs a try (claim.json): created once, by the first process that wants it. The controller claims a try it
-    gives up on, so that a job that starts late finds it taken and leaves."""
+    """The process that runs a try (claim.json): created once, by the first process that starts it. The controller claims a
+    try that it gives up, so that a job that starts late exits."""
 
     job_id: str
-    """The cluster's id as the job sees it, or `void`."""
+    """The cluster's id as the job sees it, or `void` for a try that was given up."""
     host: str
     """Node."""
     pid: int
@@ -332,9 +358,9 @@ class Ended(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Seconds:
-    """Where the time of a try went."""
+    """Durations of the parts of a try."""
 
     start_up: float = 0.0
     """Claim to start of training."""
@@ -344,9 +370,9 @@ class Seconds:
     """Start to exit of `evaluate`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
-    """How a try ended (result.json), written by the job as its last act."""
+    """How a try ended (result.json); the last file that the job writes."""
 
     ended: Ended
     """Scored or failed."""
@@ -355,84 +381,101 @@ class Result:
     failure: Failure | None = None
     """With `failed`."""
     seconds: Seconds = Seconds()
-    """Where the time went."""
+    """Durations of its parts."""
     host: str = ""
     """Node it ran on."""
     gpu: str = ""
-    """Model of the GPU; empty without one."""
+    """Model of the GPU; empty without a GPU."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Python and the packages that matter."""
+    """Versions of Python and of the main packages."""
     started_at: float = 0.0
     """Seconds since 1970."""
     ended_at: float = 0.0
     """Seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """One code's place in a comparison with the baseline."""
+    """One code compared with the baseline."""
 
     candidate: str
     """Id of the candidate, or `baseline`."""
     value: float
     """Mean over its trials."""
     standard_error: float
-    """Of the mean, both parts of the noise."""
+    """Standard error of the mean, with both parts of the noise."""
     trials: int
-    """How many trials went into it."""
+    """Number of trials in the mean."""
     gain: float = 0.0
     """How much better than the baseline; positive is better."""
     gain_error: float = 0.0
     """Standard error of the gain."""
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What was decided after a generation (selection.json), and on what."""
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What a decision was based on: every outcome up to a watermark, and the baseline as it was known then."""
 
-    seen: tuple[str, ...]
-    """Candidates whose outcomes were known."""
-    baseline: Standing
-    """The reference."""
-    seed_sd: float
+    outcomes: int = 0
+    """Watermark: outcomes with an `order` up to this number had been read."""
+    generations: int = 0
+    """Generations with a lower number were complete: their ideas are known."""
+    baseline: Standing | None = None
+    """The reference; null while the baseline has no score."""
+    seed_sd: float = 0.0
     """Standard deviation of the baseline's trials."""
-    parents: tuple[str, ...]
-    """Who may be built upon, best first."""
-    standings: tuple[Standing, ...]
-    """All scored candidates, best first."""
     banned: Mapping[str, str] = field(default_factory=dict)
     """Candidates that a person had banned by then, with the reason."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The decision after a generation (selection.json) and its basis. It closes the generation."""
+
+    parents: tuple[str, ...]
+    """Ids of the parents, best first."""
+    seen: Knowledge
+    """The basis of the decision."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parents:
-    """Who may be built upon in a generation (parents.json): it opens the generation."""
+    """The parents of a generation (parents.json). It opens the generation."""
 
     candidates: tuple[str, ...] = ()
     """Ids, best first; empty means only the baseline."""
     exploit_share: float = 0.0
-    """Share of the generation's ideas that build on them."""
+    """Share of the generation's ideas that build on them, 0 to 1."""
+    ideas: int = 0
+    """Number of ideas requested from the ideator."""
     proposals: tuple[str, ...] = ()
-    """Ideas of people, and elites of other runs, that the generation takes up beside its own: names in `proposals/`."""
+    """Ideas of people and elites of other runs that the generation includes in addition: names in `proposals/`."""
+    seen: Knowledge = Knowledge()
+    """The basis of the choice; prompts of the generation mention nothing later."""
+
+    @property
+    def size(self) -> int:
+        """Number of candidates of the generation when it is complete."""
+        return self.ideas + len(self.proposals)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Mark:
-    """What a person decided about a candidate (`marks/`): every selection from then on is bound by it."""
+    """A person's decision about a candidate (`marks/`), which every later selection follows."""
 
     pinned: bool
-    """Whether it is a parent and an elite whatever else scores, once it has a score; else it is banned: never either."""
+    """True: a parent and an elite as soon as it has a score. False: banned, never a parent or an elite."""
     reason: str
-    """Why."""
+    """Why; shown to the ideator."""
     by: str
-    """Who."""
+    """User who decided."""
     at: float
     """Seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TimeToTarget:
-    """How long one code takes to a value of the metric."""
+    """How long one code takes to reach a value of the metric."""
 
     candidate: str
     """Id of the candidate, or `baseline`."""
@@ -441,23 +484,23 @@ class TimeToTarget:
     unit: str
     """Of budgets: `steps` or `minutes`."""
     budget: float | None
-    """The smallest budget that reached it; none if the whole budget did not."""
+    """The smallest budget that reached it; null if the whole budget did not."""
     train_s: float | None
-    """Seconds of training with that budget, from the start of the process to its exit; evaluation is not in it."""
+    """Seconds of training with that budget, from start to exit of the process; without evaluation."""
     short: float
-    """The largest smaller budget that fell short; 0 if none was tried."""
+    """The largest budget below it that did not reach the value; 0 if none was tried."""
     trainings: int
-    """How many trainings tell this."""
+    """Number of trainings that this is based on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """The end of a run (report.json)."""
 
     stopped: str
     """The stop rule that ended it."""
     candidates: int
-    """How many were tried."""
+    """Number of candidates."""
     failures: Mapping[str, int]
     """Number of failed candidates by `stage/kind`."""
     baseline: Standing
@@ -471,57 +514,57 @@ class Report:
     seed_sd: float
     """Standard deviation of the baseline's trials on the validation split."""
     times: tuple[TimeToTarget, ...] = ()
-    """With `select.method=time_to_target`: the baseline's first."""
+    """With `measure.codes`: the time to the target of each code, the baseline first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pause:
-    """Why a run starts nothing new (pause.json). What runs goes on and is read."""
+    """Why a run starts nothing new (pause.json). Jobs in flight finish and are read."""
 
     by: str
-    """Who asked for it."""
+    """User who paused it."""
     reason: str
-    """Why."""
+    """Why it was paused."""
     at: float
     """Seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Alarm:
-    """Unrelated candidates, or the baseline, began to fail alike (alarms/alarm_K/alarm.json). Until it has a verdict,
-    nothing is trained but one unmodified baseline."""
+    """Unrelated candidates, or the baseline, fail in the same way (alarms/alarm_K/alarm.json). Until the alarm has a
+    verdict, only one trial of the unmodified baseline is trained."""
 
     signature: str
     """What the failures have in common."""
     candidates: tuple[str, ...]
-    """Who raised it, the newest first; none where it was a trial of the baseline."""
-    trial: str
-    """The baseline's trial that decides, as `trial_3`."""
+    """Candidates that raised it, the newest first; empty if it was a trial of the baseline."""
+    seed: int
+    """Seed of the baseline's trial that decides."""
     since: float
-    """When the first of them ended, seconds since 1970."""
+    """End of the first of these failures, seconds since 1970."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the baseline's trial showed (alarms/alarm_K/verdict.json)."""
+@dataclass(frozen=True, slots=True)
+class AlarmVerdict:
+    """The result of the baseline's trial (alarms/alarm_K/verdict.json)."""
 
     machine: bool
-    """Whether the machine is at fault: the failures count no longer, and the run waits for a person."""
+    """Whether the machine is at fault: then the failures are taken back, and the run waits for a person."""
     candidates: tuple[str, ...] = ()
-    """Whose failures were taken back."""
+    """Candidates whose failures were taken back."""
     at: float = 0.0
     """Seconds since 1970."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of events.jsonl: for people and plots, never read to decide."""
 
     at: float
     """Seconds since 1970."""
     what: str
-    """What happened, in a word or two."""
+    """Name of the event."""
     where: str = ""
     """Folder inside the run."""
     detail: str = ""
-    """More words."""
+    """More about it."""

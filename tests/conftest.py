@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy's prepared data, shared by all runs."""
     data = tmp_path_factory.mktemp("data")
-    program("pipeline.prepare", "--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={data}").ok()
+    program("prepare", "--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={data}").ok()
     return data
 
 

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pipeline import run
+from pipeline.commands import run
 from pipeline.records import Event
 from pipeline.store import files
 

@@ -13,7 +13,7 @@ pytest_plugins = ["tests.slurm_cluster.fixture"]
 def lines(bench: Bench, *more: str, home: Path, code: int) -> dict[str, str]:
     """What the doctor says of each thing, `ok` or `FAIL` first."""
     given = [word for word in bench.arguments("", *more) if not word.startswith("run=")]
-    done = program("pipeline.doctor", *given, extra={"XDG_CONFIG_HOME": str(home)})
+    done = program("doctor", *given, extra={"XDG_CONFIG_HOME": str(home)})
     assert done.code == code, done.out + done.err
     found = {}
     for line in done.out.splitlines():
@@ -34,7 +34,7 @@ def test_on_a_laptop_all_is_well(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "name", "words"),
     [
-        ("data=/nowhere", "data", "python -m pipeline.prepare baseline=toy scale=tiny"),
+        ("data=/nowhere", "data", "python -m pipeline prepare baseline=toy scale=tiny"),
         ("train.disk_gb=1e7", "disk", "runs=FOLDER"),
     ],
 )

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.toy import CONF, ROOT, Bench, baseline, jobs_of, program, train_with, wait_until
-
-ENTRY_POINTS = sorted(
-    path.stem for path in (ROOT / "pipeline").glob("*.py") if '__name__ == "__main__"' in path.read_text()
-)
+from pipeline.commands import COMMANDS
+from tests.toy import CONF, Bench, baseline, jobs_of, program, train_with, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -38,44 +35,44 @@ def candidate_called(run: Path, title: str) -> Path:
     )
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_good_enough_to_work_from(name: str) -> None:
-    text = program(f"pipeline.{name}", "--help").ok().out
-    assert f"python -m pipeline.{name}" in text
+    text = program(name, "--help").ok().out
+    assert ("python -m pipeline.run" if name == "run" else f"python -m pipeline {name}") in text
     assert "Exit codes: 0 done" in text
 
 
 def test_build_trains_a_step_as_a_trial_would(toy_data: Path, tmp_path: Path) -> None:
     given = ("--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={toy_data}")
     line = 'baseline.commands.build=["{python}",-c,"import os; print(os.environ[\'TMPDIR\'])"]'
-    done = program("pipeline.build", *given, line, f"cluster.scratch={tmp_path}").ok()
+    done = program("build", *given, line, f"cluster.scratch={tmp_path}").ok()
     assert done.out.startswith(f"{tmp_path}/groundwork-") and "built for toy at scale tiny" in done.out
     assert list(tmp_path.glob("groundwork-[!c]*")) == []
     line = 'baseline.commands.build=["{python}",-c,"raise SystemExit(3)"]'
-    program("pipeline.build", *given, line).refused(1, "ended with exit code 3")
+    program("build", *given, line).refused(1, "ended with exit code 3")
 
 
 def test_status_shows_every_candidate_and_the_results(finished: Path) -> None:
-    text = program("pipeline.status", str(finished)).ok().out
+    text = program("status", str(finished)).ok().out
     for words in ("finished", "momentum", "failed: exception", "the unmodified baseline", "On the test split"):
         assert words in text
 
 
 def test_status_is_readable_by_a_program(finished: Path) -> None:
-    told = json.loads(program("pipeline.status", str(finished), "--json").ok().out)
+    told = json.loads(program("status", str(finished), "--json").ok().out)
     assert told["states"] == {"scored": 1, "failed": 1}
     assert told["finished"] is True
     assert told["best"] == candidate_called(finished, "momentum").relative_to(finished).as_posix()
 
 
 def test_show_gives_the_patch_and_the_score(finished: Path) -> None:
-    text = program("pipeline.show", str(candidate_called(finished, "momentum"))).ok().out
-    for words in ("+    momentum: float = 0.9", "trial_0, seed 0: squared error", "run it again:", "train.py"):
+    text = program("show", str(candidate_called(finished, "momentum"))).ok().out
+    for words in ("+    momentum: float = 0.9", "trial_0 (search), seed 0: squared error", "run it again:", "train.py"):
         assert words in text
 
 
 def test_show_gives_the_reason_and_the_end_of_the_log(finished: Path) -> None:
-    text = program("pipeline.show", str(candidate_called(finished, "crash"))).ok().out
+    text = program("show", str(candidate_called(finished, "crash"))).ok().out
     for words in ("train/exception", "exit code 1: ValueError: no such luck", "| Traceback"):
         assert words in text
 
@@ -83,7 +80,7 @@ def test_show_gives_the_reason_and_the_end_of_the_log(finished: Path) -> None:
 def test_evaluate_gives_the_recorded_score_again(finished: Path) -> None:
     folder = candidate_called(finished, "momentum")
     recorded = json.loads((folder / "attempt_0/trial_0/score.json").read_text())
-    again = json.loads(program("pipeline.evaluate", str(folder), "--json").ok().out)
+    again = json.loads(program("evaluate", str(folder), "--json").ok().out)
     assert (again["value"], again["standard_error"], again["n"]) == (
         recorded["value"],
         recorded["standard_error"],
@@ -92,9 +89,13 @@ def test_evaluate_gives_the_recorded_score_again(finished: Path) -> None:
 
 
 def test_evaluate_scores_the_baseline_on_the_test_split(finished: Path) -> None:
-    recorded = json.loads((finished / "baseline/trial_1/test/score.json").read_text())
+    (recorded,) = (
+        json.loads((job.parents[1] / "score.json").read_text())
+        for job in finished.glob("baseline/trial_*/try_0/job.json")
+        if json.loads(job.read_text())["of"] == "trial_1"
+    )
     arguments = (str(finished / "baseline"), "--trial", "1", "--split", "test", "--json")
-    again = json.loads(program("pipeline.evaluate", *arguments).ok().out)
+    again = json.loads(program("evaluate", *arguments).ok().out)
     assert (again["value"], again["split"]) == (recorded["value"], "test")
 
 
@@ -109,12 +110,12 @@ def test_evaluate_scores_the_baseline_on_the_test_split(finished: Path) -> None:
     ],
 )
 def test_bad_folders_are_one_line(finished: Path, module: str, where: str, words: str) -> None:
-    program(f"pipeline.{module}", str(finished.parent / where)).refused(2, words)
+    program(module, str(finished.parent / where)).refused(2, words)
 
 
 def test_evaluate_without_a_checkpoint_says_why(finished: Path) -> None:
     folder = candidate_called(finished, "crash")
-    program("pipeline.evaluate", str(folder)).refused(2, "no trial of it was scored", "pipeline.show")
+    program("evaluate", str(folder)).refused(2, "no trial of it was scored", "pipeline show")
 
 
 def test_a_paused_run_starts_nothing_until_resumed(bench: Bench) -> None:
@@ -122,12 +123,12 @@ def test_a_paused_run_starts_nothing_until_resumed(bench: Bench) -> None:
     bench.run("r", *few, "--once").ok()
     run = bench.folder / "r"
     before = len(list(run.rglob("job.json")))
-    program("pipeline.pause", str(run), "--reason", "lunch").ok()
+    program("pause", str(run), "--reason", "lunch").ok()
     for _ in range(3):
         bench.run("r", *few, "--once").ok()
     assert len(list(run.rglob("job.json"))) == before
-    assert "PAUSED: lunch" in program("pipeline.status", str(run)).ok().out
-    program("pipeline.resume", str(run)).ok()
+    assert "PAUSED: lunch" in program("status", str(run)).ok().out
+    program("resume", str(run)).ok()
     bench.run("r", *few).ok()
     assert len(list(run.rglob("job.json"))) > before
     assert bench.archive("r").report is not None
@@ -142,7 +143,7 @@ def test_cancel_ends_the_jobs_of_a_run_and_pauses_it(tmp_path: Path, toy_data: P
     run = bench.folder / "r"
     try:
         wait_until(lambda: len(list(run.glob("baseline/trial_*/try_0/output/metrics.jsonl"))) > 0, process)
-        assert "jobs cancelled" in program("pipeline.cancel", str(run)).ok().out
+        assert "jobs cancelled" in program("cancel", str(run)).ok().out
         wait_until(lambda: not [one for one in jobs_of(run) if "train.py" in " ".join(one.cmdline())], process)
         kinds = [json.loads(path.read_text())["failure"]["kind"] for path in run.rglob("result.json")]
         assert set(kinds) == {"interrupted"}
@@ -155,7 +156,7 @@ def test_cancel_ends_the_jobs_of_a_run_and_pauses_it(tmp_path: Path, toy_data: P
 def test_check_baseline_proves_the_contract(tmp_path: Path, toy_data: Path) -> None:
     slow = baseline(tmp_path, files={"train.py": train_with(step="import time; time.sleep(0.01)")})
     places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
-    text = program("pipeline.check_baseline", str(slow / "baseline/toy.yaml"), "scale=tiny", *places).ok().out
+    text = program("check_baseline", str(slow / "baseline/toy.yaml"), "scale=tiny", *places).ok().out
     for words in (
         "seed 2: squared error",
         "standard deviation between seeds",
@@ -178,7 +179,7 @@ def test_check_baseline_finds_broken_promises(
 ) -> None:
     conf = baseline(tmp_path, files=files)
     places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
-    done = program("pipeline.check_baseline", "toy", "--config-dir", str(conf), "scale=tiny", *places)
+    done = program("check_baseline", "toy", "--config-dir", str(conf), "scale=tiny", *places)
     assert done.code == 1
     assert words in done.out
 
@@ -189,7 +190,7 @@ def test_a_file_that_is_never_imported_breaks_the_contract(tmp_path: Path, toy_d
     yaml = conf / "baseline/toy.yaml"
     yaml.write_text(yaml.read_text().replace("evolvable: [", "evolvable: [extra.py, "))
     places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
-    done = program("pipeline.check_baseline", str(yaml), "scale=tiny", *places)
+    done = program("check_baseline", str(yaml), "scale=tiny", *places)
     assert done.code == 1
     assert "FAIL a broken extra.py is noticed" in done.out
 
@@ -206,9 +207,9 @@ def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path
     bench.run("r", *given, "stop.generations=1", "keep.checkpoints=all").ok()
     run = bench.folder / "r"
     before = sorted(run.glob("generation_*/**/checkpoint"))
-    told = program("pipeline.clean", str(run), "--dry-run").ok().out
+    told = program("clean", str(run), "--dry-run").ok().out
     assert "could be removed" in told and sorted(run.glob("generation_*/**/checkpoint")) == before
-    program("pipeline.clean", str(run)).ok()
+    program("clean", str(run)).ok()
     archive = bench.archive("r")
     assert archive.report is not None
     best = archive.report.elites[0].candidate
@@ -221,5 +222,5 @@ def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path
     ).ok()  # children stand on patches, not on folders
     process = bench.start("r", *given, "stop.generations=3")
     wait_until((run / "controller.json").exists, process)
-    program("pipeline.clean", str(run)).refused(1, "is held by")
+    program("clean", str(run)).refused(1, "is held by")
     process.communicate(timeout=180)

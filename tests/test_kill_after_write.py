@@ -4,13 +4,13 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.records import Kind, Stage
+from pipeline.records import FailureKind, Stage
 from tests.toy import ROOT, TOY, Bench, baseline, environment, outline, train_with
 
 SETTINGS = (
@@ -53,16 +53,16 @@ def unbroken(made: tuple[Bench, Path]) -> Mapping[str, Any]:
     bench.run("unbroken", *SETTINGS).ok()
     archive = bench.archive("unbroken")
     outcomes = Counter((one.failure.stage, one.failure.kind) if one.failure else None for one in archive.candidates)
-    assert outcomes == {None: 2, (Stage.TRAIN, Kind.EXCEPTION): 1, (Stage.IMPLEMENT, Kind.SMOKE): 1}
+    assert outcomes == {None: 2, (Stage.TRAIN, FailureKind.EXCEPTION): 1, (Stage.IMPLEMENT, FailureKind.SMOKE): 1}
     assert any(one.idea.parents for one in archive.candidates)
     assert archive.report is not None and archive.report.elites
     return outline(archive)
 
 
-def killed_run(bench: Bench, name: str, known_or_number: object) -> int:
+def killed_run(bench: Bench, name: str, known_or_number: object, settings: Sequence[str] = SETTINGS) -> int:
     """The exit code of a run that is killed after one of its writes, 0 when it came to its end first."""
     done = subprocess.run(
-        [sys.executable, "tests/kill_after.py", str(known_or_number), *bench.arguments(name, *SETTINGS)],
+        [sys.executable, "tests/kill_after.py", str(known_or_number), *bench.arguments(name, *settings)],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -77,9 +77,13 @@ def killed_run(bench: Bench, name: str, known_or_number: object) -> int:
 def assert_same(bench: Bench, name: str, starts: Path, unbroken: Mapping[str, Any]) -> None:
     archive = bench.archive(name)
     assert outline(archive) == unbroken
+    assert_nothing_trained_twice(name, starts)
+    assert not archive.paths.controller.exists()
+
+
+def assert_nothing_trained_twice(name: str, starts: Path) -> None:
     ours = [line for line in starts.read_text().splitlines() if f"/{name}/" in line]
     assert [line for line, count in Counter(ours).items() if count > 1] == [], "trained twice"
-    assert not archive.paths.controller.exists()
 
 
 def test_killed_after_every_write_in_turn(
@@ -100,7 +104,7 @@ def test_killed_after_every_write_in_turn(
         "baseline trial_0 try_N job.json #1",
         "baseline trial_0 try_N job.json #2",
         "baseline trial_0 score.json #1",
-        "baseline trial_0 test score.json #1",
+        "baseline trial_1 score.json #1",
         "generation_000 parents.json #1",
         "generation_001 candidate_001 idea.json #1",
         "generation_000 selection.json #1",
@@ -136,3 +140,28 @@ def test_a_slow_disk_changes_nothing(made: tuple[Bench, Path], unbroken: Mapping
     bench, starts = made
     assert killed_run(bench, "slow", "slow") == 0
     assert_same(bench, "slow", starts, unbroken)
+
+
+def test_a_steady_search_survives_kills(made: tuple[Bench, Path]) -> None:
+    """What it decides depends on the order of results, which a kill changes; that nothing is lost or done twice does not."""
+    bench, starts = made
+    rng, name, kills = random.Random(3), "steady", 0
+    settings = (*SETTINGS, "search.mode=steady")
+    while killed_run(bench, name, rng.randint(8, 40), settings):
+        kills += 1
+        assert kills < 100
+    archive = bench.archive(name)
+    assert kills > 1 and archive.count == 4 and archive.all_closed and archive.report is not None
+    assert all(generation.selection is not None for generation in archive.generations)
+    assert sorted(candidate.order for candidate in archive.candidates) == [1, 2, 3, 4]
+    assert_nothing_trained_twice(name, starts)
+
+
+def test_two_steady_runs_with_the_same_order_of_results_decide_the_same(made: tuple[Bench, Path]) -> None:
+    bench, _ = made
+    alone = ("search.mode=steady", "search.ahead=0", "cluster.max_parallel=1")  # one result after the other
+    for name in ("steady-1", "steady-2"):
+        bench.run(name, *SETTINGS, *alone).ok()
+    assert outline(bench.archive("steady-1")) == outline(bench.archive("steady-2"))
+    late = bench.archive("steady-1").generations[-1]
+    assert late.parents.seen.outcomes == bench.archive("steady-1").count - 1  # each decision has read every result

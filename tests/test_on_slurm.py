@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.records import Kind, Stage
-from pipeline.store.archive import Archive, Try, read_archive
+from pipeline.records import FailureKind, Purpose, Stage
+from pipeline.store.archive import Archive
+from pipeline.store.reader import read_archive
+from pipeline.store.views import Trial, Try
 from tests.slurm_cluster.cluster import NODES, DevCluster
 from tests.toy import ROOT, TOY, Bench, baseline, interrupt, outline, program, train_with, wait_until
 
@@ -79,7 +81,7 @@ class Room:
         process = self.bench.start(name, *SMALL, *more)
         try:
             wait_until(lambda: len(self.starts(name)) == trials, process, 180)
-            wait_until(lambda: all(one.paths.resume.is_dir() for one in self.flying(name)), process, 180)
+            wait_until(lambda: all(one.paths.resume.is_dir() for one in self.in_flight(name)), process, 180)
             yield process
             self.gate.unlink()
             out, _ = process.communicate(timeout=180)
@@ -90,25 +92,25 @@ class Room:
             if not process.stdout.closed:  # type: ignore[union-attr]
                 process.communicate()
 
-    def flying(self, name: str) -> list[Try]:
-        return [one for trial in trials_of(self.bench.archive(name)) if (one := trial.flying) is not None]
+    def in_flight(self, name: str) -> list[Try]:
+        return [one for trial in all_trials(self.bench.archive(name)) if (one := trial.in_flight) is not None]
 
-    def job(self, name: str, trial: str) -> str:
-        """The Slurm job of a trial in flight."""
-        (job,) = [one.job.job_id for one in self.flying(name) if trial in str(one.paths.folder)]
+    def job(self, name: str, purpose: Purpose) -> str:
+        """The Slurm job of the one trial in flight with this purpose."""
+        (job,) = [one.job.job_id for one in self.in_flight(name) if one.job.purpose is purpose]
         assert job is not None
         return job
 
     def jobs_in_the_queue(self, name: str) -> list[str]:
         """Those of a run that wait or run."""
-        waves = {wave.name for wave in (self.bench.folder / name / "jobs").glob("*")}
-        return [line for line in self.dev.run("squeue", "-ho", "%j").splitlines() if line in waves]
+        return jobs_in_the_queue(self.dev, self.bench.folder / name)
 
     def check(self, name: str, expected: Mapping[str, Any]) -> Archive:
         archive = self.bench.archive(name)
         assert outline(archive) == expected
         assert [start for start, count in Counter(self.starts(name)).items() if count > 1] == [], "trained twice"
         assert not archive.paths.controller.exists()
+        wait_until(lambda: not self.jobs_in_the_queue(name), seconds=30)
         return archive
 
     def end_all_jobs(self) -> None:
@@ -116,8 +118,19 @@ class Room:
             self.dev.run("scancel", f"--name={wave.name}")
 
 
+def jobs_in_the_queue(dev: DevCluster, run: Path) -> list[str]:
+    """Jobs of a run that wait or run, by the names of their arrays."""
+    waves = {wave.name for wave in (run / "jobs").glob("*")}
+    return [line for line in dev.run("squeue", "-ho", "%j").splitlines() if line in waves]
+
+
 def trials_of(archive: Archive) -> list[Any]:
     """Those that train."""
+    return [trial for trial in all_trials(archive) if trial.purpose is not Purpose.TEST]
+
+
+def all_trials(archive: Archive) -> list[Trial]:
+    """Also those that score a checkpoint of another one."""
     return [trial for holder in archive.holders() for trial in holder.trials]
 
 
@@ -182,7 +195,9 @@ def unbroken(room: Room) -> Mapping[str, Any]:
 
 def test_a_requeue_by_hand_changes_nothing(room: Room, unbroken: Mapping[str, Any]) -> None:
     with room.under_way("requeue"):
-        done = subprocess.run(["scontrol", "requeue", room.job("requeue", "baseline")], capture_output=True, text=True)
+        done = subprocess.run(
+            ["scontrol", "requeue", room.job("requeue", Purpose.BASELINE)], capture_output=True, text=True
+        )
         assert done.returncode != 0, "jobs are submitted with --no-requeue: the program decides about another try"
     archive = room.check("requeue", unbroken)
     assert all(len(trial.tries) == 1 for trial in trials_of(archive))
@@ -201,17 +216,18 @@ def test_a_preempted_trial_goes_on_from_its_checkpoint(room: Room, unbroken: Map
     for trial in trials_of(archive):
         lost, again = trial.tries
         assert lost.result.failure.kind.infrastructure
-        assert again.job.go_on_from == "try_0" and again.job.used_s > 0
+        assert again.job.resume_from == "try_0" and again.job.used_s > 0
         steps = [json.loads(line)["step"] for line in again.paths.metrics.read_text().splitlines()]
         assert steps == list(range(1, 61))
 
 
 def test_a_job_that_somebody_cancels_is_tried_again(room: Room, unbroken: Mapping[str, Any]) -> None:
     with room.under_way("cancelled"):
-        room.dev.run("scancel", room.job("cancelled", "baseline"))
+        room.dev.run("scancel", room.job("cancelled", Purpose.BASELINE))
     archive = room.check("cancelled", unbroken)
     assert [len(trial.tries) for trial in trials_of(archive)] == [2, 1, 1]
-    assert archive.baseline.trials[0].tries[0].result.failure.kind is Kind.CANCELLED  # type: ignore[union-attr]
+    (reference,) = archive.baseline.of(Purpose.BASELINE)
+    assert reference.tries[0].failure is not None and reference.tries[0].failure.kind is FailureKind.CANCELLED
 
 
 def test_a_node_that_dies_costs_a_retry(room: Room, unbroken: Mapping[str, Any]) -> None:
@@ -222,7 +238,7 @@ def test_a_node_that_dies_costs_a_retry(room: Room, unbroken: Mapping[str, Any])
         finally:
             room.dev.start_node("n4")
     archive = room.check("node", unbroken)
-    assert {trial.tries[0].result.failure.kind for trial in trials_of(archive)} == {Kind.NODE_FAIL}
+    assert {trial.tries[0].result.failure.kind for trial in trials_of(archive)} == {FailureKind.NODE_FAIL}
 
 
 def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, Any]) -> None:
@@ -256,7 +272,7 @@ def test_a_full_disk_loses_nothing(room: Room, unbroken: Mapping[str, Any], smal
     room.gate.touch()
     process = full.bench.start("full", *more)
     wait_until(lambda: len(room.starts("full")) == 3, process, 180)
-    wait_until(lambda: all(one.paths.resume.is_dir() for one in full.flying("full")), process, 180)
+    wait_until(lambda: all(one.paths.resume.is_dir() for one in full.in_flight("full")), process, 180)
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
@@ -279,12 +295,12 @@ def test_a_job_that_can_never_start_pauses_the_run_and_tells_why(room: Room) -> 
     wait_until(pause.exists, process, 180)
     reason = json.loads(pause.read_text())["reason"]
     assert "Slurm can never start" in reason and "Lower train.resources.time_min" in reason
-    assert "python -m pipeline.resume" in reason
+    assert "python -m pipeline resume" in reason
     wait_until(lambda: not any(room.jobs_in_the_queue("never")), process)
     interrupt(process)
     out, _ = process.communicate(timeout=180)
     assert process.returncode == 130, out
-    assert "PAUSED: Slurm can never start" in program("pipeline.status", str(room.bench.folder / "never")).ok().out
+    assert "PAUSED: Slurm can never start" in program("status", str(room.bench.folder / "never")).ok().out
     assert all(trial.score is None and trial.failure is None for trial in trials_of(room.bench.archive("never")))
 
 
@@ -303,7 +319,7 @@ def test_a_node_on_which_everything_fails_is_left_alone(room: Room, unbroken: Ma
     archive = room.check("shunned", unbroken)
     hosts = Counter(one.result.host for trial in trials_of(archive) for one in trial.tries)
     kinds = {one.result.failure.kind for trial in trials_of(archive) for one in trial.tries if one.result.failure}
-    assert kinds == {Kind.DEVICE} and hosts[os.readlink(mark)] <= 4 and len(hosts) > 1
+    assert kinds == {FailureKind.DEVICE} and hosts[os.readlink(mark)] <= 4 and len(hosts) > 1
 
 
 def test_a_trial_over_its_memory_and_one_over_its_time_are_failures_of_their_ideas(
@@ -317,7 +333,7 @@ def test_a_trial_over_its_memory_and_one_over_its_time_are_failures_of_their_ide
     bench.run("over", *SMALL, "train.limit_min=0.2", "ideate.patch_share=1").ok()
     archive = bench.archive("over")
     ends = {one.idea.title: (one.failure.stage, one.failure.kind) for one in archive.candidates if one.failure}
-    assert ends == {"memory": (Stage.TRAIN, Kind.OUT_OF_MEMORY), "forever": (Stage.TRAIN, Kind.TIMEOUT)}
+    assert ends == {"memory": (Stage.TRAIN, FailureKind.OUT_OF_MEMORY), "forever": (Stage.TRAIN, FailureKind.TIMEOUT)}
     assert all(len(trial.tries) == 1 for trial in trials_of(archive))
 
 
@@ -414,7 +430,7 @@ def test_twenty_four_candidates(hall: Room, twenty_four: Mapping[str, Any]) -> N
     assert len(archive.candidates) == 24 and archive.report is not None
     assert any(one.idea.parents for one in archive.candidates)
     assert all(len(trial.tries) == 1 for trial in trials_of(archive))
-    assert len(archive.baseline.trials) == 3  # one of them is the canary of the second generation
+    assert [len(archive.baseline.of(purpose)) for purpose in (Purpose.BASELINE, Purpose.CANARY)] == [2, 1]
 
 
 def test_a_controller_killed_again_and_again(hall: Room, twenty_four: Mapping[str, Any]) -> None:
@@ -440,12 +456,12 @@ def test_a_controller_killed_again_and_again(hall: Room, twenty_four: Mapping[st
 def test_cancel_ends_the_jobs_of_one_run_and_no_other(room: Room, unbroken: Mapping[str, Any]) -> None:
     with room.under_way("bystander"):
         with room.under_way("stopped") as process:
-            cancelled = [one.job.job_id for one in room.flying("stopped")]
-            program("pipeline.cancel", str(room.bench.folder / "stopped")).ok()
+            cancelled = [one.job.job_id for one in room.in_flight("stopped")]
+            program("cancel", str(room.bench.folder / "stopped")).ok()
             waiting = ",".join(job for job in cancelled if job)
             wait_until(lambda: not room.dev.run("squeue", "-h", "-j", waiting, "--states=R,PD").strip(), process)
-            assert len(room.flying("bystander")) == 3
-            program("pipeline.resume", str(room.bench.folder / "stopped")).ok()
+            assert len(room.in_flight("bystander")) == 3
+            program("resume", str(room.bench.folder / "stopped")).ok()
             wait_until(lambda: len(room.starts("stopped")) == 6, process)
         room.gate.touch()
     room.check("stopped", unbroken)
@@ -472,12 +488,14 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
     bench.run(
         "nodes", *SMALL, "train.resources.nodes=2", "train.resources.gpus_per_node=2", "ideate.patch_share=1"
     ).ok()
+    # Also the second node of a job that only scores a checkpoint, which is the first one's work, ends.
+    wait_until(lambda: not jobs_in_the_queue(on_slurm, bench.folder / "nodes"), seconds=30)
     archive = bench.archive("nodes")
     outcomes = {one.idea.title: one for one in archive.candidates}
     assert outcomes["batch"].score is not None
     failure = outcomes["fails"].failure
-    assert failure is not None and failure.kind is Kind.EXCEPTION and "on the second node" in failure.reason
-    one = archive.baseline.trials[0].tries[0]
+    assert failure is not None and failure.kind is FailureKind.EXCEPTION and "on the second node" in failure.reason
+    one = archive.baseline.of(Purpose.BASELINE)[0].tries[0]
     logs = [one.paths.node_log(number).read_text() for number in range(2)]
     seen = [ast.literal_eval(log.splitlines()[0]) for log in logs]
     assert [node.pop("NODE_RANK") for node in seen] == ["0", "1"] and seen[0] == seen[1]
@@ -497,10 +515,10 @@ def test_gpt_2_trains_on_two_nodes(on_slurm: DevCluster, tmp_path: Path) -> None
         "train.limit_min=3",
     )
     given = ("baseline=nanogpt", "scale=tiny", f"data={tmp_path / 'data'}", *small)
-    program("pipeline.prepare", *given).ok()
+    program("prepare", *given).ok()
     more = ("select.baseline_seeds=1", "select.elites=0", "stop.generations=1", "ideate.candidates=1", "ideate=tune")
     where = ("cluster=slurm", "train.resources.nodes=2", f"runs={tmp_path}", "run=two-nodes")
-    program("pipeline.run", *given, *more, *where, timeout=280).ok()
+    program("run", *given, *more, *where, timeout=280).ok()
     for trial in trials_of(read_archive(tmp_path / "two-nodes")):
         one = trial.tries[0]
         assert trial.score is not None and len(trial.tries) == 1, trial.failure
@@ -520,6 +538,6 @@ def test_a_trial_on_another_gpu_model_is_tried_again_elsewhere(room: Room, tmp_p
     tries = [trial.tries for trial in trials_of(room.bench.archive("models"))]
     assert [len(of_trial) for of_trial in tries] == [1, 1, 2]
     other, again = tries[2]
-    assert other.failure.kind is Kind.OTHER_GPU and "H100" in other.failure.reason
+    assert other.failure.kind is FailureKind.OTHER_GPU and "H100" in other.failure.reason
     assert again.score and again.result.host != other.result.host
     assert {one.result.gpu for of_trial in tries for one in of_trial if one.score} == {"NVIDIA H100"}

@@ -10,7 +10,20 @@ from typing import Any
 import pytest
 
 from pipeline import metric, records
-from pipeline.records import Change, Failure, Idea, Kind, Result, Score, Seconds, Selection, Stage, Standing
+from pipeline.records import (
+    Change,
+    Failure,
+    FailureKind,
+    Idea,
+    Knowledge,
+    Parents,
+    Result,
+    Score,
+    Seconds,
+    Selection,
+    Stage,
+    Standing,
+)
 from pipeline.store import files
 
 GOOD: dict[str, Any] = {
@@ -42,13 +55,13 @@ def test_a_score_is_finite(change: dict[str, Any]) -> None:
 
 
 def test_kinds_of_machines_and_of_ideas() -> None:
-    machine = {kind.value for kind in Kind if kind.infrastructure}
+    machine = {kind.value for kind in FailureKind if kind.infrastructure}
     retried = {"cancelled", "interrupted", "vanished", "node_fail", "preempted", "file_system", "device"}
     assert machine == retried | {"other_gpu", "spoiled"}
 
 
 SCORE = Score(**GOOD)
-FAILURE = Failure(Stage.TRAIN, Kind.NAN, "it is NaN\nline", "try_1", "attempt_0")
+FAILURE = Failure(Stage.TRAIN, FailureKind.NAN, 'it is "try": NaN\nline', "try_1", "attempt_0")
 STANDING = Standing("generation_000/candidate_001", 1.0, 0.1, 1, 0.5, 0.2)
 
 
@@ -61,8 +74,9 @@ STANDING = Standing("generation_000/candidate_001", 1.0, 0.1, 1, 0.5, 0.2)
         Idea("only words", "x", "human"),
         Result(records.Ended.SCORED, SCORE, None, Seconds(1.0, 2.0, 3.0), "node", "H100", {"python": "3"}, 1.0, 2.0),
         Result(records.Ended.FAILED, failure=FAILURE),
-        Selection(("a",), STANDING, 0.1, ("a",), (STANDING,)),
-        records.Job("n", 1, "test", False, "baseline/x", None, 0.0, "12_3", 5.0),
+        Selection(("a",), Knowledge(3, 1, STANDING, 0.1, {"b": "it cheats"})),
+        Parents(("a",), 0.5, 4, ("human-1",), Knowledge(3, 1, STANDING, 0.1)),
+        records.Job("n", 1, "test", "trial_1", None, 0.0, "12_3", 5.0, None, records.Purpose.TEST),
         records.Report("why", 3, {"train/nan": 1}, STANDING, (STANDING,), None, (), 0.1),
     ],
     ids=lambda record: type(record).__name__,

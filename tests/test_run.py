@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from pipeline.records import Failure
-from pipeline.store.archive import Archive, Candidate
+from pipeline.store.archive import Archive
 from pipeline.store.paths import short
+from pipeline.store.views import Candidate
 from tests.toy import (
     BASELINES,
     CHEAP,
@@ -47,8 +48,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Bench:
     """A run named `first`, of two generations."""
     bench = Bench(tmp_path_factory.mktemp("runs"), toy_data)
     done = bench.run("first", *SEARCH).ok()
-    assert "go on with: python -m pipeline.run --config-dir " in done.out
-    assert "stop.generations=2 are done" in done.out and "On the test split" in done.out
+    assert "resume with: python -m pipeline.run --config-dir " in done.out
+    assert "stop.generations=2 reached" in done.out and "On the test split" in done.out
     return bench
 
 
@@ -291,7 +292,7 @@ def test_every_candidate_has_one_outcome_and_the_report_counts_them(bad: Archive
     assert set(BAD) == {*ENDS, "fork", "spy", "own", "good"}
     assert bad.report is not None
     assert dict(bad.report.failures) == Counter(f"{stage}/{kind}" for stage, kind, _, _ in ENDS.values())
-    trials = [trial for holder in bad.holders() for trial in holder.all_trials()]
+    trials = [trial for holder in bad.holders() for trial in holder.trials]
     assert all(len(trial.tries) == 1 for trial in trials)  # an idea's own fault is not tried again
 
 
@@ -324,7 +325,7 @@ def test_the_same_command_again_changes_nothing(copy: Bench) -> None:
     run = copy.folder / "first"
     before = {name: (run / name).read_bytes() for name in listing(run)}
     done = copy.run("first", *SEARCH).ok()
-    assert "changed since last time: runs: " in done.out and "stop.generations=2 are done" in done.out
+    assert "changed since last time: runs: " in done.out and "stop.generations=2 reached" in done.out
     after = {name: (run / name).read_bytes() for name in listing(run)}
     assert after.keys() == before.keys()
     assert {name for name in after if after[name] != before[name]} == {"live.json", "events.jsonl"}
@@ -336,7 +337,7 @@ def test_live_settings_may_change_which_is_shown_and_recorded(copy: Bench) -> No
         assert f"changed since last time: {change}\n" in done.out
     archive = copy.archive("first")
     assert len(archive.generations) == 3 and archive.report is not None
-    assert archive.report.stopped == "stop.generations=3 are done"
+    assert archive.report.stopped == "stop.generations=3 reached"
     assert (archive.paths.folder / "report_0.json").is_file()
     assert json.loads(archive.paths.live.read_text())["train"]["retries"] == 5
     assert "stop.generations: 2 -> 3" in archive.paths.events.read_text()
@@ -364,9 +365,9 @@ def test_a_changed_checkout_does_not_change_a_run(copy: Bench, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        ("stop.candidates=3", "stop.candidates=3 are tried"),
-        ("stop.date=2020-01-01", "stop.date=2020-01-01 has come"),
-        ("stop.target=1000", "stop.target=1000 is reached"),
+        ("stop.candidates=3", "stop.candidates=3 reached"),
+        ("stop.date=2020-01-01", "stop.date=2020-01-01 has passed"),
+        ("stop.target=1000", "stop.target=1000 reached"),
     ],
 )
 def test_stop_rules_end_a_run_and_say_so(rule: str, reason: str, bench: Bench) -> None:
@@ -416,9 +417,9 @@ def test_ctrl_c_stops_cleanly_and_the_printed_command_goes_on(gated: tuple[Bench
     tries = [trial.tries[0] for holder in bench.archive("stopped").holders() for trial in holder.trials]
     assert [one.result.failure.kind for one in tries if one.result and one.result.failure] == ["interrupted"] * 2
     gate.unlink()
-    again = re.findall(r"stopped; go on with: python -m pipeline\.run (.*)", out)
+    again = re.findall(r"stopped; resume with: python -m pipeline\.run (.*)", out)
     assert len(again) == 1
-    program("pipeline.run", *again[0].split()).ok()
+    program("run", *again[0].split()).ok()
     bench.run("unbroken", *STOPPED).ok()
     assert outline(bench.archive("stopped")) == outline(bench.archive("unbroken"))
 
@@ -447,7 +448,7 @@ def test_sigterm_is_like_ctrl_c(gated: tuple[Bench, Path, Path]) -> None:
     wait_until(lambda: starts.read_text() != "", process)
     process.terminate()
     out, _ = process.communicate(timeout=180)
-    assert process.returncode == 130 and "go on with" in out
+    assert process.returncode == 130 and "resume with" in out
     assert jobs_of(bench.folder / "stopped") == []
 
 
@@ -505,7 +506,7 @@ def test_a_trial_whose_machine_died_is_tried_again_and_goes_on_from_what_it_save
     archive = bench.archive("lost")
     lost, again = archive.baseline.trials[0].tries
     assert lost.result is not None and lost.result.failure is not None and lost.result.failure.kind == "vanished"
-    assert again.job.go_on_from == "try_0" and again.job.used_s > 0
+    assert again.job.resume_from == "try_0" and again.job.used_s > 0
     steps = [json.loads(line)["step"] for line in again.paths.metrics.read_text().splitlines()]
     assert steps == list(range(1, 61))
     assert archive.baseline.trials[0].score is not None and archive.baseline.trials[0].score.try_ == "try_1"
@@ -516,7 +517,7 @@ def test_a_second_controller_is_refused(gated: tuple[Bench, Path, Path]) -> None
     gate.touch()
     process = bench.start("held", *STOPPED)
     wait_until(lambda: starts.read_text() != "", process)
-    bench.run("held", *STOPPED).refused(1, f"pid {process.pid} on ", "--take-over", "pipeline.status")
+    bench.run("held", *STOPPED).refused(1, f"pid {process.pid} on ", "--take-over", "pipeline status")
     gate.unlink()
     out, _ = process.communicate(timeout=180)
     assert process.returncode == 0, out
@@ -527,10 +528,10 @@ def test_a_second_controller_is_refused(gated: tuple[Bench, Path, Path]) -> None
 
 def test_a_fresh_name_is_made_and_printed(bench: Bench) -> None:
     arguments = [word for word in bench.arguments("", *CHEAP, "ideate.candidates=1") if not word.startswith("run=")]
-    done = program("pipeline.run", *arguments).ok()
+    done = program("run", *arguments).ok()
     (name,) = [path.name for path in bench.folder.iterdir()]
     assert re.fullmatch(r"toy-tiny-\d{8}-\d{6}", name)
-    assert f"go on with: python -m pipeline.run {' '.join(arguments)} run={name}\n" in done.out
+    assert f"resume with: python -m pipeline.run {' '.join(arguments)} run={name}\n" in done.out
 
 
 @pytest.mark.parametrize(
@@ -538,12 +539,12 @@ def test_a_fresh_name_is_made_and_printed(bench: Bench) -> None:
     [
         (["+experiment=evolve_everything"], ["evolve_everything", "evolve_posttrain"]),
         (["baseline=nothing"], ["nothing", "grpo"]),
-        (["stop.date=tomorrow"], ["stop.date=tomorrow is no date", "2026-12-31T18:00"]),
+        (["stop.date=tomorrow"], ["stop.date=tomorrow is not a date", "2026-12-31T18:00"]),
         (
             ["data=/nowhere"],
-            ["/nowhere/toy/tiny holds no prepared data", "python -m pipeline.prepare baseline=toy scale=tiny"],
+            ["/nowhere/toy/tiny holds no prepared data", "python -m pipeline prepare baseline=toy scale=tiny"],
         ),
-        (["--config-dir", "/nowhere"], ["--config-dir /nowhere is no folder"]),
+        (["--config-dir", "/nowhere"], ["--config-dir /nowhere is not a folder"]),
     ],
 )
 def test_bad_input(arguments: list[str], words: list[str], bench: Bench) -> None:
@@ -555,13 +556,13 @@ def test_data_that_changed_is_refused(copy: Bench, tmp_path: Path) -> None:
     shutil.copytree(copy.data, tmp_path / "data")
     manifest = tmp_path / "data/toy/tiny/manifest.json"
     manifest.write_text(manifest.read_text().replace('"hash": "', '"hash": "0'))
-    Bench(copy.folder, tmp_path / "data").run("first", *SEARCH).refused(2, "is not what first began with")
+    Bench(copy.folder, tmp_path / "data").run("first", *SEARCH).refused(2, "is not what first started with")
 
 
 def test_a_folder_that_is_no_run_is_left_alone(bench: Bench) -> None:
     (bench.folder / "thesis").mkdir(parents=True)
     (bench.folder / "thesis/chapter.txt").write_text("words")
-    bench.run("thesis").refused(2, "thesis is there and is no run folder", "run=NAME")
+    bench.run("thesis").refused(2, "thesis exists and is not a run folder", "run=NAME")
     assert [path.name for path in (bench.folder / "thesis").iterdir()] == ["chapter.txt"]
 
 
@@ -577,13 +578,19 @@ def test_a_folder_that_is_no_run_is_left_alone(bench: Bench) -> None:
 )
 def test_a_damaged_file_is_named_and_nothing_is_lost(name: str, copy: Bench) -> None:
     path = copy.folder / "first" / name
+    for summary in copy.folder.glob("first/*/summary.json"):
+        summary.unlink()  # it spares reading the files, which are the truth
     path.chmod(0o644)
     path.write_text(path.read_text()[:-20])
     before = {name: (copy.folder / "first" / name).read_bytes() for name in listing(copy.folder / "first")}
     done = copy.run("first", *SEARCH)
     done.refused(1, f"{path} is damaged", "put the file back")
     after = {name: (copy.folder / "first" / name).read_bytes() for name in listing(copy.folder / "first")}
-    assert {name for name in after if after[name] != before.get(name)} <= {"live.json", "events.jsonl"}
+    assert {name for name in after if after[name] != before.get(name)} - {"live.json", "events.jsonl"} <= {
+        name
+        for name in after
+        if name.endswith("summary.json")  # made again from the files
+    }
 
 
 def test_a_scale_that_needs_gpus_says_so(tmp_path: Path) -> None:
@@ -593,7 +600,7 @@ def test_a_scale_that_needs_gpus_says_so(tmp_path: Path) -> None:
     data.mkdir(parents=True)
     (data / "manifest.json").write_text('{"hash": "x", "bytes": 0, "files": 0}')
     given = ("+experiment=evolve_posttrain", "scale=small", "cluster=local", "run=r", f"runs={tmp_path / 'runs'}")
-    program("pipeline.run", *given, f"data={tmp_path / 'data'}").refused(
+    program("run", *given, f"data={tmp_path / 'data'}").refused(
         2, "a trial needs 1 GPU(s) and this machine has 0", "scale=tiny", "cluster=slurm"
     )
 
@@ -606,8 +613,8 @@ def test_a_broken_baseline_stops_the_run(tmp_path: Path, toy_data: Path) -> None
 
 
 def test_help_names_the_exit_codes() -> None:
-    done = program("pipeline.run", "--help").ok()
-    assert "Exit codes: 0 done, 1 the run could not go on, 2 bad input, 130 interrupted." in done.out
+    done = program("run", "--help").ok()
+    assert "Exit codes: 0 done, 1 the run could not continue, 2 bad input, 130 interrupted." in done.out
     assert "--take-over" in done.out and "scale=tiny" in done.out
 
 
@@ -620,3 +627,44 @@ def test_the_toy_needs_nothing_of_ours() -> None:
         "train.py",
     ]
     assert (BASELINES / "conf/baseline/toy.yaml").is_file()
+
+
+# ---- what a refused or a finished run does not change
+
+
+def test_a_second_controller_that_is_refused_has_changed_nothing(
+    gated: tuple[Bench, Path, Path], finished: Bench
+) -> None:
+    bench, gate, starts = gated
+    gate.touch()
+    process = bench.start("held", *STOPPED)
+    wait_until(lambda: len(starts.read_text().splitlines()) == 2, process)
+    run = bench.folder / "held"
+    kept = ("live.json", "events.jsonl", "controller.json", "proposals")
+    before = {name: (run / name).read_bytes() for name in kept if (run / name).is_file()}
+    seed = finished.folder / "first"
+    bench.run("held", *STOPPED, "stop.generations=7", f"ideate.seeds=[{seed}]").refused(1, "is held by", "--take-over")
+    assert {name: (run / name).read_bytes() for name in kept if (run / name).is_file()} == before
+    assert not (run / "proposals").exists()
+    interrupt(process)
+    process.communicate(timeout=180)
+
+
+def test_a_run_that_cannot_be_made_leaves_nothing(bench: Bench) -> None:
+    bench.run("r", "ideate.seeds=[/nowhere]").refused(2, "/nowhere is not in a run folder")
+    other = Bench(bench.folder, bench.data / "nothing")
+    other.run("s").refused(2, "holds no prepared data")
+    assert not (bench.folder / "s").exists()
+
+
+def test_a_candidate_pinned_in_a_finished_run_is_confirmed_before_it_ends_again(copy: Bench) -> None:
+    archive = copy.archive("first")
+    assert archive.report is not None
+    elite = archive.report.elites[0].candidate
+    other = next(one for one in archive.candidates if one.score is not None and one.id != elite)
+    program("mark", str(other.paths.folder), "--pin").ok()
+    copy.run("first", *SEARCH).ok()
+    after = copy.archive("first")
+    assert after.report is not None and [one.candidate for one in after.report.elites] == [other.id]
+    assert after.in_flight() == [] and jobs_of(copy.folder / "first") == []
+    assert [one.trials for one in after.report.elites] == [1] and len(after.report.elites_test) == 1

@@ -6,11 +6,12 @@ from types import FrameType
 
 import pytest
 
-from pipeline.assemble import data_path, open_or_create
-from pipeline.compose import compose_config
 from pipeline.errors import BadInput
-from pipeline.records import Failure, Kind, Score, Stage
-from pipeline.stages.score import score_checkpoint
+from pipeline.job.score import score_checkpoint
+from pipeline.records import Failure, FailureKind, Score, Stage
+from pipeline.setup.build import data_path
+from pipeline.setup.compose import compose_config
+from pipeline.setup.create import open_or_create
 from pipeline.store.paths import TryPaths
 from tests.toy import baseline, jobs_of, processes_with, program, wait_until
 
@@ -76,7 +77,7 @@ class Bench:
         where = [f"data={folder}/data", f"runs={folder}/runs", "run=x"]
         limits = [f"train.resources.mem_gb={memory_gb}", f"evaluate.limit_min={limit_min}"]
         given = ["baseline=toy", "scale=tiny", *where, *limits]
-        program("pipeline.prepare", "--config-dir", str(conf), *given).ok()
+        program("prepare", "--config-dir", str(conf), *given).ok()
         self.config = compose_config(given, conf)
         self.run, _ = open_or_create(self.config)
         self.paths = TryPaths(folder / "try_0")
@@ -109,10 +110,10 @@ def test_each_server_runs_in_the_variant_with_an_exchange_of_its_own(tmp_path: P
 
 
 DEATHS = {
-    "raises": ("raise KeyError('no such expert')", Kind.EXCEPTION, "exit code 1: KeyError: 'no such expert'"),
-    "is killed": ("os.kill(os.getpid(), 9)", Kind.EXCEPTION, "killed by signal 9"),
-    "eats memory": ("x = bytearray(300_000_000); time.sleep(10_000)", Kind.OUT_OF_MEMORY, "its limit is 0.2 GB"),
-    "meets a number that is none": ("raise ValueError('loss is nan')", Kind.NAN, "loss is nan"),
+    "raises": ("raise KeyError('no such expert')", FailureKind.EXCEPTION, "exit code 1: KeyError: 'no such expert'"),
+    "is killed": ("os.kill(os.getpid(), 9)", FailureKind.EXCEPTION, "killed by signal 9"),
+    "eats memory": ("x = bytearray(300_000_000); time.sleep(10_000)", FailureKind.OUT_OF_MEMORY, "its limit is 0.2 GB"),
+    "meets a number that is none": ("raise ValueError('loss is nan')", FailureKind.NAN, "loss is nan"),
 }
 
 
@@ -148,30 +149,33 @@ def test_a_failing_evaluator_is_not_blamed_on_the_servers(tmp_path: Path) -> Non
     bench = Bench(tmp_path, ends, evaluate="time.sleep(0.3); raise SystemExit('the shard is truncated')")
     failure = bench.score()
     assert isinstance(failure, Failure)
-    assert (failure.kind, failure.reason.split("\n")[0]) == (Kind.EXCEPTION, "exit code 1: the shard is truncated")
+    assert (failure.kind, failure.reason.split("\n")[0]) == (
+        FailureKind.EXCEPTION,
+        "exit code 1: the shard is truncated",
+    )
     bench.nothing_is_left()
 
 
 def test_a_late_evaluator_is_late(tmp_path: Path) -> None:
     bench = Bench(tmp_path, serve="time.sleep(10_000)", limit_min=0.02)
     failure = bench.score()
-    assert isinstance(failure, Failure) and failure.kind is Kind.TIMEOUT
+    assert isinstance(failure, Failure) and failure.kind is FailureKind.TIMEOUT
     bench.nothing_is_left()
 
 
-class Told(BaseException):
+class JobTerminated(BaseException):
     """As when a job is told to end."""
 
 
 def test_the_end_of_the_job_is_the_end_of_the_servers(tmp_path: Path) -> None:
     def tell(number: int, frame: FrameType | None) -> None:
-        raise Told
+        raise JobTerminated
 
     bench = Bench(tmp_path, evaluate="time.sleep(10_000)")
     before = signal.signal(signal.SIGALRM, tell)
     signal.setitimer(signal.ITIMER_REAL, 1.5)
     try:
-        with pytest.raises(Told):
+        with pytest.raises(JobTerminated):
             bench.score()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

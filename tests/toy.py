@@ -15,7 +15,9 @@ from typing import Any
 import psutil
 
 from pipeline.patching.trees import Entry, Tree, diff, read_tree
-from pipeline.store.archive import Archive, read_archive
+from pipeline.store.archive import Archive
+from pipeline.store.reader import read_archive
+from pipeline.store.views import Attempt
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINES = ROOT / "tests/baselines"
@@ -45,18 +47,18 @@ class Done:
             assert word in self.err
 
 
-def command(module: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", module, *arguments]
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pipeline", name, *arguments]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **(extra or {})}
 
 
-def program(module: str, *arguments: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
-    """`python -m MODULE ARGUMENTS` to its end."""
+def program(name: str, *arguments: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
+    """`python -m pipeline NAME ARGUMENTS` to its end."""
     done = subprocess.run(
-        command(module, *arguments), cwd=ROOT, env=environment(extra), capture_output=True, text=True, timeout=timeout
+        command(name, *arguments), cwd=ROOT, env=environment(extra), capture_output=True, text=True, timeout=timeout
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
@@ -76,12 +78,12 @@ class Bench:
 
     def run(self, name: str, *more: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
         """`pipeline.run` to its end."""
-        return program("pipeline.run", *self.arguments(name, *more), extra=extra, timeout=timeout)
+        return program("run", *self.arguments(name, *more), extra=extra, timeout=timeout)
 
     def start(self, name: str, *more: str) -> "subprocess.Popen[str]":
         """`pipeline.run` in a process group of its own, like a job of a shell."""
         return subprocess.Popen(
-            command("pipeline.run", *self.arguments(name, *more)),
+            command("run", *self.arguments(name, *more)),
             cwd=ROOT,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -169,8 +171,10 @@ def outline(archive: Archive) -> dict[str, Any]:
             (candidate.failure.stage, candidate.failure.kind) if candidate.failure else None,
         )
     for holder in archive.holders():
-        for trial in holder.all_trials():
-            name = trial.paths.folder.relative_to(archive.paths.folder).as_posix()
+        place = holder.paths.folder.relative_to(archive.paths.folder).as_posix()
+        for trial in holder.trials:
+            job = trial.tries[0].job
+            name = f"{place} {job.purpose} {job.seed} {job.budget} {_of(holder, job.of)}"
             assert (trial.score is None) != (trial.failure is None), f"{name} has no outcome"
             value = (trial.score.value, trial.score.standard_error, trial.score.seed) if trial.score else None
             found[name] = value or (trial.failure.stage, trial.failure.kind)  # type: ignore[union-attr]
@@ -179,6 +183,11 @@ def outline(archive: Archive) -> dict[str, Any]:
         found[f"selection {generation.number}"] = generation.selection
     found["report"] = archive.report
     return found
+
+
+def _of(holder: Attempt, trial: str | None) -> object:
+    """What a test scoring scores: numbers of trials depend on the order in which slots came free."""
+    return [(one.purpose, one.seed) for one in holder.trials if one.paths.folder.name == trial]
 
 
 def wait_until(true: Callable[[], bool], process: "subprocess.Popen[str] | None" = None, seconds: float = 180) -> None:

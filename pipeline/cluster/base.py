@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.records import Kind, Resources
+from pipeline.records import FailureKind, Resources
 
 
 class Phase(StrEnum):
@@ -19,14 +19,14 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True)
-class Status:
+class JobStatus:
     """What the cluster says about one job."""
 
     phase: Phase
     """Waiting, running or over."""
-    words: str = ""
-    """The cluster's own words: a reason for waiting with what to do, or the state it ended in."""
-    fault: Kind | None = None
+    reason: str = ""
+    """What the cluster says: why the job waits with what to do, or the state it ended in."""
+    fault: FailureKind | None = None
     """For an ended job: the fault of the machine that ended it, where the cluster names one."""
     never_starts: bool = False
     """For a waiting job: whether it can never start as it was asked for."""
@@ -45,8 +45,9 @@ class Request:
 
 
 class Cluster(Protocol):
-    """Runs `function(str(request.folder))` for each request, with nothing of the caller's environment but an
-    allow-list, and survives its caller."""
+    """Chosen in YAML by `_target_` (`cluster.backend`), and made with a `Work`, the settings `cluster.*` and the other keys
+    of that setting. Runs `function(str(request.folder))` for each request, with nothing of the caller's environment but
+    an allow-list, and survives its caller."""
 
     here: bool
     """Whether jobs are processes of this machine, which Ctrl-C ends too."""
@@ -59,14 +60,14 @@ class Cluster(Protocol):
         """Submit one wave; name to job id of all that were taken, which may be fewer when a limit is reached. None of
         them runs on a node of `avoid`, unless the settings name just that node.
 
-        Raises `Refused` when the cluster took none, with its words; a later call may succeed.
+        Raises `ClusterRefused` when the cluster took none, with its reason; a later call may succeed.
         """
         ...
 
-    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """State of every id, by at most one query. An id the cluster does not know is ENDED with fault VANISHED.
 
-        Raises `Refused` when the cluster does not answer; nothing can be concluded then.
+        Raises `ClusterRefused` when the cluster does not answer; nothing can be concluded then.
         """
         ...
 
@@ -79,7 +80,7 @@ class Cluster(Protocol):
         ...
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        """End these jobs and all their processes, and return when they have been told to; unknown ids are ignored."""
+        """End these jobs and all their processes, and return when they have been signalled; unknown ids are ignored."""
         ...
 
 

@@ -1,9 +1,9 @@
 """Trials as child processes of this machine, through submitit's local executor.
 
 Facts of submitit 1.5 that shape this file: its children inherit the whole environment and sit in the caller's process
-group, it starts a whole batch at once, and it knows a job only as long as the caller lives. So the environment is
+group, it starts a whole batch at once, and it keeps track of a job only as long as the caller lives. So the environment is
 replaced while it starts a child, Ctrl-C is kept from the child, and a job's id holds the start time of its process, by
-which a later controller knows it again.
+which a later controller recognizes it.
 """
 
 import contextlib
@@ -15,21 +15,32 @@ from collections.abc import Iterator, Mapping, Sequence
 import psutil
 import submitit
 
-from pipeline.cluster.base import Phase, Request, Status, Work
-from pipeline.records import Kind
+from pipeline.cluster.base import JobStatus, Phase, Request, Work
+from pipeline.config import ClusterConfig
+from pipeline.errors import BadInput
+from pipeline.records import FailureKind
 
 _END_GRACE_S = 15.0
 """How long a job may take to end its processes before it is killed."""
 
 
 class LocalCluster:
-    """Child processes, at most `max_parallel` at once."""
+    """Child processes, at most `max_parallel` at once; by default as many as this machine has GPUs or cores for."""
 
     here = True
 
-    def __init__(self, work: Work, max_parallel: int) -> None:
+    def __init__(self, work: Work, config: ClusterConfig) -> None:
+        """Raises `BadInput` when a job needs more GPUs than this machine has."""
+        needs, gpus = work.resources, gpu_count()
+        if needs.gpus_per_node > gpus:
+            raise BadInput(
+                f"a trial needs {needs.gpus_per_node} GPU(s) and this machine has {gpus}; "
+                "use cluster=slurm on a cluster, or scale=tiny, which needs none"
+            )
+        cores = (os.cpu_count() or 1) // needs.cpus_per_task
+        fits = gpus // needs.gpus_per_node if needs.gpus_per_node else cores
         self._work = work
-        self._max_parallel = max_parallel
+        self._max_parallel = config.max_parallel or max(1, fits)
         self._children: list[submitit.Job[object]] = []  # kept so that ended ones are reaped
 
     def slots(self) -> int:
@@ -53,7 +64,7 @@ class LocalCluster:
             taken[request.name] = job_id_of(psutil.Process(int(job.job_id)))
         return taken
 
-    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         self._children = [child for child in self._children if not child.done()]
         return {job_id: _status(_process(job_id)) for job_id in job_ids}
 
@@ -117,10 +128,10 @@ def _process(job_id: str) -> psutil.Process | None:
     return None
 
 
-def _status(process: psutil.Process | None) -> Status:
+def _status(process: psutil.Process | None) -> JobStatus:
     if process is None:
-        return Status(Phase.ENDED, "the process is gone", Kind.VANISHED)
-    return Status(Phase.RUNNING, node=os.uname().nodename)
+        return JobStatus(Phase.ENDED, "the process is gone", FailureKind.VANISHED)
+    return JobStatus(Phase.RUNNING, node=os.uname().nodename)
 
 
 @contextlib.contextmanager

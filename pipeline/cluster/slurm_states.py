@@ -1,4 +1,4 @@
-"""What Slurm's states and reasons mean: two tables, and the words for people.
+"""What Slurm's states and reasons mean: two tables, and the texts for users.
 
 Source: "Job State Codes" and "Job Reason Codes" of slurm.schedmd.com, 21.08 to 25.05. Where the pages leave it open
 whether a job can ever start, the table says that it can: a waiting job costs nothing, a cancelled one its place.
@@ -10,15 +10,15 @@ from enum import StrEnum
 
 from pipeline.cluster.base import Phase
 from pipeline.errors import CannotGoOn
-from pipeline.records import Kind
+from pipeline.records import FailureKind
 
 
 class BadSlurmText(CannotGoOn):
     """Slurm printed something this program does not know; taking it for "done" would lose jobs."""
 
 
-class State(StrEnum):
-    """Slurm's states and those of its flags that `squeue` and `sacct` print in their place, in Slurm's words."""
+class SlurmState(StrEnum):
+    """Slurm's states and those of its flags that `squeue` and `sacct` print in their place, spelt as Slurm does."""
 
     PENDING = "PENDING"
     CONFIGURING = "CONFIGURING"
@@ -54,12 +54,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a state says about a job that has not told its own result."""
+    """What a state says about a job that left no result file."""
 
     phase: Phase
     """Whether the job waits, runs or is over."""
-    kind: Kind | None = None
-    """What ended it, where the state alone says so. `kind.infrastructure` tells a machine's fault."""
+    kind: FailureKind | None = None
+    """What ended it, where the state alone says so. `kind.infrastructure` says whether it was the machine."""
 
     @property
     def over(self) -> bool:
@@ -69,56 +69,56 @@ class Meaning:
 
 _WAITS, _RUNS = Meaning(Phase.PENDING), Meaning(Phase.RUNNING)
 
-MEANING: dict[State, Meaning] = {
-    State.PENDING: _WAITS,
-    State.CONFIGURING: _WAITS,  # has nodes, but they boot: nothing of ours runs yet
-    State.POWER_UP_NODE: _WAITS,
-    State.REQUEUED: _WAITS,
-    State.REQUEUE_FED: _WAITS,
-    State.REQUEUE_HOLD: _WAITS,  # a person has to release it
-    State.RESV_DEL_HOLD: _WAITS,
-    State.SPECIAL_EXIT: _WAITS,
-    State.RUNNING: _RUNS,
-    State.SUSPENDED: _RUNS,
-    State.STOPPED: _RUNS,
-    State.SIGNALING: _RUNS,
-    State.RESIZING: _RUNS,
-    State.STAGE_OUT: _RUNS,
-    State.UPDATE_DB: _RUNS,
-    State.COMPLETING: _RUNS,  # an epilog may still run; the final state is not known yet
-    State.COMPLETED: Meaning(Phase.ENDED),
-    State.FAILED: Meaning(Phase.ENDED),  # the result file or the log says why
-    State.OUT_OF_MEMORY: Meaning(Phase.ENDED, Kind.OUT_OF_MEMORY),
-    State.TIMEOUT: Meaning(Phase.ENDED, Kind.TIMEOUT),
-    State.DEADLINE: Meaning(Phase.ENDED, Kind.CANCELLED),
-    State.CANCELLED: Meaning(Phase.ENDED, Kind.CANCELLED),
-    State.PREEMPTED: Meaning(Phase.ENDED, Kind.PREEMPTED),
-    State.REVOKED: Meaning(Phase.ENDED, Kind.CANCELLED),
-    State.NODE_FAIL: Meaning(Phase.ENDED, Kind.NODE_FAIL),
-    State.BOOT_FAIL: Meaning(Phase.ENDED, Kind.NODE_FAIL),
-    State.LAUNCH_FAILED: Meaning(Phase.ENDED, Kind.NODE_FAIL),
-    State.RECONFIG_FAIL: Meaning(Phase.ENDED, Kind.NODE_FAIL),
+MEANING: dict[SlurmState, Meaning] = {
+    SlurmState.PENDING: _WAITS,
+    SlurmState.CONFIGURING: _WAITS,  # has nodes, but they boot: nothing of ours runs yet
+    SlurmState.POWER_UP_NODE: _WAITS,
+    SlurmState.REQUEUED: _WAITS,
+    SlurmState.REQUEUE_FED: _WAITS,
+    SlurmState.REQUEUE_HOLD: _WAITS,  # a person has to release it
+    SlurmState.RESV_DEL_HOLD: _WAITS,
+    SlurmState.SPECIAL_EXIT: _WAITS,
+    SlurmState.RUNNING: _RUNS,
+    SlurmState.SUSPENDED: _RUNS,
+    SlurmState.STOPPED: _RUNS,
+    SlurmState.SIGNALING: _RUNS,
+    SlurmState.RESIZING: _RUNS,
+    SlurmState.STAGE_OUT: _RUNS,
+    SlurmState.UPDATE_DB: _RUNS,
+    SlurmState.COMPLETING: _RUNS,  # an epilog may still run; the final state is not known yet
+    SlurmState.COMPLETED: Meaning(Phase.ENDED),
+    SlurmState.FAILED: Meaning(Phase.ENDED),  # the result file or the log says why
+    SlurmState.OUT_OF_MEMORY: Meaning(Phase.ENDED, FailureKind.OUT_OF_MEMORY),
+    SlurmState.TIMEOUT: Meaning(Phase.ENDED, FailureKind.TIMEOUT),
+    SlurmState.DEADLINE: Meaning(Phase.ENDED, FailureKind.CANCELLED),
+    SlurmState.CANCELLED: Meaning(Phase.ENDED, FailureKind.CANCELLED),
+    SlurmState.PREEMPTED: Meaning(Phase.ENDED, FailureKind.PREEMPTED),
+    SlurmState.REVOKED: Meaning(Phase.ENDED, FailureKind.CANCELLED),
+    SlurmState.NODE_FAIL: Meaning(Phase.ENDED, FailureKind.NODE_FAIL),
+    SlurmState.BOOT_FAIL: Meaning(Phase.ENDED, FailureKind.NODE_FAIL),
+    SlurmState.LAUNCH_FAILED: Meaning(Phase.ENDED, FailureKind.NODE_FAIL),
+    SlurmState.RECONFIG_FAIL: Meaning(Phase.ENDED, FailureKind.NODE_FAIL),
 }
 
 
-def read_state(text: str) -> State:
+def read_state(text: str) -> SlurmState:
     """The state in Slurm's text: `CANCELLED by 1000` is CANCELLED, `OUT_OF_ME+` (a narrow column) is OUT_OF_MEMORY."""
     word = text.split(" ", 1)[0]
     if word.endswith("+"):
-        cut = [state for state in State if state.startswith(word[:-1])]
+        cut = [state for state in SlurmState if state.startswith(word[:-1])]
         if len(cut) == 1:
             return cut[0]
     try:
-        return State(word)
+        return SlurmState(word)
     except ValueError:
-        raise BadSlurmText(f"Slurm reports the job state {text!r}; known are {', '.join(State)}") from None
+        raise BadSlurmText(f"Slurm reports the job state {text!r}; known are {', '.join(SlurmState)}") from None
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Why a job waits, for people."""
+    """Why a job waits, for users."""
 
-    words: str
+    meaning: str
     """What Slurm means, one sentence without a full stop."""
     remedy: str
     """What to do; empty when waiting is all there is to do."""
@@ -202,7 +202,7 @@ _REASONS: dict[str, Advice] = {
 # Families of names, tried in order after the table: `QOSMaxGRESPerUser` and two hundred more.
 _FAMILIES: tuple[tuple[str, Advice], ...] = (
     (r"(Assoc|QOS)Max\w*Per(Job|Node)(Limit)?", Advice("it asks for more than one job may have", _ASK_LESS, True)),
-    (r"QOSMin\w+", Advice("it asks for less than its QOS wants", "Ask for more, or set cluster.slurm.qos", True)),
+    (r"QOSMin\w+", Advice("it asks for less than its QOS requires", "Ask for more, or set cluster.slurm.qos", True)),
     (r"(Assoc|QOS)Grp\w*RunMinutes(Limit)?", Advice("running jobs of its group have all its minutes", _LIMIT_WAIT)),
     (r"(Assoc|QOS)Grp\w*Minutes(Limit)?", Advice("its group has used up its minutes", _BUDGET_USED)),
     (r"(Assoc|QOS)Grp\w+", Advice("its group uses as much as it may", _LIMIT_WAIT)),
@@ -216,7 +216,7 @@ _FAMILIES: tuple[tuple[str, Advice], ...] = (
 
 
 def explain_reason(reason: str) -> Advice:
-    """Slurm's reason for waiting in words, with the details Slurm adds (`ReqNodeNotAvail, UnavailableNodes:n1`)."""
+    """Slurm's reason for waiting, explained, with the details Slurm adds (`ReqNodeNotAvail, UnavailableNodes:n1`)."""
     text = reason.strip().removeprefix("(").removesuffix(")")
     head, colon, nodes = text.partition(":")
     head = head.replace("_", " ")  # some versions print sentences with underscores
@@ -226,5 +226,5 @@ def explain_reason(reason: str) -> Advice:
     if advice is None:
         return Advice(f"Slurm says {text!r}", "See slurm.schedmd.com/job_reason_codes.html")
     if colon and nodes:
-        return Advice(f"{advice.words} ({nodes.strip()})", advice.remedy, advice.never_starts)
+        return Advice(f"{advice.meaning} ({nodes.strip()})", advice.remedy, advice.never_starts)
     return advice

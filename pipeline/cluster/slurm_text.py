@@ -7,16 +7,15 @@ are passed over. The name comes last in our own formats, because it alone may ho
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from submitit.slurm.slurm import SlurmParseException, _parse_node_list
 
-from pipeline.cluster.slurm_states import BadSlurmText, State, explain_reason, read_state
-from pipeline.records import Kind
+from pipeline.cluster.slurm_states import BadSlurmText, SlurmState, explain_reason, read_state
+from pipeline.records import FailureKind
 
-SACCT_FIELDS = "JobID,State,ExitCode,DerivedExitCode,Reason,NodeList,Submit,Start,End,ElapsedRaw,AllocTRES,JobName"
-"""What to ask of `sacct --duplicates --parsable2 --format=…`. Restarts is left out: 22.05 does not know it."""
+SACCT_FIELDS = "JobID,State,ExitCode,NodeList,ElapsedRaw,JobName"
+"""What to ask of `sacct --duplicates --parsable2 --format=…`; every version has these fields."""
 SQUEUE_FORMAT = "%i|%T|%r|%N|%j"
 """What to ask of `squeue --array --states=all --format=…`; these letters exist in every version."""
 ASSOC_FIELDS = "Account,User,QOS,DefaultQOS,MaxSubmit,GrpSubmit"
@@ -30,33 +29,21 @@ class JobRow:
     """One line of `sacct`: one incarnation of a job, of an array task or tasks, or of a step."""
 
     job_ids: tuple[str, ...]
-    """The jobs this line speaks of: `7`, `7_3`, or for `7_[1-2]` both."""
+    """The jobs of this line: `7`, `7_3`, or for `7_[1-2]` both."""
     step: str
     """`batch`, `extern`, `0`, …; empty for the job itself."""
-    state: State
-    """State in Slurm's words."""
+    state: SlurmState
+    """How it ended, or that it has not."""
     cancelled_by: int | None
     """User id of who cancelled it, where Slurm says so."""
     exit_code: int
     """Exit code of the batch script."""
     signal: int
     """Signal that ended it; 0 for none."""
-    derived_exit_code: int
-    """Highest exit code of its steps."""
-    reason: str
-    """Slurm's reason. For a waiting job it may be out of date; `squeue` knows better."""
     nodes: tuple[str, ...]
     """Where it runs or ran."""
-    submitted: datetime | None
-    """Local time of the cluster."""
-    started: datetime | None
-    """Local time of the cluster; none when it never ran."""
-    ended: datetime | None
-    """Local time of the cluster; none while it waits or runs."""
     elapsed_s: int
     """Run time of this incarnation without waiting, seconds."""
-    tres: Mapping[str, float]
-    """What it holds or held, as `parse_tres` tells it."""
     name: str
     """Job name."""
 
@@ -67,8 +54,8 @@ class QueueRow:
 
     job_ids: tuple[str, ...]
     """One id; more where `squeue` was not asked to print one task a line."""
-    state: State
-    """State in Slurm's words."""
+    state: SlurmState
+    """Whether it waits, runs or has ended, and how."""
     reason: str
     """Why it waits or how it ended; `None` while it runs."""
     nodes: tuple[str, ...]
@@ -97,14 +84,8 @@ def _job_row(fields: Mapping[str, str]) -> JobRow:
         cancelled_by=int(by[1]) if by else None,
         exit_code=exit_code,
         signal=signal,
-        derived_exit_code=parse_exit_code(fields["DerivedExitCode"])[0],
-        reason=fields["Reason"],
         nodes=expand_nodes(fields["NodeList"]),
-        submitted=parse_time(fields["Submit"]),
-        started=parse_time(fields["Start"]),
-        ended=parse_time(fields["End"]),
         elapsed_s=int(elapsed),
-        tres=parse_tres(fields["AllocTRES"]),
         name=fields["JobName"],
     )
 
@@ -132,7 +113,7 @@ def _table(text: str, first: str) -> Iterator[Mapping[str, str]]:
         elif line.strip():
             values = line.split("|", len(names) - 1)
             if len(values) < len(names):
-                raise BadSlurmText(f"Slurm printed {line!r} where the columns {'|'.join(names)} were asked for")
+                raise BadSlurmText(f"Slurm printed {line!r} where the columns {'|'.join(names)} were requested")
             yield dict(zip(names, (value.strip() for value in values), strict=True))
     if not names:
         raise BadSlurmText(f"Slurm printed no table that begins with {first}: {text[:200]!r}")
@@ -140,7 +121,7 @@ def _table(text: str, first: str) -> Iterator[Mapping[str, str]]:
 
 def expand_job_id(text: str) -> tuple[str, ...]:
     """`7` or `7_3` as they are; `7_[1-2,5%4]` as `7_1`, `7_2`, `7_5`. Slurm cuts long lists off with `...`: the tasks
-    behind it are not told."""
+    behind it are missing."""
     match = re.fullmatch(r"(\d+)(?:_(?:(\d+)|\[([^]%]+)(?:%\d+)?\]))?", text)
     if match is None:
         raise BadSlurmText(f"Slurm printed the job id {text!r}")
@@ -175,7 +156,7 @@ def expand_nodes(text: str) -> tuple[str, ...]:
 
 
 def parse_exit_code(text: str) -> tuple[int, int]:
-    """`3:0` as exit code 3 without a signal. Steps have no derived code: nothing is 0, 0."""
+    """`3:0` as exit code 3 without a signal; nothing as 0, 0."""
     if not text:
         return 0, 0
     match = re.fullmatch(r"(\d+):(\d+)", text)
@@ -184,97 +165,30 @@ def parse_exit_code(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def parse_time(text: str) -> datetime | None:
-    """`2026-11-23T09:08:44`, local time of the cluster; none for a time that has not come."""
-    if text in ("", "Unknown", "None", "N/A", "NONE"):
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise BadSlurmText(f"Slurm printed the time {text!r}") from None
-
-
-def parse_duration_s(text: str) -> float | None:
-    """`1-02:03:04`, `02:03:04`, `02:03` (minutes), `00:00.250` or `1-12` (days and hours) in seconds; none where there
-    is no limit. A bare number is minutes, as in `--time`."""
-    if text.upper() in ("UNLIMITED", "INFINITE", "PARTITION_LIMIT", "NONE", "N/A", ""):
-        return None
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?(\.\d+)?", text)
-    if match is None:
-        raise BadSlurmText(f"Slurm printed the duration {text!r}")
-    days, first, second, third, fraction = match.groups()
-    numbers = [int(number) for number in (first, second, third) if number is not None]
-    if days is not None:
-        hours, minutes, seconds = [*numbers, 0, 0][:3]
-    elif len(numbers) == 3:
-        hours, minutes, seconds = numbers
-    else:
-        hours, (minutes, seconds) = 0, [*numbers, 0][:2]
-    return 86400 * int(days or 0) + 3600 * hours + 60 * minutes + seconds + float(fraction or 0)
-
-
-_MB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2, "P": 1024.0**3}
-
-
-def parse_memory_mb(text: str) -> float:
-    """`16G`, `1000M`, `1.5T`, `512000K` in MB of 1024 kB; a bare number is MB. Up to 20.11 a letter tells whether it
-    is per node or core (`4Gn`)."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGTP]?)B?[nc]?", text)
-    if match is None:
-        raise BadSlurmText(f"Slurm printed the memory {text!r}")
-    return float(match[1]) * _MB[match[2] or "M"]
-
-
-def parse_tres(text: str) -> dict[str, float]:
-    """`cpu=4,gres/gpu:h100=2,mem=16G,node=1` as numbers; memory in MB."""
-    found: dict[str, float] = {}
-    for part in filter(None, text.split(",")):
-        name, _, value = part.partition("=")
-        if name in ("mem", "vmem", "bb"):
-            found[name] = parse_memory_mb(value)
-        elif re.fullmatch(r"\d+(\.\d+)?", value):
-            found[name] = float(value)
-        elif re.fullmatch(r"\d+(\.\d+)?[KMGTP]", value):  # large counts are shortened, by 1000s or 1024s
-            found[name] = parse_memory_mb(value) * 1024**2
-        else:
-            raise BadSlurmText(f"Slurm printed the resources {text!r}")
-    return found
-
-
-def gpus_in(tres: Mapping[str, float]) -> int:
-    """GPUs in parsed resources. A typed entry (`gres/gpu:h100`) stands beside the sum, or alone where the site does not
-    account for the sum."""
-    if "gres/gpu" in tres:
-        return int(tres["gres/gpu"])
-    return int(sum(count for name, count in tres.items() if name.startswith("gres/gpu:")))
-
-
 # ---- limits
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How much the cluster takes at once."""
+class ClusterLimits:
+    """How much the cluster accepts at once."""
 
     max_array_size: int
     """Tasks in one array (indices are below it)."""
-    max_job_count: int
-    """Jobs of all users that slurmctld keeps, every array task is one."""
     max_submit_jobs: int | None
     """Jobs that this user may have waiting or running, every array task is one; none for no limit, or none known."""
     version: tuple[int, ...] = ()
     """Of Slurm, e.g. (22, 5, 8)."""
 
 
-def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = "", job_qos: str = "") -> Limits:
-    """Limits in `scontrol show config` and, where there is slurmdbd, in `sacctmgr show assoc` (of this user, with
+def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = "", job_qos: str = "") -> ClusterLimits:
+    """What stands in `scontrol show config` and, where there is slurmdbd, in `sacctmgr show assoc` (of this user, with
     ASSOC_FIELDS) and `sacctmgr show qos` (with QOS_FIELDS). `account` and `job_qos` are those of the jobs; empty for
     the user's defaults."""
     values = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", config, flags=re.MULTILINE))
     try:
-        array, count = int(values["MaxArraySize"]), int(values["MaxJobCount"])
+        array = int(values["MaxArraySize"])
     except (KeyError, ValueError):
-        raise BadSlurmText(f"`scontrol show config` tells no MaxArraySize and MaxJobCount: {config[:200]!r}") from None
+        raise BadSlurmText(f"`scontrol show config` prints no MaxArraySize: {config[:200]!r}") from None
     submit: list[int] = []
     in_use = {job_qos} if job_qos else set()
     for row in _table(assoc, "Account") if assoc.strip() else ():
@@ -285,7 +199,7 @@ def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = 
         if row["Name"] in in_use:
             submit += _numbers_in(row, "MaxSubmitPU", "MaxSubmitPA", "GrpSubmit")
     version = tuple(int(number) for number in re.findall(r"\d+", values.get("SLURM_VERSION", "")))
-    return Limits(array, count, min(submit, default=None), version)
+    return ClusterLimits(array, min(submit, default=None), version)
 
 
 def _numbers_in(row: Mapping[str, str], *columns: str) -> list[int]:
@@ -295,14 +209,17 @@ def _numbers_in(row: Mapping[str, str], *columns: str) -> list[int]:
 # ---- logs
 
 _LOGGED = (
-    (Kind.OUT_OF_MEMORY, r"oom[-_ ]kill|exceeded (job )?memory limit|some of the step tasks have been OOM Killed"),
-    (Kind.TIMEOUT, r"DUE TO TIME LIMIT"),
-    (Kind.PREEMPTED, r"DUE TO PREEMPTION"),
-    (Kind.NODE_FAIL, r"DUE TO NODE FAILURE|node failure on"),
+    (
+        FailureKind.OUT_OF_MEMORY,
+        r"oom[-_ ]kill|exceeded (job )?memory limit|some of the step tasks have been OOM Killed",
+    ),
+    (FailureKind.TIMEOUT, r"DUE TO TIME LIMIT"),
+    (FailureKind.PREEMPTED, r"DUE TO PREEMPTION"),
+    (FailureKind.NODE_FAIL, r"DUE TO NODE FAILURE|node failure on"),
 )
 
 
-def read_log(text: str) -> Kind | None:
+def read_log(text: str) -> FailureKind | None:
     """Why a job ended, by what `slurmstepd` and `srun` wrote into its log; none where they are silent."""
     lines = [line for line in text.splitlines() if line.startswith(("slurmstepd", "srun:"))]
     for kind, pattern in _LOGGED:
@@ -314,25 +231,25 @@ def read_log(text: str) -> Kind | None:
 # ---- refusals
 
 
-class Refusal(StrEnum):
+class SubmitError(StrEnum):
     """What an error of a Slurm command means for us."""
 
     LIMIT = "limit"
-    """A limit is reached; the same jobs may be taken later, fewer of them now."""
+    """A limit is reached; the same jobs may be accepted later, fewer of them now."""
     NO_ANSWER = "no answer"
-    """Slurm did not answer in time. It may have done what it was asked."""
+    """Slurm did not answer in time. It may have done what was requested."""
     WRONG = "wrong"
-    """The request itself: it will never be taken."""
+    """The request itself: it will never be accepted."""
 
 
 _REFUSALS = (
     (
-        Refusal.LIMIT,
+        SubmitError.LIMIT,
         r"violates accounting/QOS policy|SubmitJob|unable to accept job|Resource temporarily unavailable"
         r"|Too many|maximum number of jobs|JobLimit",
     ),
     (
-        Refusal.NO_ANSWER,
+        SubmitError.NO_ANSWER,
         r"Unable to contact|timed out|Zero Bytes were transmitted|Connection (refused|reset|failure)|Connect failure"
         r"|not connected|Communication connection failure|standby mode|Insane message|Unexpected message"
         r"|Protocol authentication|Munge|persist|slurmdbd",
@@ -340,12 +257,12 @@ _REFUSALS = (
 )
 
 
-def read_refusal(errors: str) -> Refusal:
+def read_refusal(errors: str) -> SubmitError:
     """What the error output of `sbatch`, `squeue` or `sacct` means."""
     codes = re.findall(r"error: (\w+)$", errors, flags=re.MULTILINE)
     if any(explain_reason(code).never_starts for code in codes):  # a limit, but of one job: waiting changes nothing
-        return Refusal.WRONG
+        return SubmitError.WRONG
     for refusal, pattern in _REFUSALS:
         if re.search(pattern, errors, flags=re.IGNORECASE):
             return refusal
-    return Refusal.WRONG
+    return SubmitError.WRONG

@@ -31,7 +31,7 @@ class Model(Protocol):
         """The answer; `sample` counts several to one prompt. Raises `Unanswered`."""
 
 
-class Ledger(Protocol):
+class AnswerStore(Protocol):
     """Where answers are kept."""
 
     def find(self, prompt: Prompt, sample: int) -> Completion | None: ...
@@ -48,3 +48,8 @@ def tokens(text: str) -> int:
     network: a run that goes on must find its prompts again.
     """
     return len(text.encode(errors="replace")) // 3 + 1
+
+
+def encodable(text: str) -> str:
+    """A text that can be written as UTF-8: JSON may name halves of characters, which no file can hold."""
+    return text.encode(errors="replace").decode()

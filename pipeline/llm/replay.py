@@ -3,7 +3,7 @@
 from itertools import zip_longest
 
 from pipeline.errors import BadInput
-from pipeline.llm.base import Ledger, Trouble
+from pipeline.llm.base import AnswerStore, Trouble
 from pipeline.records import Completion, Prompt
 
 
@@ -12,7 +12,7 @@ class Replay:
 
     trouble: Trouble | None = None
 
-    def __init__(self, ledger: Ledger, source: str) -> None:
+    def __init__(self, ledger: AnswerStore, source: str) -> None:
         self._ledger = ledger
         self._source = source
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Kind = Literal[
+RefusalKind = Literal[
     "unreadable",  # the text holds no change, or none that can be understood
     "cut_off",  # the text stops in the middle of a change
     "elided",  # code is left out behind a placeholder such as "# ... rest unchanged"
@@ -19,14 +19,14 @@ Kind = Literal[
     "unknown_setting",  # the class has no such setting; the reason lists those it has
     "bad_value",  # a setting's new value cannot be written as a Python literal
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = get_args(RefusalKind)
 
 
 @dataclass(frozen=True)
 class Refusal:
     """Why a change was not made. Nothing was written."""
 
-    kind: Kind
+    kind: RefusalKind
     reason: str
     """One line that a model or a person can act on: the file, the hunk or block, and what was seen there."""
 

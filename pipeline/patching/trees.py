@@ -86,7 +86,8 @@ def _write_files(tree: Mapping[str, Entry], folder: Path) -> None:
     # Links come last: no file is then ever written through one.
     for path, entry in sorted(tree.items(), key=lambda item: item[1].mode == "120000"):
         file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if "/" in path:
+            file.parent.mkdir(parents=True, exist_ok=True)
         if entry.mode == "120000":
             file.symlink_to(os.fsdecode(entry.data))
             continue

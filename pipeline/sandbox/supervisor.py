@@ -1,7 +1,7 @@
 """The process that owns a command and everything the command starts.
 
-Run as `python -I supervisor.py`, with one JSON object on standard input (see `command.py`). It ends the whole tree when
-the command is over, when a limit is passed, and when its own parent dies; processes that fork away are its to adopt
+Run as `python -I supervisor.py`, with one JSON object on standard input (see `contained.py`). It ends the whole tree when
+the command is over, when a limit is passed, and when its own parent dies; it adopts processes that fork away
 (PR_SET_CHILD_SUBREAPER), so none outlives it. Prints one JSON object: how it ended.
 """
 
@@ -29,10 +29,10 @@ _TAIL_BYTES = 64 * 1024
 
 def main() -> None:
     """Run the command described on standard input."""
-    told = threading.Event()
+    stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        told.set()
+        stop.set()
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,12 +43,12 @@ def main() -> None:
     spec = json.load(sys.stdin)
     if os.getppid() != spec["parent"]:
         return  # the parent died before the line above could notice
-    answer = json.dumps(_supervise(spec, told))
-    with contextlib.suppress(BrokenPipeError):  # the parent died; nobody asks any more
+    answer = json.dumps(_supervise(spec, stop))
+    with contextlib.suppress(BrokenPipeError):  # the parent died; nobody reads it
         os.write(sys.stdout.fileno(), answer.encode())
 
 
-def _supervise(spec: dict[str, Any], told: threading.Event) -> dict[str, Any]:
+def _supervise(spec: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
     started = time.monotonic()
     try:
         child = subprocess.Popen(
@@ -62,7 +62,7 @@ def _supervise(spec: dict[str, Any], told: threading.Event) -> dict[str, Any]:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     except OSError as error:
-        return {"ended": "not_started", "exit_code": None, "seconds": 0.0, "peak_gb": 0.0, "words": str(error)}
+        return {"ended": "not_started", "exit_code": None, "seconds": 0.0, "peak_gb": 0.0, "reason": str(error)}
     assert child.stdout is not None
     copier = threading.Thread(target=_copy, args=(child.stdout, spec["log"], spec["log_mb"]), daemon=True)
     copier.start()
@@ -70,7 +70,7 @@ def _supervise(spec: dict[str, Any], told: threading.Event) -> dict[str, Any]:
     while child.poll() is None:
         used_gb = _memory_gb(spec["mem_gb"])
         peak_gb = max(peak_gb, used_gb)
-        if told.is_set():
+        if stop.is_set():
             ended = "stopped"
         elif time.monotonic() - started > spec["limit_s"]:
             ended = "timeout"
@@ -78,11 +78,11 @@ def _supervise(spec: dict[str, Any], told: threading.Event) -> dict[str, Any]:
             ended = "memory"
         if ended != "exit":
             break
-        told.wait(_LOOK_S)
+        stop.wait(_LOOK_S)
     seconds = time.monotonic() - started
     _end_all(child)
     copier.join(timeout=10)
-    return {"ended": ended, "exit_code": child.wait(), "seconds": seconds, "peak_gb": peak_gb, "words": ""}
+    return {"ended": ended, "exit_code": child.wait(), "seconds": seconds, "peak_gb": peak_gb, "reason": ""}
 
 
 def _memory_gb(limit_gb: float) -> float:

@@ -1,83 +1,79 @@
-"""Stage 4: evaluate. The scoring itself runs inside the job (`trial.py`); here the controller reads what came of it and
+"""Stage 4: evaluate. The scoring itself runs inside the job (`job/trial.py`); here the controller reads what came of it and
 closes trials with a Score or a Failure."""
 
 import shutil
+from dataclasses import replace
 
 from pipeline.cluster.base import Cluster, Phase
-from pipeline.errors import Refused
-from pipeline.records import Ended, Failure, Kind, Pause, Result, Stage
-from pipeline.stages import machines
-from pipeline.stages.base import Search
-from pipeline.stages.decide import elites, to_retry
-from pipeline.stages.keep import spare
-from pipeline.stages.machines import reference_gpu
+from pipeline.errors import ClusterRefused
+from pipeline.policy.machines import reference_gpu
+from pipeline.policy.trials import to_retry
+from pipeline.records import Ended, Failure, FailureKind, Pause, Purpose, Result, Stage
+from pipeline.stages.context import Context
 from pipeline.store import files
-from pipeline.store.archive import Archive, Attempt, Trial, Try
-from pipeline.store.run import is_void, record_job_id, void
+from pipeline.store.archive import Archive
+from pipeline.store.run import is_void, void, with_job_id
+from pipeline.store.views import Attempt, Trial, Try
 
 
-def step(search: Search) -> None:
+def step(context: Context, archive: Archive) -> None:
     """Give every try that is over its result, and every trial that is decided its score or failure."""
-    _end_tries(search, search.archive())
-    archive = search.archive()
-    closed = [_close(search, archive, attempt, trial) for attempt, trial in archive.open_trials()]
-    if any(closed):
-        changed = {candidate.id for candidate in (*archive.unsettled, *elites(search, archive))}
-        for folder in spare(search, search.archive(), changed):
-            shutil.rmtree(folder, ignore_errors=True)
-    machines.step(search)
+    _end_tries(context, archive)
+    for holder, trial in archive.open_trials():
+        _close(context, archive, holder, trial)
 
 
 def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
-    """End all jobs of a run, and tell how many; what was trained and not saved is trained again later."""
-    flying = archive.flying()
-    for one in flying:
-        _end(one, Kind.INTERRUPTED, reason, now)
-    cluster.cancel([one.job.job_id for one in flying if one.job.job_id is not None])
-    return len(flying)
+    """End all jobs of a run and return their number; what was trained and not saved is trained again later."""
+    in_flight = archive.in_flight()
+    for one in in_flight:
+        _end(one, FailureKind.INTERRUPTED, reason, now)
+    cluster.cancel([one.job.job_id for one in in_flight if one.job.job_id is not None])
+    return len(in_flight)
 
 
-def _end_tries(search: Search, archive: Archive) -> None:
+def _end_tries(context: Context, archive: Archive) -> None:
     """Ask the cluster once about all jobs, and write the result of those that can write none themselves."""
-    now = search.clock()
-    flying = archive.flying()
-    lost = [one for one in flying if one.job.job_id is None]
-    known = {one.job.job_id: one for one in flying if one.job.job_id is not None}
+    now = context.clock()
+    in_flight = archive.in_flight()
+    lost = [one for one in in_flight if one.job.job_id is None]
+    known = {one.job.job_id: one for one in in_flight if one.job.job_id is not None}
     try:
-        found = search.cluster.find([one.job.name for one in lost]) if lost else {}
-        statuses = search.cluster.poll(list(known)) if known else {}
-    except Refused as refused:
-        search.run.event("refused", detail=str(refused))
+        found = context.cluster.find([one.job.name for one in lost]) if lost else {}
+        statuses = context.cluster.poll(list(known)) if known else {}
+    except ClusterRefused as refused:
+        context.run.event("refused", detail=str(refused))
         return
     for one in lost:
-        _adopt(one, found.get(one.job.name), now)
+        _adopt(context, one, found.get(one.job.name), now)
     for job_id, one in known.items():
         status = statuses[job_id]
         if status.phase is Phase.PENDING and status.never_starts:
-            search.cluster.cancel([job_id])
-            reason = f"Slurm can never start {job_id}: {status.words}"
-            _end(one, Kind.INTERRUPTED, reason, now)
-            go_on = f"then: python -m pipeline.resume {search.run.paths.folder}"
-            files.create(search.run.paths.pause, Pause("groundwork", f"{reason}; {go_on}", now))
+            context.cluster.cancel([job_id])
+            reason = f"Slurm can never start {job_id}: {status.reason}"
+            _end(one, FailureKind.INTERRUPTED, reason, now)
+            resume = f"then: python -m pipeline resume {context.run.paths.folder}"
+            files.create(context.run.paths.pause, Pause("groundwork", f"{reason}; {resume}", now))
         elif status.phase is Phase.ENDED:
             node = status.node.partition(",")[0]
-            _end(one, status.fault or Kind.VANISHED, f"no result: {status.words}", now, node)
+            _end(one, status.fault or FailureKind.VANISHED, f"no result: {status.reason}", now, node)
+        else:
+            continue
+        context.run.reader.touch(one.paths.folder)
 
 
-def _adopt(one: Try, job_id: str | None, now: float) -> None:
+def _adopt(context: Context, one: Try, job_id: str | None, now: float) -> None:
     """A try whose submitter was killed: its job is known by its name or its claim, or it must never run."""
     if job_id is not None:
-        record_job_id(one.paths, one.job, job_id)
-    elif one.claim is not None:
-        if is_void(one.claim):
-            _end(one, Kind.INTERRUPTED, "the controller was killed while it submitted", now)
-        else:
-            record_job_id(one.paths, one.job, one.claim.job_id)
-    elif void(one.paths):
-        _end(one, Kind.INTERRUPTED, "the controller was killed while it submitted", now)
+        context.run.replace(one.paths.job, with_job_id(one.job, job_id, now))
+    elif one.claim is not None and not is_void(one.claim):
+        context.run.replace(one.paths.job, with_job_id(one.job, one.claim.job_id, now))
+    elif one.claim is not None or void(one.paths):
+        _end(one, FailureKind.INTERRUPTED, "the controller was killed while it submitted", now)
+    context.run.reader.touch(one.paths.folder)
 
 
-def _end(one: Try, kind: Kind, reason: str, now: float, node: str = "") -> None:
+def _end(one: Try, kind: FailureKind, reason: str, now: float, node: str = "") -> None:
     """Write the result of a try that wrote none itself; if it did meanwhile, that is the one that counts."""
     failure = Failure(Stage.TRAIN, kind, reason, one.paths.folder.name)
     started, host = (one.claim.at, one.claim.host) if one.claim is not None else (now, "")
@@ -86,35 +82,36 @@ def _end(one: Try, kind: Kind, reason: str, now: float, node: str = "") -> None:
     )
 
 
-def _close(search: Search, archive: Archive, holder: Attempt, trial: Trial) -> bool:
-    """Decide a trial by its tries; false when it stays open."""
-    newest = trial.newest
-    if newest is None or newest.result is None or not _comparable(archive, newest):
-        return False
+def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) -> None:
+    """Decide a trial by its tries, if it can be decided."""
+    newest, run = trial.newest, context.run
+    if newest.result is None or not _comparable(context, archive, trial):
+        return
     score, failure = newest.score, newest.failure
     if score is not None:
-        files.create(trial.paths.score, score)
-        search.run.event("scored", trial.paths.folder, search.metric.text_error(score.value, score.standard_error))
+        decides = trial.purpose is Purpose.SEARCH
+        run.create(trial.paths.score, replace(score, order=run.reader.next_order() if decides else 0))
+        run.event("scored", trial.paths.folder, context.metric.text_error(score.value, score.standard_error))
     elif failure is not None:
-        if to_retry(search, trial):
-            return False
-        first = trial.paths.folder == holder.paths.trial(0).folder
-        if first and holder.paths.folder != search.run.paths.baseline.folder:
-            files.create(holder.paths.failure, failure)  # before the trial is closed, and with it out of our sight
-        files.create(trial.paths.failure, failure)
+        if to_retry(trial, context.config.train.retries):
+            return
+        if trial.purpose is Purpose.SEARCH:
+            run.create(holder.paths.failure, failure)  # before the trial is closed and no longer looked at
+        run.create(trial.paths.failure, failure)
     shutil.rmtree(newest.paths.resume, ignore_errors=True)
-    return True
 
 
-def _comparable(archive: Archive, newest: Try) -> bool:
+def _comparable(context: Context, archive: Archive, trial: Trial) -> bool:
     """Whether a try ran on the GPU model of the run. One that did not is spoiled, and decided at the next tick."""
-    if newest.score is None or newest.result is None or not newest.result.gpu or not newest.job.train:
+    newest = trial.newest
+    if newest.score is None or newest.result is None or not newest.result.gpu or trial.purpose is Purpose.TEST:
         return True
     wanted = reference_gpu(archive)
     if wanted is None:
-        return False  # the baseline's first trial has not told yet
+        return False  # the baseline's first trial has no result yet
     if wanted == newest.result.gpu:
         return True
-    reason = f"ran on {newest.result.gpu}, the run is measured on {wanted}; ask for it with cluster.slurm.gpu_type"
-    files.create(newest.paths.spoiled, Failure(Stage.TRAIN, Kind.OTHER_GPU, reason, newest.paths.folder.name))
+    reason = f"ran on {newest.result.gpu}, the run is measured on {wanted}; request it with cluster.slurm.gpu_type"
+    failure = Failure(Stage.TRAIN, FailureKind.OTHER_GPU, reason, newest.paths.folder.name)
+    context.run.create(newest.paths.spoiled, failure)
     return False

@@ -1,107 +1,135 @@
-"""Stage 1: propose. Opens a generation when the one before has decided, and gives each candidate its idea: first those
-that people brought in, then as many of the ideator's as are asked for."""
+"""Stage 1: propose. Opens generations and gives each candidate its idea: those that people brought in, and as many of the
+ideator's as the search method planned."""
 
 import functools
+import math
+from dataclasses import replace
 
-from pipeline.config import Config
-from pipeline.config import Search as Method
+from pipeline.config import Mode
 from pipeline.llm.base import Unanswered
-from pipeline.records import Parents
-from pipeline.stages.base import Brief, Search
-from pipeline.stages.decide import asked, stop_reason, wave
+from pipeline.makers.base import Brief
+from pipeline.methods.base import Room
+from pipeline.policy.agenda import reference_seeds
+from pipeline.policy.budget import affordable
+from pipeline.policy.stopping import stop_reason
+from pipeline.records import Idea
+from pipeline.stages.context import Context
 from pipeline.store import files
-from pipeline.store.archive import Archive, Generation, read_proposals
+from pipeline.store.archive import Archive
+from pipeline.store.paths import number_of
+from pipeline.store.reader import read_proposal
+from pipeline.store.views import Generation
 
 
-def step(search: Search) -> None:
-    """Open the next generation when it is due, and have the ideas written that the open one lacks."""
-    archive = search.archive()
+def step(context: Context, archive: Archive) -> None:
+    """Open the next generation when it is due, and request the ideas that open ones lack."""
+    _learn(context, archive)
+    room = room_for_more(context, archive)
+    if room is not None:
+        _open(context, archive, room)
+    for generation in archive.generations[archive.complete :]:
+        if not generation.complete:
+            _include_proposals(context, generation)
+            _request(context, archive, generation)
+
+
+def room_for_more(context: Context, archive: Archive) -> Room | None:
+    """What the next generation may be; none while none is due."""
+    if archive.generations and stop_reason(context, archive) is not None:
+        return None
+    ideas = context.config.ideate.candidates
+    if context.config.search.mode is Mode.steady and ideas:
+        return _steady_room(context, archive)
     newest = archive.newest
     if newest is None:
-        _open(search, 0, Parents(proposals=_waiting(archive)))
-    elif newest.selection is not None and _full(search, newest) and _goes_on(search, archive):
-        number = newest.number + 1
-        share = exploit_share(search.config, number)
-        _open(search, number, Parents(newest.selection.parents, share, _waiting(archive)))
-    newest = search.archive().newest
-    assert newest is not None
-    _take_up(search, newest)
-    if _full(search, newest) or search.trouble is not None:
-        return
-    if search.ideator.slow:
-        search.background.start("ideas", functools.partial(_propose, search, newest))
-    else:
-        _propose(search, newest)
+        return Room(ideas, 0, None)
+    if newest.selection is None or not newest.complete:
+        return None
+    return Room(ideas, newest.number + 1, newest.selection)
 
 
-def exploit_share(config: Config, generation: int) -> float:
-    """Share of exploit ideas: none at first, then rising every second generation (arXiv 2601.14525, section on
-    evolutionary search)."""
-    ideate = config.ideate
-    if generation == 0 or config.select.method is Method.independent:
-        return 0.0
-    return min(ideate.exploit_max, ideate.exploit_start + ideate.exploit_step * ((generation - 1) // 2))
+def _steady_room(context: Context, archive: Archive) -> Room | None:
+    """Candidates for slots that would stand idle, and for those that come free while these are being made."""
+    config, slots = context.config, context.cluster.slots()
+    ahead = math.ceil(slots * config.search.ahead)
+    missing = sum(one.parents.size - len(one.candidates) for one in archive.generations[archive.complete :])
+    closed = {trial.seed for trial in archive.baseline.trials if trial.closed}
+    baselines = sum(seed not in closed for _, seed in reference_seeds(context, archive))
+    pending = archive.index.unclosed + missing + baselines
+    room = slots + ahead - pending
+    if room < max(1, ahead // 2) and pending >= slots:
+        return None  # a few at a time: each opening costs a look at the archive, and files
+    limit = config.stop.generations * config.ideate.candidates
+    if config.stop.candidates:
+        limit = min(limit, config.stop.candidates)
+    ideas = min(
+        room,
+        config.ideate.candidates,
+        limit - archive.count - missing,
+        affordable(context, archive, final=False) - archive.index.unclosed - missing + len(archive.in_flight()),
+    )
+    if ideas < 1:
+        return None
+    return Room(ideas, (archive.count + missing) // config.ideate.candidates, None)
 
 
-def _goes_on(search: Search, archive: Archive) -> bool:
-    """Whether another generation is due. Where times are measured there is one for each time that people bring codes in."""
-    if search.config.select.method is Method.time_to_target:
-        return bool(_waiting(archive))
-    return stop_reason(search, archive) is None
+def _learn(context: Context, archive: Archive) -> None:
+    orders = range(context.bookmark.learned + 1, archive.index.outcomes + 1)
+    outcomes = [candidate for order in orders if (candidate := archive.outcome(order)) is not None]
+    if outcomes:
+        context.ideator.learn(outcomes)
+    context.bookmark.learned = archive.index.outcomes
 
 
-def _full(search: Search, generation: Generation) -> bool:
-    return len(generation.candidates) >= wave(search, generation)
+def _open(context: Context, archive: Archive, room: Room) -> None:
+    paths = context.run.paths.generation(len(archive.generations))
+    parents = replace(context.method.plan(archive, room), proposals=archive.waiting)
+    if context.run.paths.guidance.is_file():
+        context.run.create_bytes(paths.guidance, context.run.paths.guidance.read_bytes())
+    if context.run.create(paths.parents, parents):
+        context.run.event("generation", paths.folder, f"{len(parents.candidates)} parents")
 
 
-def _waiting(archive: Archive) -> tuple[str, ...]:
-    """What people brought in and no generation has taken up."""
-    taken = {name for generation in archive.generations for name in generation.parents.proposals}
-    return tuple(name for name in read_proposals(archive.paths) if name not in taken)
-
-
-def _take_up(search: Search, generation: Generation) -> None:
+def _include_proposals(context: Context, generation: Generation) -> None:
     """Make candidates of the proposals of a generation, numbered after the ideator's own."""
-    names = generation.parents.proposals
-    if not names:
+    there = {number_of(one.id) for one in generation.candidates}
+    for number, name in enumerate(generation.parents.proposals, generation.parents.ideas):
+        if number not in there:
+            _add(context, generation, number, read_proposal(context.run.paths, name))
+
+
+def _request(context: Context, archive: Archive, generation: Generation) -> None:
+    if context.trouble is not None:
         return
-    proposals = read_proposals(search.run.paths)
-    for number, name in enumerate(names, asked(search.config)):
-        paths = generation.paths.candidate(number)
-        paths.folder.mkdir(exist_ok=True)
-        if files.create(paths.idea, proposals[name]):
-            search.run.reader.forget(paths.folder)
-            search.run.event("idea", paths.folder, proposals[name].title)
+    propose = functools.partial(_propose, context, archive, generation)
+    if context.ideator.slow:
+        context.background.start(f"ideas {generation.number}", propose)
+    else:
+        propose()
 
 
-def _open(search: Search, number: int, parents: Parents) -> None:
-    paths = search.run.paths.generation(number)
-    paths.folder.mkdir(parents=True, exist_ok=True)
-    if search.run.paths.guidance.is_file():
-        files.create_bytes(paths.guidance, search.run.paths.guidance.read_bytes())
-    if files.create(paths.parents, parents):
-        search.run.event("generation", paths.folder, f"{len(parents.candidates)} parents")
-
-
-def _propose(search: Search, generation: Generation) -> None:
-    """Write idea after idea."""
-    archive = search.archive()
-    parents = tuple(archive.candidate(candidate) for candidate in generation.parents.candidates)
-    count = asked(search.config)
+def _propose(context: Context, archive: Archive, generation: Generation) -> None:
+    """Write idea after idea; each is based on those before it, as in an unbroken run."""
+    parents = tuple(archive.candidate(name) for name in generation.parents.candidates)
+    count = generation.parents.ideas
     exploits = round(generation.parents.exploit_share * count) if parents else 0
+    ideas = {number_of(one.id): one.idea for one in generation.candidates}
     for number in range(count):
-        paths = generation.paths.candidate(number)
-        if paths.idea.exists():
+        if number in ideas:
             continue
         exploit = number < exploits
         alike = range(exploits) if exploit else range(exploits, count)
-        # Read again, so that each idea knows those before it, as it would in an unbroken run.
-        brief = Brief(search.archive(), parents, generation.number, number, exploit, alike)
-        try:
-            idea = search.ideator.propose(brief)
-        except Unanswered:
-            return
-        paths.folder.mkdir(exist_ok=True)
-        files.create(paths.idea, idea)
-        search.run.reader.forget(paths.folder)
-        search.run.event("idea", paths.folder, idea.title)
+        idea = files.read_if_there(generation.paths.candidate(number).idea, Idea)  # written since the archive was read
+        if idea is None:
+            try:
+                idea = context.ideator.propose(Brief(archive, generation, parents, number, exploit, alike, dict(ideas)))
+            except Unanswered:
+                return
+            _add(context, generation, number, idea)
+        ideas[number] = idea
+
+
+def _add(context: Context, generation: Generation, number: int, idea: Idea) -> None:
+    paths = generation.paths.candidate(number)
+    if context.run.create(paths.idea, idea):
+        context.run.event("idea", paths.folder, idea.title)

@@ -1,69 +1,92 @@
 """Stage 3: train. Opens the trials that are wanted and submits one wave of jobs for those that are ready."""
 
 import shutil
+from collections import Counter
+from dataclasses import replace
 
 from pipeline.cluster.base import Request
-from pipeline.errors import Refused
-from pipeline.records import Job
-from pipeline.stages.base import Search
-from pipeline.stages.decide import TEST, VALIDATION, Wanted, affordable, finishing, in_flight, ready, wanted_trials
-from pipeline.stages.forecast import wave_needs
-from pipeline.stages.machines import shunned
+from pipeline.errors import ClusterRefused
+from pipeline.policy.agenda import agenda
+from pipeline.policy.budget import affordable
+from pipeline.policy.forecast import wave_needs
+from pipeline.policy.machines import shunned
+from pipeline.policy.stopping import finishing
+from pipeline.policy.trials import Wanted, is_ready
+from pipeline.records import Job, Purpose
+from pipeline.stages.context import Context
 from pipeline.store import files
-from pipeline.store.run import record_job_id
+from pipeline.store.archive import Archive, run_relative
+from pipeline.store.paths import TryPaths
+from pipeline.store.run import with_job_id
+
+VALIDATION, TEST = "validation", "test"
 
 
-def step(search: Search) -> None:
+def step(context: Context, archive: Archive) -> None:
     """Submit as many ready trials as there are slots, most urgent first."""
-    archive = search.archive()
-    room = affordable(search, archive, final=finishing(search, archive))
-    free = min(room, search.cluster.slots() - in_flight(archive))
+    free = context.cluster.slots() - len(archive.in_flight())
+    if free > 0:
+        free = min(free, affordable(context, archive, final=finishing(context, archive)))
     if free <= 0:
         return
-    wave = [wanted for wanted in wanted_trials(search, archive) if ready(search, wanted)][:free]
+    retries = context.config.train.retries
+    wave = [wanted for wanted in agenda(context, archive) if is_ready(wanted.found, retries)][:free]
     if not wave:
         return
-    files.check_space(search.run.paths.folder, *wave_needs(search.config, len(wave)))
-    requests, jobs = [], {}
+    files.check_space(context.run.paths.folder, *wave_needs(context.config, len(wave)))
+    jobs = {}
+    new: Counter[str] = Counter()
     for wanted in wave:
-        paths = wanted.paths.try_(wanted.tries)
-        job = _job(search, wanted, _job_name(search, paths.folder.relative_to(search.run.paths.folder).as_posix()))
-        paths.folder.mkdir(parents=True, exist_ok=True)
-        files.replace(paths.job, job)
-        search.run.reader.forget(paths.folder)
-        requests.append(Request(job.name, paths.folder))
+        paths = _new_try(wanted, new)
+        job = _job(context, wanted, _job_name(context, run_relative(archive, paths.folder)))
+        context.run.replace(paths.job, job)
         jobs[job.name] = (paths, job)
+    requests = [Request(name, paths.folder) for name, (paths, _) in jobs.items()]
     try:
-        taken = search.cluster.submit(requests, shunned(archive, search.clock()))
-    except Refused as refused:
-        search.run.event("refused", detail=str(refused))
+        taken = context.cluster.submit(requests, shunned(archive, context.clock()))
+    except ClusterRefused as refused:
+        context.run.event("refused", detail=str(refused))
         taken = {}
     for name, (paths, job) in jobs.items():
         if name in taken:
-            record_job_id(paths, job, taken[name])
-            search.run.event("submitted", paths.folder, taken[name])
+            context.run.replace(paths.job, with_job_id(job, taken[name], context.clock()))
+            context.run.event("submitted", paths.folder, taken[name])
         else:
-            shutil.rmtree(paths.folder)  # nothing was submitted, so nothing is lost; the next wave takes it
+            shutil.rmtree(paths.folder)  # nothing was submitted, so nothing is lost; the next wave includes it
+            context.run.reader.touch(paths.folder)
 
 
-def _job(search: Search, wanted: Wanted, name: str) -> Job:
-    if wanted.checkpoint is not None:
-        return Job(name, wanted.seed, TEST, train=False, checkpoint=wanted.checkpoint)
-    saved = [one for one in (wanted.trial.tries if wanted.trial else ()) if one.paths.resume.is_dir()]
+def _new_try(wanted: Wanted, new: Counter[str]) -> TryPaths:
+    """The folder of the next job of a trial; `new` counts the trials of each code that begin in this wave."""
+    found = wanted.found
+    if found is not None:
+        return found.paths.try_(len(found.tries))
+    code = str(wanted.holder.paths.folder)
+    paths = wanted.new_paths(new[code]).try_(0)
+    new[code] += 1
+    return paths
+
+
+def _job(context: Context, wanted: Wanted, name: str) -> Job:
+    if wanted.of is not None:
+        return Job(name, wanted.seed, TEST, of=wanted.of.paths.folder.name, purpose=Purpose.TEST)
+    job = Job(name, wanted.seed, VALIDATION, budget=wanted.budget, purpose=wanted.purpose)
+    found = wanted.found
+    saved = [one for one in (found.tries if found is not None else ()) if one.paths.resume.is_dir()]
     if not saved:
-        return Job(name, wanted.seed, VALIDATION, budget=wanted.budget)
+        return job
     newest = saved[-1]
-    started = newest.claim.at if newest.claim is not None else search.clock()
+    started = newest.claim.at if newest.claim is not None else context.clock()
     # What the resume state holds counts against the budget; what was trained after it is lost and does not.
     used_s = newest.job.used_s + max(0.0, newest.paths.resume.stat().st_mtime - started)
-    return Job(name, wanted.seed, VALIDATION, go_on_from=newest.paths.folder.name, budget=wanted.budget, used_s=used_s)
+    return replace(job, resume_from=newest.paths.folder.name, used_s=used_s)
 
 
-def _job_name(search: Search, place: str) -> str:
+def _job_name(context: Context, place: str) -> str:
     """Unique among all runs, and readable in the cluster's lists: `gw-NAME-g0c3-a0-t0-r0`."""
-    letters = {"generation": "g", "candidate": "c", "attempt": "a", "trial": "t", "look": "l", "try": "r"}
-    words = []
+    letters = {"generation": "g", "candidate": "c", "attempt": "a", "trial": "t", "try": "r"}
+    parts = []
     for part in place.split("/"):
         head, _, number = part.rpartition("_")
-        words.append(f"{letters[head]}{int(number)}" if head in letters else part)
-    return "-".join(["gw", search.run.name, *words])
+        parts.append(f"{letters[head]}{int(number)}" if head in letters else part)
+    return "-".join(["gw", context.run.name, *parts])

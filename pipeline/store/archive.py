@@ -1,340 +1,275 @@
-"""A run folder as data: everything that was tried, failed ones too. Reading only."""
+"""All of a run as one value, with an index that answers by key.
 
-import functools
-import threading
+A search reads its archive again and again, and most of that never changes. So whatever a tick asks is answered in a time
+that does not grow with the archive: the reader updates the index by each candidate that changed.
+"""
+
+import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.records import (
-    Alarm,
-    Claim,
-    Failure,
-    Idea,
-    Implementation,
-    Job,
-    Mark,
-    Parents,
-    Pause,
-    Report,
-    Result,
-    Score,
-    Selection,
-    Smoke,
-    Verdict,
-)
-from pipeline.store import files
-from pipeline.store.paths import (
-    AlarmPaths,
-    AttemptPaths,
-    CandidatePaths,
-    GenerationPaths,
-    RunPaths,
-    TrialPaths,
-    TryPaths,
-    number_of,
-)
+from pipeline.records import Mark, Pause, Report, Score
+from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths
+from pipeline.store.views import Attempt, Candidate, Generation, RaisedAlarm, State, Trial, Try
+
+_RECENT = 1000
+"""How many of the tries that ended last are kept in order."""
 
 
-class State(StrEnum):
-    """How far a candidate, or a trial, came."""
+@dataclass
+class Spent:
+    """What tries that are over took, by their own clocks."""
 
-    PROPOSED = "proposed"
-    READY = "ready"
-    QUEUED = "queued"
-    RUNNING = "running"
-    SCORED = "scored"
-    FAILED = "failed"
+    tries: int = 0
+    """How many are over."""
+    held_s: float = 0.0
+    """Seconds they held their devices."""
+    waited_s: float = 0.0
+    """Seconds they waited in the queue."""
+    wasted_s: Counter[str] = field(default_factory=Counter)
+    """Part of `held_s` that trained nothing: by kind of failure, `start_up` and `evaluate`."""
 
-
-@dataclass(frozen=True)
-class Try:
-    """One job of a trial."""
-
-    paths: TryPaths
-    job: Job
-    claim: Claim | None
-    result: Result | None
-    spoiled: Failure | None = None
-
-    @property
-    def score(self) -> Score | None:
-        """What it came to, unless that was spoiled."""
-        return self.result.score if self.result is not None and self.spoiled is None else None
-
-    @property
-    def failure(self) -> Failure | None:
-        """Why it came to nothing."""
-        return self.spoiled or (self.result.failure if self.result is not None else None)
-
-    @property
-    def number(self) -> int:
-        return number_of(self.paths.folder.name)
-
-    def held_s(self, now: float) -> float:
-        """Seconds it held its devices by what it wrote; up to `now`, seconds since 1970, if it still runs."""
-        if self.claim is None:
-            return 0.0
-        ended = self.result.ended_at if self.result is not None else now
-        return max(0.0, ended - self.claim.at)
+    def add(self, one: Try, sign: int = 1) -> None:
+        """Count a try; with sign -1 count it no longer."""
+        held_s = one.held_s(0.0)
+        self.tries += sign
+        self.held_s += sign * held_s
+        self.waited_s += sign * one.waited_s(0.0)
+        if one.failure is not None:
+            self.wasted_s[one.failure.kind.value] += sign * held_s  # type: ignore[assignment]
+        elif one.result is not None:
+            self.wasted_s["start_up"] += sign * one.result.seconds.start_up  # type: ignore[assignment]
+            self.wasted_s["evaluate"] += sign * one.result.seconds.evaluate  # type: ignore[assignment]
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One training and scoring with one seed."""
+@dataclass(frozen=True, order=True)
+class EndedTry:
+    """Where to find a try that is over."""
 
-    paths: TrialPaths
-    tries: tuple[Try, ...]
-    score: Score | None
-    failure: Failure | None
-    test: "Trial | None"
-
-    @property
-    def closed(self) -> bool:
-        return self.score is not None or self.failure is not None
-
-    @property
-    def newest(self) -> Try | None:
-        return self.tries[-1] if self.tries else None
-
-    @property
-    def flying(self) -> Try | None:
-        """The try that waits or runs, if any."""
-        newest = self.newest
-        return newest if not self.closed and newest is not None and newest.result is None else None
-
-    @property
-    def state(self) -> State:
-        if self.score is not None:
-            return State.SCORED
-        if self.failure is not None:
-            return State.FAILED
-        flying = self.flying
-        if flying is None:
-            return State.READY
-        return State.QUEUED if flying.claim is None else State.RUNNING
+    at: float
+    """Seconds since 1970."""
+    candidate: str
+    """Id of the candidate."""
+    paths: TryPaths = field(compare=False)
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One implementation and its trials; also the baseline with its own."""
+class Index:
+    """Facts about all candidates by key, kept up to date one candidate at a time. Lookups are safe from other threads."""
 
-    paths: AttemptPaths
-    implementation: Implementation | None
-    smoke: Smoke | None
-    failure: Failure | None
-    trials: tuple[Trial, ...]
-    looks: tuple[Trial, ...] = ()
-
-    @property
-    def scores(self) -> tuple[Score, ...]:
-        return tuple(trial.score for trial in self.trials if trial.score is not None)
-
-    @property
-    def test_scores(self) -> tuple[Score, ...]:
-        tests = (trial.test for trial in self.trials if trial.test is not None)
-        return tuple(test.score for test in tests if test.score is not None)
-
-    def all_trials(self) -> Iterator[Trial]:
-        """Trials, each followed by its scoring on the test split, and looks."""
-        for trial in self.trials:
-            yield trial
-            if trial.test is not None:
-                yield trial.test
-        yield from self.looks
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The unit of search."""
-
-    id: str
-    paths: CandidatePaths
-    idea: Idea
-    attempts: tuple[Attempt, ...]
-    failure: Failure | None
-    mark: Mark | None = None
-
-    @property
-    def pinned(self) -> bool:
-        """Whether a person wants it built upon."""
-        return self.mark is not None and self.mark.pinned
-
-    @property
-    def banned(self) -> bool:
-        """Whether a person wants it never built upon."""
-        return self.mark is not None and not self.mark.pinned
-
-    @property
-    def attempt(self) -> Attempt | None:
-        """The newest implementation."""
-        return self.attempts[-1] if self.attempts else None
-
-    @property
-    def score(self) -> Score | None:
-        """Of the first trial: what selection goes by."""
-        attempt = self.attempt
-        return attempt.trials[0].score if attempt is not None and attempt.trials else None
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has come to a score or a failure."""
-        return self.failure is not None or self.score is not None
-
-    def tries(self) -> Iterator[Try]:
-        """All jobs that there were for it."""
-        return (one for attempt in self.attempts for trial in attempt.all_trials() for one in trial.tries)
-
-    @property
-    def state(self) -> State:
-        if self.failure is not None:
-            return State.FAILED
-        attempt = self.attempt
-        if attempt is None or attempt.smoke is None:
-            return State.PROPOSED
-        return attempt.trials[0].state if attempt.trials else State.READY
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One pass through the stages."""
-
-    number: int
-    paths: GenerationPaths
-    parents: Parents
-    candidates: tuple[Candidate, ...]
-    selection: Selection | None
-    settled: bool = False
-    """Whether all of it is decided, and nothing changes any more unless somebody adds to it."""
-
-    # A search looks at its archive again and again, and most of that is settled. What every look wants to know of a
-    # generation is computed once: a look at ten thousand candidates shall cost what one at a hundred costs.
-
-    @functools.cached_property
-    def scored(self) -> tuple[tuple[Candidate, Score], ...]:
-        """Its candidates with a score, and that."""
-        return tuple((one, one.score) for one in self.candidates if one.score is not None)
-
-    @functools.cached_property
-    def values(self) -> tuple[float, float] | None:
-        """The lowest and the highest value of a score, if there is any."""
-        values = [score.value for _, score in self.scored]
-        return (min(values), max(values)) if values else None
-
-    @functools.cached_property
-    def ended(self) -> tuple[tuple[Try, Candidate], ...]:
-        """The tries that are over, last first, and whose they are."""
-        found = [
-            (one, candidate) for candidate in self.candidates for one in candidate.tries() if one.result is not None
-        ]
-        return tuple(sorted(found, key=lambda pair: -ended_at(pair[0])))
-
-    @functools.cached_property
-    def last_on(self) -> Mapping[str, tuple[Try, ...]]:
-        """The last two tries that ended on each node, last first."""
-        return by_node(one for one, _ in self.ended)
-
-    @functools.cached_property
-    def states(self) -> Mapping[State, int]:
+    def __init__(self) -> None:
+        self.candidates: dict[str, Candidate] = {}
+        """By id."""
+        self.open: dict[str, Candidate] = {}
+        """Those with something still to come."""
+        self.unclosed = 0
+        """How many have no outcome."""
+        self.by_code: dict[str, list[tuple[str, AttemptPaths]]] = {}
+        """Syntax hash to the attempts with that code, and their candidates' ids."""
+        self.by_order: dict[int, str] = {}
+        """Number of an outcome to the candidate."""
+        self.outcomes = 0
+        """Largest number of an outcome."""
+        self.ranking: list[tuple[float, str]] = []
+        """Value and id of every scored candidate, lowest value first."""
+        self.states: Counter[State] = Counter()
         """How many candidates came how far."""
-        return Counter(candidate.state for candidate in self.candidates)
+        self.trial_states: Counter[State] = Counter()
+        """How many of their trials came how far."""
+        self.failures: Counter[str] = Counter()
+        """How many candidates failed, by `stage/kind`."""
+        self.spent = Spent()
+        """What the tries that are over took."""
+        self.recent: list[EndedTry] = []
+        """The tries that ended last, oldest first."""
+        self.last_on: dict[str, list[EndedTry]] = {}
+        """The last two tries that ended on each node, newest first."""
 
-    @functools.cached_property
-    def trial_states(self) -> Mapping[State, int]:
-        """How many trials came how far."""
-        return Counter(trial.state for one in self.candidates for a in one.attempts for trial in a.all_trials())
+    def put(self, candidate: Candidate) -> None:
+        """Take in a new candidate, or a change of a known one."""
+        old = self.candidates.get(candidate.id)
+        if old is not None:
+            self._count(old, -1)
+        self.candidates[candidate.id] = candidate
+        self._count(candidate, 1)
+        if candidate.open:
+            self.open[candidate.id] = candidate
+        else:
+            self.open.pop(candidate.id, None)
+        known = {one.paths for one in old.tries() if one.result is not None} if old is not None else set()
+        for one in candidate.tries():
+            if one.result is not None and one.paths not in known:
+                self._ended(EndedTry(one.ended_at, candidate.id, one.paths), one.result.host)
 
-    @functools.cached_property
-    def held_s(self) -> float:
-        """Seconds that the tries which are over held their devices."""
-        return sum(one.held_s(0.0) for one, _ in self.ended)
+    def _count(self, candidate: Candidate, sign: int) -> None:
+        self.unclosed += sign * (not candidate.closed)
+        self.states[candidate.state] += sign
+        if candidate.failure is not None:
+            self.failures[f"{candidate.failure.stage}/{candidate.failure.kind}"] += sign
+        if candidate.score is not None:
+            place = (candidate.score.value, candidate.id)
+            if sign > 0:
+                bisect.insort(self.ranking, place)
+            else:
+                del self.ranking[bisect.bisect_left(self.ranking, place)]
+        if candidate.order:
+            self.outcomes = max(self.outcomes, candidate.order)
+            if sign > 0:
+                self.by_order[candidate.order] = candidate.id
+            else:
+                self.by_order.pop(candidate.order, None)
+        for attempt in candidate.attempts:
+            if attempt.implementation is not None:
+                same = self.by_code.setdefault(attempt.implementation.syntax, [])
+                if sign > 0 and (candidate.id, attempt.paths) not in same:
+                    same.append((candidate.id, attempt.paths))
+            for trial in attempt.trials:
+                self.trial_states[trial.state] += sign
+                for one in trial.tries:
+                    if one.result is not None:
+                        self.spent.add(one, sign)
 
-    def marked(self, folder: Path, mark: Mark) -> "Generation":
-        """This one with a person's mark on the candidate of a folder."""
-        marked = (replace(one, mark=mark) if one.paths.folder == folder else one for one in self.candidates)
-        return replace(self, candidates=tuple(marked))
-
-
-@dataclass(frozen=True)
-class Raised:
-    """An alarm and what came of it."""
-
-    paths: AlarmPaths
-    alarm: Alarm
-    verdict: Verdict | None
+    def _ended(self, ended: EndedTry, host: str) -> None:
+        bisect.insort(self.recent, ended)
+        if len(self.recent) > 2 * _RECENT:
+            del self.recent[:_RECENT]
+        if host:
+            self.last_on[host] = sorted([*self.last_on.get(host, []), ended], reverse=True)[:2]
 
 
 @dataclass(frozen=True)
 class Archive:
-    """All of a run."""
+    """All of a run, as it was read. It is what stages and decisions get as an argument."""
 
     paths: RunPaths
     baseline: Attempt
     generations: tuple[Generation, ...]
-    report: Report | None
-    pause: Pause | None
-    alarms: tuple[Raised, ...] = ()
+    index: Index
+    decided: int = 0
+    """How many generations have a selection."""
+    complete: int = 0
+    """Generations with a lower number have all their ideas."""
+    report: Report | None = None
+    pause: Pause | None = None
+    alarms: tuple[RaisedAlarm, ...] = ()
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+    """What people decided about candidates, by id."""
+    waiting: tuple[str, ...] = ()
+    """Names of proposals that no generation includes yet."""
 
     @property
-    def alarm(self) -> Raised | None:
-        """The alarm that waits for its verdict, if any."""
-        return next((raised for raised in self.alarms if raised.verdict is None), None)
-
-    @functools.cached_property
     def candidates(self) -> tuple[Candidate, ...]:
+        """All of them, in order. Takes time that grows with the archive: nothing that a tick calls may ask for it."""
         return tuple(candidate for generation in self.generations for candidate in generation.candidates)
 
-    @functools.cached_property
-    def _by_id(self) -> Mapping[str, Candidate]:
-        return {candidate.id: candidate for candidate in self.candidates}
+    @property
+    def count(self) -> int:
+        """Number of candidates."""
+        return len(self.index.candidates)
 
     @property
     def newest(self) -> Generation | None:
         return self.generations[-1] if self.generations else None
 
+    @property
+    def alarm(self) -> RaisedAlarm | None:
+        """The alarm that waits for its verdict, if any."""
+        return next((raised for raised in self.alarms if raised.verdict is None), None)
+
     def candidate(self, candidate_id: str) -> Candidate:
         """Raises KeyError for an unknown id."""
-        return self._by_id[candidate_id]
+        return self.index.candidates[candidate_id]
+
+    def is_pinned(self, candidate_id: str) -> bool:
+        """Whether a person decided that it is a parent and an elite."""
+        mark = self.marks.get(candidate_id)
+        return mark is not None and mark.pinned
+
+    def is_banned(self, candidate_id: str) -> bool:
+        """Whether a person decided that it is never a parent or an elite."""
+        mark = self.marks.get(candidate_id)
+        return mark is not None and not mark.pinned
+
+    @property
+    def banned(self) -> dict[str, str]:
+        """Banned candidates with the reason."""
+        return {name: mark.reason for name, mark in self.marks.items() if not mark.pinned}
+
+    def ranked(self, highest_first: bool) -> Iterator[Candidate]:
+        """Scored candidates by the value that selection goes by; equal values in order of their ids."""
+        ranking = self.index.ranking
+        if not highest_first:
+            yield from (self.candidate(name) for _, name in ranking)
+            return
+        end = len(ranking)
+        while end:  # blocks of equal values, so that ties are broken alike in both directions
+            start = bisect.bisect_left(ranking, (ranking[end - 1][0], ""))
+            yield from (self.candidate(name) for _, name in ranking[start:end])
+            end = start
+
+    def outcome(self, order: int) -> Candidate | None:
+        """The candidate whose outcome has this number; none where a failure was taken back."""
+        name = self.index.by_order.get(order)
+        return self.index.candidates[name] if name is not None else None
+
+    def same_code(self, syntax: str) -> Iterator[tuple[Candidate, Attempt]]:
+        """Attempts with this syntax hash, and whose they are."""
+        for name, paths in self.index.by_code.get(syntax, ()):
+            candidate = self.candidate(name)
+            yield from ((candidate, attempt) for attempt in candidate.attempts if attempt.paths == paths)
+
+    def twin(self, candidate: Candidate) -> Attempt | None:
+        """The earlier attempt with the same code, for which a candidate was not trained."""
+        if candidate.failure is None or candidate.failure.twin is None:
+            return None
+        name, _, attempt = candidate.failure.twin.rpartition("/")
+        holder = self.index.candidates.get(name)
+        return next((one for one in holder.attempts if one.paths.folder.name == attempt), None) if holder else None
 
     def shared_score(self, candidate: Candidate) -> Score | None:
         """The score of a candidate; of one whose code was tried before, that of its twin."""
         twin = self.twin(candidate)
         if twin is None:
             return candidate.score
-        return twin.trials[0].score if twin.trials else None
+        return twin.search.score if twin.search is not None else None
 
-    def twin(self, candidate: Candidate) -> Attempt | None:
-        """The earlier attempt with the same code, for which a candidate was not trained."""
-        name = candidate.failure.twin if candidate.failure is not None else None
-        found = (one for one in self.holders() if name and one.paths.folder == self.paths.folder / name)
-        return next(found, None)
+    @property
+    def open(self) -> tuple[Candidate, ...]:
+        """Candidates with something still to come, in the order in which they were opened."""
+        return tuple(self.index.open.values())
 
-    @functools.cached_property
-    def unsettled(self) -> tuple[Candidate, ...]:
-        """The candidates of generations that are not settled: all that a look has to look at."""
-        return tuple(one for generation in self.generations if not generation.settled for one in generation.candidates)
+    @property
+    def open_generations(self) -> tuple[Generation, ...]:
+        """Generations without a selection. They are among the newest."""
+        found: list[Generation] = []
+        missing = len(self.generations) - self.decided
+        for generation in reversed(self.generations):
+            if len(found) == missing:
+                break
+            if generation.selection is None:
+                found.append(generation)
+        return tuple(reversed(found))
 
     @property
     def all_closed(self) -> bool:
         """Whether every candidate has come to a score or a failure."""
-        return all(candidate.closed for candidate in self.unsettled)
+        return self.index.unclosed == 0
+
+    def open_holders(self) -> Iterator[Attempt]:
+        """The baseline and the implementations of open candidates."""
+        yield self.baseline
+        for candidate in self.open:
+            yield from candidate.attempts
 
     def open_trials(self) -> Iterator[tuple[Attempt, Trial]]:
         """Trials without a score or failure, and whose they are."""
-        for holder in self.unsettled_holders():
-            yield from ((holder, trial) for trial in holder.all_trials() if not trial.closed)
+        for holder in self.open_holders():
+            yield from ((holder, trial) for trial in holder.trials if not trial.closed)
 
-    def flying(self) -> list[Try]:
+    def in_flight(self) -> list[Try]:
         """The tries that wait or run."""
-        return [one for _, trial in self.open_trials() if (one := trial.flying) is not None]
-
-    def unsettled_holders(self) -> Iterator[Attempt]:
-        """The baseline and the implementations of unsettled candidates."""
-        yield self.baseline
-        for candidate in self.unsettled:
-            yield from candidate.attempts
+        return [one for _, trial in self.open_trials() if (one := trial.in_flight) is not None]
 
     def holders(self) -> Iterator[Attempt]:
         """The baseline and every implementation: whatever has trials."""
@@ -342,142 +277,13 @@ class Archive:
         for candidate in self.candidates:
             yield from candidate.attempts
 
-
-class Reader:
-    """Reads a run folder again and again, and what can no longer change only once."""
-
-    def __init__(self, paths: RunPaths) -> None:
-        self.paths = paths
-        self._settled: dict[Path, Candidate] = {}
-        self._over: dict[Path, Generation] = {}
-        self._alone = threading.Lock()
-
-    def read(self) -> Archive:
-        """The run as it is now. Raises `Damaged` when a file is not what it should be."""
-        with self._alone:
-            return Archive(
-                self.paths,
-                _attempt(self.paths.baseline),
-                self._generations(),
-                files.read_if_there(self.paths.report, Report),
-                files.read_if_there(self.paths.pause, Pause),
-                tuple(filter(None, map(_raised, map(AlarmPaths, files.folders(self.paths.alarms, "alarm"))))),
-            )
-
-    def forget(self, folder: Path) -> None:
-        """Read the candidate around `folder` anew: something was added to it."""
-        with self._alone:
-            for known in (folder, *folder.parents):
-                self._settled.pop(known, None)
-                self._over.pop(known, None)
-
-    def _generations(self) -> tuple[Generation, ...]:
-        found = [self._generation(GenerationPaths(folder)) for folder in files.folders(self.paths.folder, "generation")]
-        for path in self.paths.marks.glob("*/*.json"):
-            mark = None if files.is_part(path.name) else files.read_if_there(path, Mark)
-            folder = self.paths.folder / path.relative_to(self.paths.marks).with_suffix("")
-            for number, generation in enumerate(found):
-                if mark is not None and generation.paths.folder == folder.parent:
-                    found[number] = generation.marked(folder, mark)
-        return tuple(found)
-
-    def _generation(self, paths: GenerationPaths) -> Generation:
-        if paths.folder in self._over:
-            return self._over[paths.folder]
-        candidates = (self._candidate(CandidatePaths(folder)) for folder in files.folders(paths.folder, "candidate"))
-        generation = Generation(
-            number_of(paths.folder.name),
-            paths,
-            files.read_if_there(paths.parents, Parents) or Parents(),
-            tuple(candidate for candidate in candidates if candidate is not None),
-            files.read_if_there(paths.selection, Selection),
-        )
-        settled = all(candidate.paths.folder in self._settled for candidate in generation.candidates)
-        if generation.selection is None or not settled:
-            return generation
-        self._over[paths.folder] = replace(generation, settled=True)
-        return self._over[paths.folder]
-
-    def _candidate(self, paths: CandidatePaths) -> Candidate | None:
-        if paths.folder in self._settled:
-            return self._settled[paths.folder]
-        idea = files.read_if_there(paths.idea, Idea)
-        if idea is None:
-            return None  # killed between the folder and the idea; ideate makes it again
-        candidate = Candidate(
-            paths.folder.relative_to(self.paths.folder).as_posix(),
-            paths,
-            idea,
-            tuple(_attempt(AttemptPaths(folder)) for folder in files.folders(paths.folder, "attempt")),
-            files.read_if_there(paths.failure, Failure),
-        )
-        open_trials = any(not trial.closed for attempt in candidate.attempts for trial in attempt.all_trials())
-        if candidate.closed and not open_trials:
-            self._settled[paths.folder] = candidate
-        return candidate
+    def ended(self, newest_first: list[EndedTry]) -> Iterator[tuple[Try, Candidate]]:
+        """The tries that entries of the index point to."""
+        for ended in newest_first:
+            candidate = self.candidate(ended.candidate)
+            yield from ((one, candidate) for one in candidate.tries() if one.paths == ended.paths)
 
 
-def ended_at(one: Try) -> float:
-    """When a try was over, seconds since 1970; 0 while it is not."""
-    return one.result.ended_at if one.result is not None else 0.0
-
-
-def by_node(tries: Iterable[Try]) -> dict[str, tuple[Try, ...]]:
-    """The last two of some tries on each node, last first."""
-    found: dict[str, tuple[Try, ...]] = {}
-    for one in sorted(tries, key=lambda one: -ended_at(one)):
-        host = one.result.host if one.result is not None else ""
-        if host and len(found.get(host, ())) < 2:
-            found[host] = (*found.get(host, ()), one)
-    return found
-
-
-def read_proposals(paths: RunPaths) -> dict[str, Idea]:
-    """What people brought in, by name, in order of names; that which a generation has taken up too."""
-    found = sorted(path for path in paths.proposals.glob("*.json") if not files.is_part(path.name))
-    return {path.stem: files.read(path, Idea) for path in found}
-
-
-def read_archive(folder: Path) -> Archive:
-    """A whole run folder, read once."""
-    return Reader(RunPaths(folder)).read()
-
-
-def _raised(paths: AlarmPaths) -> Raised | None:
-    alarm = files.read_if_there(paths.alarm, Alarm)
-    return Raised(paths, alarm, files.read_if_there(paths.verdict, Verdict)) if alarm is not None else None
-
-
-def _attempt(paths: AttemptPaths) -> Attempt:
-    return Attempt(
-        paths,
-        files.read_if_there(paths.implementation, Implementation),
-        files.read_if_there(paths.smoke, Smoke),
-        files.read_if_there(paths.failure, Failure),
-        tuple(_trial(TrialPaths(folder)) for folder in files.folders(paths.folder, "trial")),
-        tuple(_trial(TrialPaths(folder)) for folder in files.folders(paths.folder, "look")),
-    )
-
-
-def _trial(paths: TrialPaths) -> Trial:
-    tries = (_try(TryPaths(folder)) for folder in files.folders(paths.folder, "try"))
-    return Trial(
-        paths,
-        tuple(one for one in tries if one is not None),
-        files.read_if_there(paths.score, Score),
-        files.read_if_there(paths.failure, Failure),
-        _trial(paths.test) if paths.folder.name != "test" and paths.test.folder.is_dir() else None,
-    )
-
-
-def _try(paths: TryPaths) -> Try | None:
-    job = files.read_if_there(paths.job, Job)
-    if job is None:
-        return None  # killed between the folder and job.json; train makes it again
-    return Try(
-        paths,
-        job,
-        files.read_if_there(paths.claim, Claim),
-        files.read_if_there(paths.result, Result),
-        files.read_if_there(paths.spoiled, Failure),
-    )
+def run_relative(archive: Archive, folder: Path) -> str:
+    """A folder of the run as records name it."""
+    return folder.relative_to(archive.paths.folder).as_posix()

@@ -39,6 +39,6 @@ def check_data(folder: Path, baseline: str, scale: str) -> str:
     manifest = files.read_if_there(manifest_path(folder), Manifest)
     if manifest is None:
         raise BadInput(
-            f"{folder} holds no prepared data; make it with: python -m pipeline.prepare baseline={baseline} scale={scale}"
+            f"{folder} holds no prepared data; make it with: python -m pipeline prepare baseline={baseline} scale={scale}"
         )
     return manifest.hash

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ def create(path: Path, record: object) -> bool:
 
 def create_bytes(path: Path, data: bytes) -> bool:
     """Like `create`, for a text that is no record."""
-    with _told(path):
+    with _one_line_errors(path):
         part = _part(path, data)
         try:
             os.link(part, path)  # atomic and exclusive, on NFS too; os.replace would overwrite a decision
@@ -45,16 +46,16 @@ def create_bytes(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace(path: Path, record: object) -> None:
+def replace(path: Path, record: object, indent: bool = True) -> None:
     """Write a record as JSON in place of what is there. Raises `CannotGoOn` like `create`."""
-    with _told(path):
-        os.replace(_part(path, to_json(record)), path)
+    with _one_line_errors(path):
+        os.replace(_part(path, to_json(record) if indent else _encode(record)), path)
 
 
 def append(path: Path, record: object) -> None:
     """Add one line of JSON. For events only: a torn last line is possible and harmless."""
-    with _told(path), path.open("ab") as file:
-        file.write(msgspec.json.encode(_plain(record)) + b"\n")
+    with _one_line_errors(path), path.open("ab") as file:
+        file.write(_encode(record) + b"\n")
 
 
 def set_aside(path: Path, elsewhere: Callable[[int], Path]) -> None:
@@ -62,7 +63,7 @@ def set_aside(path: Path, elsewhere: Callable[[int], Path]) -> None:
     number = 0
     while elsewhere(number).exists():
         number += 1
-    with _told(path):
+    with _one_line_errors(path):
         os.replace(path, elsewhere(number))
 
 
@@ -70,7 +71,7 @@ def read(path: Path, kind: type[T]) -> T:
     """Read a record. Raises `Damaged` when the file is not what it should be, FileNotFoundError when absent."""
     data = path.read_bytes()
     try:
-        return msgspec.convert(_rename(msgspec.json.decode(data), "try", "try_"), kind)
+        return msgspec.json.decode(_TRY.sub(rb'"try_"\1', data), type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         raise Damaged(
             f"{path} is damaged ({error}); put the file back from a copy, or move its folder away, then run again"
@@ -87,7 +88,7 @@ def read_if_there(path: Path, kind: type[T]) -> T | None:
 
 def to_json(record: object) -> bytes:
     """Indented JSON that ends with a newline."""
-    return msgspec.json.format(msgspec.json.encode(_plain(record)), indent=2) + b"\n"
+    return msgspec.json.format(_encode(record), indent=2) + b"\n"
 
 
 def through_json(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,13 +108,28 @@ def folders(path: Path, prefix: str) -> list[Path]:
     return [folder for _, folder in sorted(found)]
 
 
+def in_folder(folder: Path, write: Callable[[], T]) -> T:
+    """Write something into a folder, which is made if it is missing."""
+    try:
+        return write()
+    except FileNotFoundError:
+        make_folder(folder)
+        return write()
+
+
+def make_folder(path: Path) -> None:
+    """A folder and those around it, where they are missing. Raises `CannotGoOn` like `create`."""
+    with _one_line_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill, which becomes `path` when the block ends well, and is removed when not.
 
     What an earlier, killed call left under `path` is replaced.
     """
-    with _told(path):
+    with _one_line_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=_PART, dir=path.parent))
         part.chmod(0o755)
@@ -138,7 +154,7 @@ def check_space(folder: Path, gb: float, count: int) -> None:
     """Raise `CannotGoOn` unless the disk of a folder can be written and has room for so many GB in so many files.
 
     A quota shows only in a write: so one megabyte is written."""
-    with _told(folder / "probe"):
+    with _one_line_errors(folder / "probe"):
         part = _part(folder / "probe", bytes(2**20))
         part.unlink()
     disk = os.statvfs(folder)
@@ -146,7 +162,7 @@ def check_space(folder: Path, gb: float, count: int) -> None:
     if free_gb < gb:
         raise CannotGoOn(
             f"the disk of {folder} has {free_gb:.1f} GB free and the next jobs may write {gb:.1f} (train.disk_gb each); "
-            f"free some with `python -m pipeline.clean RUN`, or set cluster.max_parallel lower"
+            f"free some with `python -m pipeline clean RUN`, or set cluster.max_parallel lower"
         )
     if disk.f_files and disk.f_favail < count:  # file systems without a fixed number say 0
         raise CannotGoOn(f"the disk of {folder} has room for {disk.f_favail} more files, the next jobs need {count}")
@@ -189,8 +205,8 @@ def _part(path: Path, data: bytes) -> Path:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Troubles of the disk become one line with what to do."""
+def _one_line_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the disk into one line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -201,15 +217,10 @@ def _told(path: Path) -> Iterator[None]:
         raise
 
 
-def _plain(record: object) -> Any:
-    """A record as plain data."""
-    return _rename(msgspec.to_builtins(record), "try_", "try")
+def _encode(record: object) -> bytes:
+    return msgspec.json.encode(record).replace(b'"try_":', b'"try":')
 
 
-def _rename(value: Any, old: str, new: str) -> Any:
-    """`try` is a keyword of Python, so the field is `try_`; the key in the file is `try`."""
-    if isinstance(value, dict):
-        return {new if key == old else key: _rename(item, old, new) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rename(item, old, new) for item in value]
-    return value
+# `try` is a keyword of Python, so the field is `try_`; the key in the file is `try`. Inside a JSON string every quote has
+# a backslash before it, so that neither pattern can match there.
+_TRY = re.compile(rb'"try"(\s*:)')

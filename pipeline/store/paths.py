@@ -9,21 +9,19 @@ runs/NAME/
   proposals/NAME.json           ideas of people and elites of other runs, for the next generation
   marks/generation_000/candidate_003.json   what a person decided about a candidate
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
-  generation_000/{parents,selection}.json guidance.md
+  generation_000/{parents,selection,account,summary}.json guidance.md
     candidate_000/{idea,failure}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
         trial_0/{score,failure}.json
           try_0/{job,claim,result,spoiled}.json train.log evaluate.log serve_0.log
             output/{metrics.jsonl,checkpoint/,resume/}
-          test/                 the same trial scored on the test split: like a trial, but it trains nothing
-        look_0/                 like a trial, with a budget of its own: for the time to a target
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TryPaths:
     """One job."""
 
@@ -98,7 +96,7 @@ class TryPaths:
         return TrialPaths(self.folder.parent)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrialPaths:
     """One training and scoring with one seed."""
 
@@ -116,10 +114,6 @@ class TrialPaths:
         """A failure that was taken back."""
         return self.folder / f"failure_{number}.json"
 
-    @property
-    def test(self) -> "TrialPaths":
-        return TrialPaths(self.folder / "test")
-
     def try_(self, number: int) -> TryPaths:
         return TryPaths(self.folder / f"try_{number}")
 
@@ -130,11 +124,11 @@ class TrialPaths:
     @property
     def variant(self) -> Path | None:
         """The code it trains: `variant/` of its attempt, or none for the baseline's own trials."""
-        holder = self.folder.parent.parent if self.folder.name == "test" else self.folder.parent
+        holder = self.folder.parent
         return holder / "variant" if holder.name.startswith("attempt_") else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AttemptPaths:
     """One implementation. Also holds the baseline's trials, with `RUN/baseline` as folder."""
 
@@ -170,12 +164,8 @@ class AttemptPaths:
     def trial(self, number: int) -> TrialPaths:
         return TrialPaths(self.folder / f"trial_{number}")
 
-    def look(self, number: int) -> TrialPaths:
-        """A trial with a budget of its own, which tells of the time to a target and is compared with nothing else."""
-        return TrialPaths(self.folder / f"look_{number}")
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CandidatePaths:
     """One candidate."""
 
@@ -196,7 +186,7 @@ class CandidatePaths:
         return AttemptPaths(self.folder / f"attempt_{number}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PromptPaths:
     """What a language model was asked, and its answers."""
 
@@ -211,7 +201,7 @@ class PromptPaths:
         return self.folder / f"sample_{number}.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AlarmPaths:
     """Failures that look like a machine's."""
 
@@ -226,7 +216,7 @@ class AlarmPaths:
         return self.folder / "verdict.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ProbePaths:
     """What `pipeline.doctor` asks a compute node, in a folder beside the runs that is removed again."""
 
@@ -245,7 +235,7 @@ class ProbePaths:
         return self.folder / "jobs"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class GenerationPaths:
     """One pass through the stages."""
 
@@ -260,6 +250,16 @@ class GenerationPaths:
         return self.folder / "selection.json"
 
     @property
+    def account(self) -> Path:
+        """Hours of devices by candidate, as of the generation's selection."""
+        return self.folder / "account.json"
+
+    @property
+    def summary(self) -> Path:
+        """All records of a settled generation in one file: derived, so that it may be deleted at any time."""
+        return self.folder / "summary.json"
+
+    @property
     def guidance(self) -> Path:
         """What a person had written for the ideator when the generation opened."""
         return self.folder / "guidance.md"
@@ -268,7 +268,7 @@ class GenerationPaths:
         return CandidatePaths(self.folder / f"candidate_{number:03d}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RunPaths:
     """One run."""
 
@@ -372,7 +372,7 @@ class RunPaths:
 
     @property
     def account(self) -> Path:
-        """Hours of devices by run, generation and candidate, as of the last selection."""
+        """Hours of devices of the run, as of its report."""
         return self.folder / "account.json"
 
     def generation(self, number: int) -> GenerationPaths:

@@ -23,7 +23,7 @@ class Quota:
             not self.limit_files or self.used_files + count <= self.limit_files
         )
 
-    def words(self) -> str:
+    def text(self) -> str:
         """For a person."""
         size = f"{self.used_gb:.1f} of {f'{self.limit_gb:.1f}' if self.limit_gb else 'unlimited'} GB"
         count = f"{self.used_files:,} of {f'{self.limit_files:,}' if self.limit_files else 'unlimited'} files"

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,17 @@ from pipeline.config import Config
 from pipeline.errors import BadInput, CannotGoOn
 from pipeline.records import FORMAT, Claim, Event, Job
 from pipeline.store import files
-from pipeline.store.archive import Reader
 from pipeline.store.paths import RunPaths, TryPaths
+from pipeline.store.reader import Reader
 
 _BEAT_S = 10.0
 _STALE_S = 120.0
 _VOID = "void"
+JOB_CODE = (
+    *("__init__.py", "records.py", "metric.py", "config.py", "errors.py"),
+    *("store", "llm", "patching", "cluster", "sandbox", "job"),
+)
+"""What of this program runs inside jobs: `job/` and the two floors below it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,34 @@ class Run:
         self.facts = facts
         self.reader = Reader(paths)
 
+    def own(self) -> None:
+        """From now on this process alone adds to the run: it holds the lock."""
+        self.reader = Reader(self.paths, controller=True)
+
+    def create(self, path: Path, record: object) -> bool:
+        """Add a file to the run; false when it is there already. Raises `CannotGoOn` when the disk does not take it."""
+        return self.create_bytes(path, files.to_json(record))
+
+    def create_bytes(self, path: Path, data: bytes) -> bool:
+        """Like `create`, for a text that is no record."""
+        self.reader.reopen(path.parent)
+        made = files.in_folder(path.parent, lambda: files.create_bytes(path, data))
+        self.reader.touch(path.parent)
+        return made
+
+    def replace(self, path: Path, record: object) -> None:
+        """Write one of the few files that change."""
+        self.reader.reopen(path.parent)
+        files.in_folder(path.parent, lambda: files.replace(path, record))
+        self.reader.touch(path.parent)
+
+    def take_back(self, path: Path, elsewhere: Callable[[int], Path]) -> None:
+        """Rename a file that no longer holds, if it is there."""
+        self.reader.reopen(path.parent)
+        if path.exists():
+            files.set_aside(path, elsewhere)
+        self.reader.touch(path.parent, taken_back=True)
+
     @functools.cached_property
     def config(self) -> Config:
         """The fixed configuration; live settings have their defaults here."""
@@ -116,14 +149,20 @@ class Run:
 def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], version: str, data: str) -> Run:
     """Make a run folder. Copies the code first; run.json closes it."""
     with files.new_folder(paths.code) as code:
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".git")
+        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".*_cache")
         inside = sources.ideas.relative_to(sources.baseline) if sources.ideas.is_relative_to(sources.baseline) else None
         shutil.copytree(sources.baseline, code / "baseline", ignore=ignore)
         if inside is not None and (code / "baseline" / inside).is_dir():
             shutil.rmtree(code / "baseline" / inside)
         if sources.ideas.is_dir():
             shutil.copytree(sources.ideas, code / "ideas", ignore=ignore)
-        shutil.copytree(sources.pipeline, code / "pipeline", ignore=ignore)
+        (code / "pipeline").mkdir()
+        for name in JOB_CODE:
+            source = sources.pipeline / name
+            if source.is_dir():
+                shutil.copytree(source, code / "pipeline" / name, ignore=ignore)
+            else:
+                shutil.copy2(source, code / "pipeline" / name)
         (code / "size.json").write_bytes(files.to_json(sources.size))
         digest = files.tree_hash(code)
         for file in code.rglob("*"):
@@ -134,8 +173,9 @@ def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], ver
 
 
 def half_made(paths: RunPaths) -> bool:
-    """Whether a folder holds nothing but what a killed `create_run` leaves."""
-    return all(name == paths.code.name or files.is_part(name) for name in os.listdir(paths.folder))
+    """Whether a folder holds nothing but a lock and what a killed `create_run` leaves."""
+    left = (paths.code.name, paths.controller.name)
+    return all(name in left or files.is_part(name) for name in os.listdir(paths.folder))
 
 
 def open_run(paths: RunPaths) -> Run:
@@ -169,9 +209,9 @@ def is_void(held: Claim) -> bool:
     return held.job_id == _VOID
 
 
-def record_job_id(paths: TryPaths, job: Job, job_id: str) -> None:
-    """Write the cluster's id of a submitted job beside what it was asked."""
-    files.replace(paths.job, replace(job, job_id=job_id, submitted_at=job.submitted_at or time.time()))
+def with_job_id(job: Job, job_id: str, now: float) -> Job:
+    """A job with the cluster's id, once it is submitted."""
+    return replace(job, job_id=job_id, submitted_at=job.submitted_at or now)
 
 
 def _merged(fixed: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,17 +223,21 @@ def _merged(fixed: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]
 
 
 @contextlib.contextmanager
-def held(paths: RunPaths, take_over: bool = False) -> Iterator["Hold"]:
-    """Hold a run as its only controller. Raises `CannotGoOn` naming the holder when somebody else does."""
-    hold = Hold(paths)
-    hold.take(take_over)
+def locked(paths: RunPaths, take_over: bool = False) -> Iterator["RunLock"]:
+    """Lock a run for its only controller. Raises `CannotGoOn` naming the holder when somebody else does."""
+    lock = RunLock(paths)
+    made = not paths.folder.exists()
+    lock.take(take_over)
     try:
-        yield hold
+        yield lock
     finally:
-        hold.release()
+        lock.release()
+        if made:
+            with contextlib.suppress(OSError):  # nothing was put into it
+                paths.folder.rmdir()
 
 
-class Hold:
+class RunLock:
     """The heartbeat of a controller."""
 
     def __init__(self, paths: RunPaths) -> None:
@@ -210,6 +254,7 @@ class Hold:
 
     def take(self, take_over: bool) -> None:
         mine = replace(self._me, at=time.time())
+        files.make_folder(self._path.parent)
         if files.create(self._path, mine):
             return
         holder = files.read(self._path, Holder)
@@ -217,7 +262,7 @@ class Hold:
             where = f"pid {holder.pid} on {holder.host}" + (f" in Slurm job {holder.job}" if holder.job else "")
             raise CannotGoOn(
                 f"{self._path.parent} is held by {holder.user}, {where}; watch it with "
-                f"`python -m pipeline.status {self._path.parent}`, stop that one, or add --take-over"
+                f"`python -m pipeline status {self._path.parent}`, stop that one, or add --take-over"
             )
         files.replace(self._path, mine)
         self._check()

@@ -11,12 +11,13 @@ import pytest
 from analysis.load import CANDIDATES, TRIALS, candidates, metric_of, newest, trials
 from pipeline.errors import BadInput, Damaged
 from pipeline.metric import Direction
+from tests.analysis.finished_run import copy_of
 
 
 @pytest.fixture
 def copy(toy_run: Path, tmp_path: Path) -> Path:
-    """A run folder of one's own."""
-    return Path(shutil.copytree(toy_run, tmp_path / "runs" / "mine"))
+    """A run folder to change."""
+    return copy_of(toy_run, tmp_path / "runs" / "mine")
 
 
 def test_candidates_are_what_the_files_say(toy_run: Path) -> None:
@@ -43,15 +44,20 @@ def test_candidates_are_what_the_files_say(toy_run: Path) -> None:
 
 def test_gain_is_positive_where_less_error_is_better(toy_run: Path) -> None:
     table = candidates(toy_run)
-    baseline = [json.loads(path.read_text())["value"] for path in toy_run.glob("baseline/trial_*/score.json")]
+    files = [json.loads(path.read_text()) for path in toy_run.glob("baseline/trial_*/score.json")]
+    baseline = [score["value"] for score in files if score["split"] == "validation"]
     scored = table[table["state"] == "scored"]
     expected = sum(baseline) / len(baseline) - scored["value"]
-    assert len(baseline) == 3
+    assert (len(baseline), len(files)) == (3, 6)
     assert scored["gain"].to_list() == pytest.approx(expected.to_list())
-    # The same numbers as in the selection that the run wrote.
-    standings = json.loads((toy_run / "generation_001/selection.json").read_text())["standings"]
-    errors = dict(zip(scored["candidate"], scored["gain_error"], strict=True))
-    assert {one["candidate"]: one["gain_error"] for one in standings} == pytest.approx(errors)
+    # The same numbers as those that the last selection of the run was based on.
+    seen = json.loads((toy_run / "generation_001/selection.json").read_text())["seen"]
+    assert scored["gain"].to_list() == pytest.approx((seen["baseline"]["value"] - scored["value"]).to_list())
+    errors = [
+        math.hypot(seen["seed_sd"], error, seen["baseline"]["standard_error"]) for error in scored["standard_error"]
+    ]
+    assert scored["gain_error"].to_list() == pytest.approx(errors)
+    assert min(errors) > 0
 
 
 def test_trials_are_all_there(toy_run: Path) -> None:
@@ -60,8 +66,14 @@ def test_trials_are_all_there(toy_run: Path) -> None:
     on_disk = {path.parent.relative_to(toy_run).as_posix() for path in toy_run.glob("**/try_*")}
     assert set(table["folder"]) == on_disk
     assert table["folder"].is_unique
-    assert set(table.loc[table["folder"].str.endswith("/test"), "split"]) == {"test"}
-    assert table.loc[table["candidate"] == "baseline", "seed"].to_list() == [0, 0, 1, 1, 2, 2]
+    assert set(table.loc[table["purpose"] == "test", "split"]) == {"test"}
+    assert set(table.loc[table["purpose"] != "test", "split"]) == {"validation"}
+    ours = table[table["candidate"] == "baseline"]
+    assert sorted(zip(ours["purpose"], ours["seed"], strict=True)) == [
+        *(("baseline", seed) for seed in (0, 1, 2)),
+        *(("test", seed) for seed in (0, 1, 2)),
+    ]
+    assert set(table.loc[table["candidate"] != "baseline", "purpose"]) == {"search", "confirm", "test"}
     result = json.loads((toy_run / "baseline/trial_0/try_0/result.json").read_text())
     assert table.loc[0, "train_s"] == result["seconds"]["train"]
     assert (table["wait_s"] >= 0).all()
@@ -74,13 +86,34 @@ def test_tables_of_several_runs_stand_below_each_other(toy_run: Path, copy: Path
     assert len(trials(toy_run, copy)) == 2 * len(trials(toy_run))
 
 
+def test_summaries_change_no_table(toy_run: Path, copy: Path) -> None:
+    assert any(toy_run.glob("*/summary.json")) and not any(copy.glob("*/summary.json"))
+    for table in (candidates, trials):
+        pd.testing.assert_frame_equal(table(toy_run).drop(columns="run"), table(copy).drop(columns="run"))
+
+
+def test_a_resumed_run_is_read_again(toy_run: Path, copy: Path) -> None:
+    first = len(candidates(copy))
+    shutil.rmtree(copy / "generation_001")
+    assert len(candidates(copy)) == first  # a finished run is read once
+    report = (copy / "report.json").read_bytes()
+    (copy / "report.json").rename(copy / "report_0.json")
+    assert len(candidates(copy)) == first - 3
+    shutil.copytree(toy_run / "generation_001", copy / "generation_001")
+    assert len(candidates(copy)) == first
+    shutil.rmtree(copy / "generation_001")
+    (copy / "report.json").write_bytes(report)
+    assert len(candidates(copy)) == first - 3
+    assert len(trials(copy)) == len(trials(toy_run)) - len(list(toy_run.glob("generation_001/**/try_0")))
+
+
 def test_columns_and_types_are_the_same_with_no_rows(toy_run: Path) -> None:
     assert candidates().dtypes.to_dict() == candidates(toy_run).dtypes.to_dict()
     assert trials().dtypes.to_dict() == trials(toy_run).dtypes.to_dict()
 
 
 def test_a_run_can_be_read_at_any_moment(copy: Path) -> None:
-    """Take the files away again, newest first: what is left is a run that was looked at while it went on."""
+    """Remove the files, newest first: what is left is a run that was read while it was in progress."""
     written = [path for path in copy.rglob("*.json") if "code" not in path.relative_to(copy).parts]
     written = [path for path in written if path.name != "run.json" and "output" not in path.parts]
     rows = [(len(candidates(copy)), len(trials(copy)))]
@@ -92,7 +125,7 @@ def test_a_run_can_be_read_at_any_moment(copy: Path) -> None:
             rows.append((len(table), len(trials(copy))))
     assert rows == sorted(rows, reverse=True)
     assert len(candidates(copy)) == 0
-    assert (trials(copy)["tries"] == 0).all()  # empty folders, as a killed program leaves them
+    assert any(copy.glob("**/try_0")) and len(trials(copy)) == 0  # empty folders, as a killed program leaves them
 
 
 def test_a_damaged_file_is_named(copy: Path) -> None:
@@ -121,7 +154,7 @@ def test_metric(toy_run: Path) -> None:
     )
 
 
-def test_newest_goes_by_when_a_run_was_begun(toy_run: Path, copy: Path) -> None:
+def test_newest_is_the_run_created_last(toy_run: Path, copy: Path) -> None:
     shutil.copytree(toy_run, copy.parent / "older")
     facts = json.loads((copy / "run.json").read_text())
     (copy / "run.json").write_text(json.dumps(facts | {"created_at": facts["created_at"] + 1}))

@@ -22,7 +22,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pipeline.stages.history import metrics_summary
+from pipeline.makers.history import metrics_summary
 
 ROOT = Path(__file__).resolve().parents[2]
 NANOGPT = ROOT / "baselines" / "nanogpt"

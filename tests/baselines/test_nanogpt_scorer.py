@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline.setup.create import open_or_create
 from safetensors.torch import save_file
 
-from pipeline.assemble import open_or_create
-from pipeline.compose import compose_config
-from pipeline.records import Failure, Kind, Score, Stage
-from pipeline.stages.score import score_checkpoint
+from pipeline.job.score import score_checkpoint
+from pipeline.records import Failure, FailureKind, Score, Stage
+from pipeline.setup.compose import compose_config
 from pipeline.store.paths import TryPaths
 from tests.baselines.leaks.model import HONEST, LEAKS, load_for_scoring
 from tests.toy import ROOT, baseline, program
@@ -507,7 +507,7 @@ def job(bench: Bench) -> Callable[[str], Score | Failure]:
     head, _, tail = toy.read_text().partition("commands:\n")
     toy.write_text(f"{head}commands: {json.dumps(commands)}\nmetric{tail.partition('metric')[2]}")
     given = ["baseline=toy", "scale=tiny", f"data={place}/data", f"runs={place}/runs", "run=x"]
-    program("pipeline.prepare", "--config-dir", str(conf), *given).ok()
+    program("prepare", "--config-dir", str(conf), *given).ok()
     run, _ = open_or_create(compose_config([*given, "evaluate.limit_min=1", *sizes()], conf))
     (place / "evaluator").mkdir()
     shutil.copy(bench.folder / "validation.bin", place / "evaluator")
@@ -540,15 +540,19 @@ def test_an_honest_model_is_scored_by_a_job(job: Callable[[str], Score | Failure
 @pytest.mark.parametrize(
     ("case", "kind", "words"),
     [
-        ("prefix_memoriser", Kind.LEAK, "nats between the scored text and the same beginning with another future"),
-        ("not_a_number", Kind.NAN, "logits are not finite, first in row 0, position 9"),
-        ("without_the_last_position", Kind.EXCEPTION, "logits of shape (32, 31, 64), expected (32, 32, 64)"),
-        ("raises_in_the_third_call", Kind.EXCEPTION, "KeyError: 'no such expert'"),
-        ("does_not_load", Kind.EXCEPTION, "ValueError: the checkpoint is of another architecture"),
+        (
+            "prefix_memoriser",
+            FailureKind.LEAK,
+            "nats between the scored text and the same beginning with another future",
+        ),
+        ("not_a_number", FailureKind.NAN, "logits are not finite, first in row 0, position 9"),
+        ("without_the_last_position", FailureKind.EXCEPTION, "logits of shape (32, 31, 64), expected (32, 32, 64)"),
+        ("raises_in_the_third_call", FailureKind.EXCEPTION, "KeyError: 'no such expert'"),
+        ("does_not_load", FailureKind.EXCEPTION, "ValueError: the checkpoint is of another architecture"),
     ],
 )
 def test_a_bad_model_is_a_failure_of_a_job(
-    case: str, kind: Kind, words: str, job: Callable[[str], Score | Failure]
+    case: str, kind: FailureKind, words: str, job: Callable[[str], Score | Failure]
 ) -> None:
     failure = job(case)
     assert isinstance(failure, Failure) and (failure.stage, failure.kind) == (Stage.EVALUATE, kind), failure

@@ -3,31 +3,43 @@
 Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
 """
 
+import json
 import math
 import os
 import random
+import re
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline import loop
-from pipeline.assemble import assemble, open_or_create
 from pipeline.cluster.base import Work
 from pipeline.cluster.slurm import SlurmCluster
-from pipeline.compose import compose_config
+from pipeline.config import ClusterConfig
+from pipeline.llm.base import Trouble
+from pipeline.makers.bank_ideator import BankIdeator
+from pipeline.makers.base import Brief, Tools
+from pipeline.makers.llm_ideator import LlmIdeator
+from pipeline.patching.trees import Entry, diff, read_tree
 from pipeline.records import (
+    Change,
     Claim,
+    Completion,
     Ended,
     Failure,
+    FailureKind,
     Idea,
     Implementation,
     Job,
-    Kind,
+    Knowledge,
     Parents,
+    Prompt,
     Resources,
     Result,
     Score,
@@ -36,11 +48,14 @@ from pipeline.records import (
     Stage,
     Standing,
 )
-from pipeline.stages.base import Search
-from pipeline.stages.decide import finishing
+from pipeline.setup.build import code_reader, context_of
+from pipeline.setup.compose import compose_config
+from pipeline.setup.create import open_or_create
+from pipeline.stages.context import Context
 from pipeline.store import files
-from pipeline.store.archive import read_archive
 from pipeline.store.data import write_manifest
+from pipeline.store.reader import read_archive
+from pipeline.store.views import Candidate
 from tests.benchmarks.simulated import Clock, Numbered, SimulatedCluster, greedy_makespan
 from tests.toy import CONF
 
@@ -63,7 +78,7 @@ def main(wanted: list[str]) -> None:
         print(latency(Path(wanted[-1])))
 
 
-def search_in(folder: Path, clock: Clock, cluster: SimulatedCluster, *settings: str) -> Search:
+def search_in(folder: Path, clock: Clock, cluster: SimulatedCluster, *settings: str, idea_s: float = 0.0) -> Context:
     """A new run whose ideas cost nothing and whose smoke test does nothing."""
     data = folder / "data/toy/tiny"
     for part in ("train", "evaluator"):
@@ -76,48 +91,61 @@ def search_in(folder: Path, clock: Clock, cluster: SimulatedCluster, *settings: 
     ]  # fmt: skip
     config = compose_config(given, CONF)
     run, _ = open_or_create(config)
-    made = assemble(run, config)
-    return replace(made, clock=clock, cluster=cluster, ideator=Numbered(), implementer=Numbered())
+    makers = Numbered(clock, idea_s)
+    return replace(context_of(run, config), clock=clock, cluster=cluster, ideator=makers, implementer=makers)
 
 
-def advance(search: Search, clock: Clock, cluster: SimulatedCluster) -> bool:
-    """One look, and everything that it started is done; then time goes on. Tells whether the run is over."""
+def advance(context: Context, clock: Clock, cluster: SimulatedCluster, tick_s: float = TICK_S) -> bool:
+    """Ticks until nothing is left to do at this time; then time moves on. Returns whether the run is over."""
     cluster.settle()
-    archive = loop.tick(search)
-    while search.background.busy:
-        time.sleep(0.005)
-    clock.now += TICK_S
-    return archive.report is not None and finishing(search, archive)
+    archive = loop.tick(context)
+    while context.background.busy or context.run.reader.changed:
+        while context.background.busy:
+            time.sleep(0.001)
+        archive = loop.tick(context)
+    clock.now += tick_s
+    return loop.is_over(context, archive)
 
 
-def scheduling(seeds: int = 1, candidates: int = 119, slots: int = 32, sigma: float = 0.5) -> Iterator[str]:
-    """One generation and the baseline's trial, median length 20 minutes."""
+def scheduling(candidates: int = 50, slots: int = 64) -> Iterator[str]:
+    """A whole search of three generations, trials of ten minutes (median), for each mode; with steady also where run times
+    spread more and an idea takes a minute."""
+    for mode, sigma, idea_s in (
+        ("generational", 0.5, 0.0),
+        ("steady", 0.5, 0.0),
+        ("generational", 0.8, 60.0),
+        ("steady", 0.8, 60.0),
+    ):
+        used, makespan, unread = whole_search(mode, sigma, idea_s, candidates, slots)
+        what = f"{mode}, σ of run times {sigma}, {idea_s:.0f} s an idea"
+        targets = ("≥ 95 %", "≤ 1.1") if mode == "steady" else ("–", "–")
+        yield f"| slot time in use from the first submission to the last start: {what} | {100 * used:.1f} % | {targets[0]} |"
+        yield f"| makespan against greedy list scheduling: {what} | {makespan:.3f} | {targets[1]} |"
+        yield f"| results that no decision has seen: {what} | {unread} | 0 |"
+
+
+def whole_search(mode: str, sigma: float, idea_s: float, candidates: int, slots: int) -> tuple[float, float, int]:
+    """Share of slot time in use, makespan over that of greedy scheduling, and results unread."""
 
     def length(rng: random.Random) -> float:
-        return 1200 * math.exp(rng.gauss(0, sigma))
+        return 600 * math.exp(rng.gauss(0, sigma))
 
-    used, spread = [], []
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            clock = Clock()
-            cluster = SimulatedCluster(clock, slots, length, seed)
-            search = search_in(Path(folder), clock, cluster, f"ideate.candidates={candidates}", "stop.generations=1")
-            advance(search, clock, cluster)  # implementing takes no time here, so that only scheduling is measured
-            clock.now = 0.0
-            while not advance(search, clock, cluster):
-                pass
-            spans = [span for span in cluster.spans if span[1] - span[0] > 0][: candidates + 1]
-            last_start = max(start for start, _ in spans)
-            busy = sum(min(end, last_start) - min(start, last_start) for start, end in spans)
-            used.append(busy / (slots * last_start))
-            best = greedy_makespan([end - start for start, end in sorted(spans)], slots)
-            spread.append(max(end for _, end in spans) / best)
-            archive = read_archive(search.run.paths.folder)
-            unread = sum(candidate.score is None for candidate in archive.candidates)
-            search.background.close()
-    yield f"| slot time in use while candidates were left to start | {100 * min(used):.1f} % | ≥ 97 % |"
-    yield f"| makespan against greedy list scheduling | {max(spread):.3f} | ≤ 1.05 |"
-    yield f"| results unread | {unread} | 0 |"
+    with tempfile.TemporaryDirectory() as folder:
+        clock = Clock(1e9)
+        cluster = SimulatedCluster(clock, slots, length)
+        more = (f"ideate.candidates={candidates}", "stop.generations=3", f"search.mode={mode}")
+        context = search_in(Path(folder), clock, cluster, *more, idea_s=idea_s)
+        while not advance(context, clock, cluster, 1.0):
+            pass
+        context.background.close()
+        spans = cluster.trained  # scoring on the test split comes after the search
+        first, last = min(start for start, _ in spans), max(start for start, _ in spans)
+        busy = sum(min(end, last) - start for start, end in spans)
+        lengths = [end - start for start, end in sorted(spans)]
+        makespan = (max(end for _, end in spans) - first) / greedy_makespan(lengths, slots)
+        archive = read_archive(context.run.paths.folder)
+        seen = max(one.selection.seen.outcomes for one in archive.generations if one.selection is not None)
+        return busy / (slots * (last - first)), makespan, archive.count - seen
 
 
 def queries() -> Iterator[str]:
@@ -134,7 +162,8 @@ def queries() -> Iterator[str]:
                 path.chmod(0o755)
             before = os.environ["PATH"]
             os.environ["PATH"] = f"{folder}:{before}"
-            cluster = SlurmCluster(Work(print, folder, folder, Resources(), {}), jobs, clock=clock)
+            config = ClusterConfig(max_parallel=jobs)
+            cluster = SlurmCluster(Work(print, folder, folder, Resources(), {}), config, clock)
             for _ in range(1200):
                 cluster.poll([str(job) for job in range(1, jobs + 1)])
                 clock.now += 0.5
@@ -143,71 +172,184 @@ def queries() -> Iterator[str]:
             yield f"| Slurm queries a second with {jobs} jobs | {calls / 600:.3f} | ≤ 0.1 |"
 
 
-def scale() -> Iterator[str]:
-    """One more generation of 32 on an archive of many, its processes of smoke tests left out: this process alone."""
+SIZES = (100, 1000, 10_000, 100_000)
+
+
+def scale(sizes: Sequence[int] = SIZES) -> Iterator[str]:
+    """One more generation of 32 on an archive of many: ideas of the bank and prompts with history, standings, twins,
+    accounts. File operations are those in the run folder, those of the simulated jobs included. The processes that write
+    and smoke-test code are left out: their cost does not depend on the archive. Each size has a process of its own, whose
+    memory is what it says."""
+    for candidates in sizes:
+        code = f"from tests.benchmarks.__main__ import one_scale; one_scale({candidates})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        yield done.stdout.strip() if done.returncode == 0 else f"failed: {done.stderr}"
+
+
+def one_scale(candidates: int) -> None:
+    """Prints the row of one size."""
     counted = [0]
     events = {"open", "os.listdir", "os.scandir", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
+    runs = [""]
 
-    def count(event: str, _: object) -> None:
-        if event in events:
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        if event in events and str(arguments[0]).startswith(runs[0]):
             counted[0] += 1
 
-    sys.addaudithook(count)
-    for candidates in (100, 1000, 10000):
-        with tempfile.TemporaryDirectory() as folder:
-            clock = Clock(1e9)
-            cluster = SimulatedCluster(clock, 32, lambda rng: 600 * math.exp(rng.gauss(0, 0.5)))
-            generations = candidates // 100
-            more = ("ideate.candidates=100", f"stop.generations={generations}")
-            search = search_in(Path(folder), clock, cluster, *more, "stop.candidates=0")
-            past(search, generations)
-            search.archive()  # a controller reads the past once, when it starts
-            new = replace(
-                search,
-                config=replace(
-                    search.config,
-                    ideate=replace(search.config.ideate, candidates=32),
-                    stop=replace(search.config.stop, generations=generations + 1),
-                ),
-            )
-            counted[0], cpu, looks = 0, time.process_time(), 0
-            while not advance(new, clock, cluster):
-                clock.now += 28  # a look each half minute of trials of ten minutes
-                looks += 1
-            cpu_ms = 1000 * (time.process_time() - cpu) / 32
-            new.background.close()
-            yield (
-                f"| CPU and file operations of the controller a candidate, archive of {candidates} | "
-                f"{cpu_ms:.0f} ms, {counted[0] / 32:.0f} ({looks} looks) | flat |"
-            )
+    with tempfile.TemporaryDirectory() as folder:
+        clock = Clock(1e9)
+        cluster = SimulatedCluster(clock, 32, lambda rng: 600 * math.exp(rng.gauss(0, 0.5)))
+        generations, runs[0] = candidates // 100, f"{folder}/runs"
+        more = ("ideate.candidates=32", f"stop.generations={generations + 1}", "llm.kind=replay")
+        context = search_in(Path(folder), clock, cluster, *more)
+        past(context, generations)
+        started = time.process_time()
+        # As a controller that is started again: once from the files, for the summaries that it would have, then from these.
+        context.run.own()
+        context.run.reader.read()
+        from_files_s = time.process_time() - started
+        started = time.process_time()
+        context.run.own()
+        context.run.reader.read()
+        from_summaries_s = time.process_time() - started
+        context = replace(context, ideator=Both(context))
+        sys.addaudithook(count)
+        counted[0], cpu, looks = 0, time.process_time(), 0
+        while not advance(context, clock, cluster, 30.0):  # a look each half minute of trials of ten minutes
+            looks += 1
+        cpu_ms, operations = 1000 * (time.process_time() - cpu) / 32, counted[0] / 32
+        context.background.close()
+        memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        shown = [python_s("status", context.run.paths.folder)]
+        shown.append(python_s("show", context.run.paths.generation(0).candidate(1).folder))
+    print(
+        f"| archive of {candidates:,}: CPU and file operations of the controller a candidate ({looks} looks) | "
+        f"{cpu_ms:.1f} ms, {operations:.0f} | ≤ 10 ms, ≤ 100 |\n"
+        f"| archive of {candidates:,}: memory; CPU to read it from files, from summaries | "
+        f"{memory_gb:.2f} GB; {from_files_s:.1f} s, {from_summaries_s:.1f} s | ≤ 1 GB |\n"
+        f"| archive of {candidates:,}: CPU of `status`, of `show` | {shown[0]:.1f} s, {shown[1]:.1f} s | ≤ 2 s at 10,000 |"
+    )
 
 
-def past(search: Search, generations: int) -> None:
-    """An archive of 100 candidates in a generation, the first half of them scored (none of them a parent), the others
-    failed; each trial took ten minutes and was over an hour before the next generation's."""
+def python_s(command: str, place: Path) -> float:
+    """CPU seconds of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "pipeline", command, str(place)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+class Canned:
+    """A language model whose answer to every prompt is ten ideas that nobody had."""
+
+    trouble: Trouble | None = None
+
+    def __init__(self) -> None:
+        self.prompts, self._rng = 0, random.Random(0)
+
+    def _word(self) -> str:
+        return "".join(self._rng.choices("abcdefgh", k=6))
+
+    def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
+        self.prompts += 1
+        ideas = [
+            {
+                "title": f"{self.prompts}.{k}",
+                "text": " ".join("".join(self._rng.choices("abcdefgh", k=6)) for _ in range(60)),
+            }
+            for k in range(10)
+        ]
+        parents = re.findall(r"^(g\d+/c\d+): ", prompt.messages[-1].text, re.M)
+        for idea in ideas:
+            idea["parents"] = parents[:1]  # type: ignore[assignment]
+        return Completion(json.dumps(ideas), "stop", "canned")
+
+
+class Both:
+    """Each idea is the bank's, and for each batch the language model's prompt is made and its answer read."""
+
+    needs_model = slow = False
+
+    def __init__(self, context: Context) -> None:
+        tools = Tools(context.config, context.metric, context.run.paths.ideas, code_reader(context.run.paths), Canned())
+        self._bank, self._llm = BankIdeator(tools), LlmIdeator(tools)
+        archive = context.run.reader.read()  # what makers do once when a controller starts
+        self._llm._known.update(archive, archive.complete)
+        if archive.newest is not None:
+            self._bank._tried.update(Brief(archive, archive.newest, (), 0, False, range(0)))
+
+    def propose(self, brief: Brief) -> Idea:
+        if brief.number % 10 == 0:
+            self._llm.propose(brief)
+        return self._bank.propose(brief)
+
+    def learn(self, outcomes: Sequence[Candidate]) -> None:
+        self._bank.learn(outcomes)
+
+
+def past(context: Context, generations: int) -> None:
+    """An archive of 100 candidates in a generation: half of them scored, a tenth duplicates of others, the rest failed in
+    training or before; ideas of a usual length that change settings and build on the generation before."""
+    rng, order = random.Random(0), 0
+    tree = read_tree(context.run.paths.pristine)
+    assert isinstance(tree, dict)
+    text = tree["settings.py"].data.decode().replace("batch: int = 4", "batch: int = 8")
+    patch = diff(tree, {**tree, "settings.py": Entry(text.encode())})
     for number in range(generations):
-        paths = search.run.paths.generation(number)
+        paths = context.run.paths.generation(number)
         paths.folder.mkdir()
-        files.create(paths.parents, Parents())
-        ended = search.clock() - 3600.0 * (generations - number)
+        known = Knowledge(order, number, Standing("baseline", 1.0, 0.05, 3), 0.05)
+        before = [f"generation_{number - 1:03d}/candidate_{k:03d}" for k in (0, 2, 4, 6)] if number else []
+        write(paths.parents, Parents(tuple(before), 0.5 if before else 0.0, 100, (), known))
+        ended = context.clock() - 3600.0 * (generations - number)
         for k in range(100):
-            name = f"past {number}/{k}"
-            candidate = paths.candidate(k)
-            write(candidate.idea, Idea(name, "It was.", "explore"))
-            if k < 50:
-                attempt = candidate.attempt(0)
-                write(attempt.implementation, Implementation("benchmark", ("settings.py",), name))
-                write(attempt.smoke, Smoke(1.0))
-                trial = attempt.trial(0)
-                score = Score("squared error", 1.0 + k, 0.01, 100, "validation", 0)
-                write(trial.try_(0).job, Job(name, 0, "validation", job_id=name, submitted_at=ended - 700))
-                write(trial.try_(0).claim, Claim(name, "n1", 1, ended - 600))
-                result = Result(Ended.SCORED, score, host="n1", started_at=ended - 600, ended_at=ended)
-                write(trial.try_(0).result, result)
+            order += 1
+            parents = (rng.choice(before),) if before and k < 50 else ()
+            change = Change(settings={"learning_rate": rng.random(), "momentum": rng.random()})
+            text = " ".join(f"{rng.choice(WORDS)}{rng.randrange(400)}" for _ in range(80))
+            candidate, name = paths.candidate(k), f"idea {number}.{k}"
+            write(candidate.idea, Idea(name, text, "exploit" if parents else "explore", parents, change=change))
+            if k % 10 == 9:
+                twin = f"generation_{number:03d}/candidate_{k - 9:03d}/attempt_0"
+                reason = f"the same code as g{number}/c{k - 9}"
+                write(
+                    candidate.failure,
+                    replace(FAILED, kind=FailureKind.DUPLICATE, reason=reason, twin=twin, order=order),
+                )
+                continue
+            attempt = candidate.attempt(0)
+            write(attempt.implementation, Implementation("benchmark", ("settings.py",), name))
+            attempt.patch.write_text(patch)
+            write(attempt.smoke, Smoke(1.0))
+            trial = attempt.trial(0)
+            write(trial.try_(0).job, Job(name, 0, "validation", job_id=name, submitted_at=ended - 700))
+            write(trial.try_(0).claim, Claim(name, "n1", 1, ended - 600))
+            if k % 2 == 0:
+                score = Score("squared error", 1.2 - 0.3 * rng.random(), 0.01, 100, "validation", 0, order=order)
+                write(
+                    trial.try_(0).result,
+                    replace(SCORED, score=score, host="n1", started_at=ended - 600, ended_at=ended),
+                )
                 write(trial.score, score)
             else:
-                write(candidate.failure, Failure(Stage.IMPLEMENT, Kind.REFUSED, f"no {name}"))
-        files.create(paths.selection, Selection((), Standing("baseline", 1.0, 0.1, 1), 0.0, (), ()))
+                failure = replace(
+                    FAILED, reason="exit code 1: ValueError: no\n" + "a line of a log\n" * 12, try_="try_0"
+                )
+                result = Result(Ended.FAILED, failure=failure, host="n1", started_at=ended - 600, ended_at=ended)
+                write(trial.try_(0).result, result)
+                for place in (trial.failure, attempt.failure):
+                    write(place, failure)
+                write(candidate.failure, replace(failure, attempt="attempt_0", order=order))
+        known = Knowledge(order, number + 1, known.baseline, 0.05)
+        write(
+            paths.selection, Selection(tuple(f"generation_{number:03d}/candidate_{k:03d}" for k in (0, 2, 4, 6)), known)
+        )
+
+
+WORDS = ("loss", "clip", "warm", "rank", "batch", "norm", "rate", "gate", "head", "token", "mask", "seed")
+FAILED = Failure(Stage.TRAIN, FailureKind.EXCEPTION, "")
+SCORED = Result(Ended.SCORED, versions={"python": "3.11.7", "torch": "2.13.0", "transformers": "5.0.0"})
 
 
 def write(path: Path, record: object) -> None:
@@ -221,7 +363,7 @@ def latency(run: Path) -> str:
     waits = [
         trial.paths.score.stat().st_mtime - trial.tries[-1].result.ended_at
         for holder in read_archive(run).holders()
-        for trial in holder.all_trials()
+        for trial in holder.trials
         if trial.score is not None and trial.tries[-1].result is not None
     ]
     middle = statistics.median(waits)

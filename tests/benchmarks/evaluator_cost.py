@@ -27,7 +27,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from pipeline.compose import compose_config
+from pipeline.setup.compose import compose_config
 from tests.toy import ROOT
 
 NANOGPT = ROOT / "baselines/nanogpt"

@@ -3,17 +3,20 @@ Everything else is the real controller on real files."""
 
 import heapq
 import random
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.cluster.base import Phase, Request, Status
+from pipeline.cluster.base import JobStatus, Phase, Request
+from pipeline.llm.base import Unanswered
+from pipeline.makers.base import Brief, Crash, Implemented
 from pipeline.patching import Refusal
 from pipeline.patching.trees import Entry, Tree
 from pipeline.records import Claim, Ended, Idea, Job, Result, Score
-from pipeline.stages.base import Brief, Crash, Implemented
 from pipeline.store import files
 from pipeline.store.paths import TryPaths
+from pipeline.store.views import Candidate
 
 
 @dataclass
@@ -37,6 +40,8 @@ class SimulatedCluster:
     here = False
     spans: list[tuple[float, float]] = field(default_factory=list)
     """Start and end of every job."""
+    trained: list[tuple[float, float]] = field(default_factory=list)
+    """Those of the jobs that train."""
     _running: list[tuple[float, str, Path, float]] = field(default_factory=list)
     _lengths: random.Random = field(init=False)
 
@@ -59,13 +64,16 @@ class SimulatedCluster:
             end, _, folder, start = heapq.heappop(self._running)
             paths = TryPaths(folder)
             job = files.read(paths.job, Job)
-            score = Score("squared error", self._lengths.random() + 0.5, 0.01, 100, job.split, job.seed, folder.name)
+            value = self._lengths.random() + 0.5
+            score = Score("squared error", value, 0.01, 100, job.split, job.seed, folder.name, purpose=job.purpose)
             paths.checkpoint.mkdir(parents=True, exist_ok=True)
             files.create(paths.result, Result(Ended.SCORED, score, started_at=start, ended_at=end))
             self.spans.append((start, end))
+            if job.of is None:
+                self.trained.append((start, end))
 
-    def poll(self, job_ids: Sequence[str]) -> Mapping[str, Status]:
-        return {job_id: Status(Phase.RUNNING) for job_id in job_ids}
+    def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
+        return {job_id: JobStatus(Phase.RUNNING) for job_id in job_ids}
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
         return {name: name for name in names}
@@ -78,16 +86,31 @@ class SimulatedCluster:
 
 
 class Numbered:
-    """Ideas and variants that differ by a number: no time is spent on them."""
+    """Ideas and variants that differ by a number: no time of the processor is spent on them. `idea_s` is how long a
+    generation's ideas take, in the time of the simulation."""
 
+    needs_model = False
+    reads_text = True
     slow = False
 
+    def __init__(self, clock: Clock | None = None, idea_s: float = 0.0) -> None:
+        self._clock = clock or Clock()
+        self._idea_s = idea_s
+        self._asked: dict[int, float] = {}
+
     def propose(self, brief: Brief) -> Idea:
-        number = 1000 * brief.generation + brief.number
+        asked_at = self._asked.setdefault(brief.generation.number, self._clock.now)
+        if self._clock.now < asked_at + self._idea_s:
+            raise Unanswered
+        number = 1000 * brief.generation.number + brief.number
         return Idea(f"number {number}", f"Put {number} into a comment.", "explore")
 
+    def learn(self, outcomes: Sequence[Candidate]) -> None:
+        pass
+
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
-        text = baseline["settings.py"].data.decode() + f"\nNUMBER = {idea.title.partition(' ')[2]}\n"
+        number = zlib.crc32(idea.title.encode())
+        text = baseline["settings.py"].data.decode() + f"\nNUMBER = {number}\n"
         return Implemented({**baseline, "settings.py": Entry(text.encode())}, "benchmark")
 
     def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:

@@ -11,8 +11,8 @@ import pytest
 from pipeline.cluster.base import Cluster, Phase, Request, Work
 from pipeline.cluster.local import LocalCluster
 from pipeline.cluster.slurm import SlurmCluster
-from pipeline.config import SlurmConfig
-from pipeline.records import Kind, Resources
+from pipeline.config import ClusterConfig, SlurmConfig
+from pipeline.records import FailureKind, Resources
 from tests.slurm_cluster import jobs
 from tests.slurm_cluster.waiting import wait_for
 
@@ -20,8 +20,8 @@ pytest_plugins = ["tests.slurm_cluster.fixture"]
 
 REPOSITORY = Path(__file__).parents[2]
 CLUSTERS: dict[str, Callable[[Work], Cluster]] = {
-    "local": lambda work: LocalCluster(work, max_parallel=4),
-    "slurm": lambda work: SlurmCluster(work, max_parallel=4, settings=SlurmConfig(query_s=0)),
+    "local": lambda work: LocalCluster(work, ClusterConfig(max_parallel=4)),
+    "slurm": lambda work: SlurmCluster(work, ClusterConfig(max_parallel=4, slurm=SlurmConfig(query_s=0))),
 }
 
 
@@ -99,8 +99,8 @@ def test_the_environment_is_the_allow_list_and_nothing_of_the_caller(
     monkeypatch.setenv("ALLOWED", "not this one")
     (request,) = desk.requests("alone")
     desk.submit(desk.cluster(jobs.report), [request])
-    told = seen(request)
-    environment, path = told["environment"], told["path"]
+    found = seen(request)
+    environment, path = found["environment"], found["path"]
     assert isinstance(environment, dict) and isinstance(path, list)
     assert "FAKE_API_KEY" not in environment
     assert environment["ALLOWED"] == "a 'quoted' value"
@@ -142,12 +142,17 @@ def test_a_job_that_fails_is_over(desk: Desk) -> None:
 
 def test_an_unknown_id_has_vanished(desk: Desk) -> None:
     status = desk.cluster(jobs.stay).poll(["999999"])["999999"]
-    assert status.phase is Phase.ENDED and status.fault is Kind.VANISHED and status.words
+    assert status.phase is Phase.ENDED and status.fault is FailureKind.VANISHED and status.reason
+
+
+def test_an_id_without_accounts_used_nothing_that_is_known(desk: Desk) -> None:
+    assert dict(desk.cluster(jobs.stay).usage(["999999"])) == {}
 
 
 def test_nothing_in_nothing_out(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay)
     assert dict(cluster.submit([])) == {} and dict(cluster.poll([])) == {} and dict(cluster.find([])) == {}
+    assert dict(cluster.usage([])) == {}
     cluster.cancel([])
 
 

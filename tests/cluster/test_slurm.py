@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster.base import Phase, Request, Status, Work
+from pipeline.cluster.base import JobStatus, Phase, Request, Work
 from pipeline.cluster.slurm import SlurmCluster
-from pipeline.config import GpuFlag, SlurmConfig
-from pipeline.errors import BadInput, Refused
-from pipeline.records import Kind, Resources
+from pipeline.config import ClusterConfig, GpuFlag, SlurmConfig
+from pipeline.errors import BadInput, ClusterRefused
+from pipeline.records import FailureKind, Resources
 from tests.slurm_cluster import jobs
 from tests.slurm_cluster.cluster import MAX_ARRAY_SIZE, NARROW_MAX_SUBMIT, NARROW_QOS, DevCluster
 from tests.slurm_cluster.waiting import wait_for
@@ -51,7 +51,8 @@ class Desk:
     def cluster(self, function: Callable[[str], object], needs: Resources = SMALL, **settings: object) -> SlurmCluster:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
         work = Work(function, REPOSITORY, self.folder / "jobs", needs, environment)
-        return SlurmCluster(work, 100, SlurmConfig(**{"query_s": 0, **settings}), self.clock)  # type: ignore[arg-type]
+        slurm = SlurmConfig(**{"query_s": 0, **settings})  # type: ignore[arg-type]
+        return SlurmCluster(work, ClusterConfig(max_parallel=100, slurm=slurm), self.clock)
 
     def requests(self, count: int) -> list[Request]:
         start = len(list(self.folder.glob("try_*")))
@@ -82,7 +83,7 @@ def desk(slurm_environment: DevCluster, tmp_path: Path, monkeypatch: pytest.Monk
         slurm_environment.run("scancel", f"--name={wave.name}")
 
 
-def status(cluster: SlurmCluster, job: str) -> Status:
+def status(cluster: SlurmCluster, job: str) -> JobStatus:
     return cluster.poll([job])[job]
 
 
@@ -106,7 +107,7 @@ def test_a_wave_is_one_array_and_a_large_one_is_split(desk: Desk) -> None:
     held = cluster.poll(list(taken.values()))
     assert {one.phase for one in held.values()} == {Phase.PENDING}
     assert not any(one.never_starts for one in held.values())
-    assert "scontrol release" in held[taken[next(iter(taken))]].words
+    assert "scontrol release" in held[taken[next(iter(taken))]].reason
 
 
 def test_a_submit_limit_is_kept_and_a_refused_submit_waits(desk: Desk) -> None:
@@ -121,7 +122,7 @@ def test_a_submit_limit_is_kept_and_a_refused_submit_waits(desk: Desk) -> None:
         assert len(taken) == NARROW_MAX_SUBMIT - 1
         rest = [request for request in requests if request.name not in taken]
         calls = len(log.read_text().splitlines())
-        with pytest.raises(Refused, match="QOSMaxSubmitJobPerUserLimit"):
+        with pytest.raises(ClusterRefused, match="QOSMaxSubmitJobPerUserLimit"):
             cluster.submit(rest)
         assert len(log.read_text().splitlines()) == calls  # it waits, and does not ask again at once
         cluster.cancel(list(taken.values()))
@@ -133,11 +134,11 @@ def test_a_submit_limit_is_kept_and_a_refused_submit_waits(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [({"partition": "nope"}, "invalid partition"), ({"account": "nope"}, "account"), ({"qos": "nope"}, "qos")],
 )
-def test_a_wrong_setting_is_an_error_with_slurms_words(desk: Desk, settings: dict[str, object], words: str) -> None:
-    with pytest.raises(BadInput, match=rf"(?i){words}.*cluster\.slurm"):
+def test_a_wrong_setting_is_an_error_with_slurms_message(desk: Desk, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInput, match=rf"(?i){message}.*cluster\.slurm"):
         desk.cluster(jobs.report, **settings).submit(desk.requests(2))
 
 
@@ -199,10 +200,11 @@ def test_a_submitter_killed_after_sbatch_leaves_nothing_that_find_does_not_finis
 from pathlib import Path
 from pipeline.cluster.base import Request, Work
 from pipeline.cluster.slurm import SlurmCluster
+from pipeline.config import ClusterConfig
 from pipeline.records import Resources
 from tests.slurm_cluster.jobs import report
 work = Work(report, Path({str(REPOSITORY)!r}), Path({str(desk.folder / "jobs")!r}), Resources(mem_gb=.2), dict(HOME="/root"))
-SlurmCluster(work, 9).submit([Request(n, Path(p)) for n, p in zip({names!r}, {places!r})])
+SlurmCluster(work, ClusterConfig(max_parallel=9)).submit([Request(n, Path(p)) for n, p in zip({names!r}, {places!r})])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL
@@ -235,7 +237,7 @@ def test_a_wave_that_nobody_could_ask_about_is_ended_before_the_next(desk: Desk)
     desk.stand_in("squeue", 'echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1')
     cluster = desk.cluster(jobs.stay)
     (request,) = desk.requests(1)
-    with pytest.raises(Refused, match="Socket timed out"):
+    with pytest.raises(ClusterRefused, match="Socket timed out"):
         cluster.submit([request])
     for program in ("sbatch", "squeue"):
         (desk.folder / "bin" / program).unlink()
@@ -274,7 +276,7 @@ def test_without_an_answer_nothing_is_concluded_and_slurm_is_asked_less_often(de
         desk.clock.now += 0.5
         try:
             assert status(cluster, job).phase is Phase.RUNNING
-        except Refused:
+        except ClusterRefused:
             refused += 1
     assert refused == len(log.read_text().splitlines()) == 5  # after 10, 30, 70, 150, 270 seconds
     (desk.folder / "bin" / "squeue").unlink()
@@ -289,11 +291,11 @@ def test_the_controller_of_slurm_goes_away_for_a_while(desk: Desk) -> None:
     started(request)
     desk.dev.stop_controller()
     try:
-        with pytest.raises(Refused, match="squeue"):
+        with pytest.raises(ClusterRefused, match="squeue"):
             cluster.poll([job])
-        with pytest.raises(Refused):
+        with pytest.raises(ClusterRefused):
             cluster.submit(desk.requests(1))
-        with pytest.raises(Refused):
+        with pytest.raises(ClusterRefused):
             cluster.find(["gw-unknown", request.name])
     finally:
         desk.dev.start_controller()
@@ -307,7 +309,7 @@ def test_without_slurmdbd_a_job_that_left_the_queue_is_over(desk: Desk) -> None:
     desk.stand_in("squeue", QUEUE_IS_EMPTY)
     desk.stand_in("sacct", 'echo "Slurm accounting storage is disabled" >&2; exit 1')
     gone = status(desk.cluster(jobs.report), "7")
-    assert gone.phase is Phase.ENDED and gone.fault is Kind.VANISHED
+    assert gone.phase is Phase.ENDED and gone.fault is FailureKind.VANISHED
 
 
 def test_while_accounting_lags_behind_the_queue_a_job_is_not_given_up(desk: Desk) -> None:
@@ -319,12 +321,12 @@ def test_while_accounting_lags_behind_the_queue_a_job_is_not_given_up(desk: Desk
     wait_for(lambda: "RUNNING" in desk.dev.run("sacct", "-nXj", job, "--format=State"))
     assert status(cluster, job).phase is Phase.RUNNING  # accounting still says RUNNING
     desk.clock.now += 601
-    assert status(cluster, job).fault is Kind.VANISHED
+    assert status(cluster, job).fault is FailureKind.VANISHED
     desk.stand_in("sacct", 'echo "sacct: error: Unable to contact slurmdbd" >&2; exit 1')
     later = desk.cluster(jobs.stay)
     assert status(later, job).phase is Phase.RUNNING
     desk.clock.now += 601
-    assert status(later, job).fault is Kind.VANISHED
+    assert status(later, job).fault is FailureKind.VANISHED
 
 
 def test_accounting_tells_how_a_job_ended_that_left_the_queue(desk: Desk) -> None:
@@ -337,7 +339,28 @@ def test_accounting_tells_how_a_job_ended_that_left_the_queue(desk: Desk) -> Non
     wait_for(lambda: "CANCELLED" in desk.dev.run("sacct", "-nXj", ids[requests[0].name], "--format=State"))
     desk.stand_in("squeue", QUEUE_IS_EMPTY)
     cancelled = status(cluster, ids[requests[0].name])
-    assert cancelled.fault is Kind.CANCELLED and cancelled.words.startswith("CANCELLED by user 0") and cancelled.node
+    assert (
+        cancelled.fault is FailureKind.CANCELLED
+        and cancelled.reason.startswith("CANCELLED by user 0")
+        and cancelled.node
+    )
+
+
+def test_usage_is_the_run_time_in_slurms_accounts_of_just_these_jobs(desk: Desk) -> None:
+    cluster = desk.cluster(jobs.stay)
+    requests = desk.requests(3)
+    ids = list(cluster.submit(requests).values())
+    for request in requests:
+        started(request)
+    time.sleep(2)
+    cluster.cancel(ids)
+    elapsed = ("sacct", "-DXnPj", ids[0].partition("_")[0], "--format=JobID,ElapsedRaw,State")
+    wait_for(lambda: desk.dev.run(*elapsed).count("CANCELLED") == 3)
+    accounts = dict(line.split("|")[:2] for line in desk.dev.run(*elapsed).splitlines())
+    used = cluster.usage([*ids[:2], "999999"])
+    assert used == {job: float(accounts[job]) for job in ids[:2]} and min(used.values()) >= 2
+    desk.stand_in("sacct", 'echo "sacct: error: Unable to contact slurmdbd" >&2; exit 1')
+    assert cluster.usage(ids) == {}
 
 
 def test_a_job_that_can_never_start_says_so(desk: Desk) -> None:
@@ -345,7 +368,7 @@ def test_a_job_that_can_never_start_says_so(desk: Desk) -> None:
     (request,) = desk.requests(1)
     job = cluster.submit([request])[request.name]
     wait_for(lambda: status(cluster, job).never_starts)
-    assert "Lower train.resources.time_min" in status(cluster, job).words
+    assert "Lower train.resources.time_min" in status(cluster, job).reason
 
 
 def test_a_preempted_job_is_told_and_ends_preempted(desk: Desk) -> None:
@@ -359,7 +382,7 @@ def test_a_preempted_job_is_told_and_ends_preempted(desk: Desk) -> None:
     started(other)
     assert (request.folder / "told").exists()
     ended = status(cluster, job)
-    assert ended.phase is Phase.ENDED and ended.fault is Kind.PREEMPTED
+    assert ended.phase is Phase.ENDED and ended.fault is FailureKind.PREEMPTED
     assert (request.folder / "starts").read_text().split() == [job]
 
 
@@ -373,8 +396,12 @@ def with_srun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
+def on_slurm(work: Work, slurm: SlurmConfig) -> SlurmCluster:
+    return SlurmCluster(work, ClusterConfig(max_parallel=8, slurm=slurm))
+
+
 def golden_cluster() -> SlurmCluster:
-    settings = SlurmConfig(
+    slurm = SlurmConfig(
         partition="gpu", account="lab", qos="long", gpu_type="h100", constraint="ib", exclude="n[1-2]",
         reservation="class", setup=["module load cuda/12.4", "export NCCL_DEBUG=WARN"], extra={"licenses": "scratch"},
     )  # fmt: skip
@@ -385,7 +412,7 @@ def golden_cluster() -> SlurmCluster:
         Resources(nodes=2, gpus_per_node=8, cpus_per_task=12, mem_gb=96.5, time_min=600),
         {"PATH": "/usr/bin:/bin", "HOME": "/home/me", "GROUNDWORK_DATA": "/data/with space"},
     )
-    return SlurmCluster(work, 64, settings)
+    return SlurmCluster(work, ClusterConfig(max_parallel=64, slurm=slurm))
 
 
 def test_the_script_of_a_wave_is_the_golden_one(with_srun: None) -> None:
@@ -404,7 +431,7 @@ def test_the_script_drops_what_a_login_profile_exports_and_passes_the_exit_code_
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", path)
         work = Work(jobs.report, Path("/c"), tmp_path / "jobs", Resources(), {"PATH": path, "ALLOWED": "yes"})
-        script = SlurmCluster(work, 8, SlurmConfig(setup=["export MARKER='two words'"])).script(1)
+        script = on_slurm(work, SlurmConfig(setup=["export MARKER='two words'"])).script(1)
     login = {"PATH": path, "FAKE_API_KEY": "secret", "SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "3", "A B": "odd"}
     done = subprocess.run(["bash", "-c", script], env=login, check=False)
     assert done.returncode == 7
@@ -422,7 +449,7 @@ def test_the_script_is_a_script(with_srun: None) -> None:
 def test_gpus_are_asked_for_as_the_site_wants(with_srun: None) -> None:
     def script(settings: SlurmConfig, gpus: int) -> str:
         work = Work(jobs.report, Path("/c"), Path("/j"), Resources(gpus_per_node=gpus), {})
-        return SlurmCluster(work, 8, settings).script(1)
+        return on_slurm(work, settings).script(1)
 
     assert "--gres=gpu:2" in script(SlurmConfig(), 2)
     assert "--gpus-per-node=a100:2" in script(SlurmConfig(gpu_flag=GpuFlag.gpus_per_node, gpu_type="a100"), 2)
@@ -436,6 +463,6 @@ def test_on_a_machine_without_slurm_a_person_is_told_what_to_do(
     monkeypatch.setenv("PATH", "/nonexistent")
     work = Work(jobs.report, Path("/c"), tmp_path, Resources(), {})
     with pytest.raises(BadInput, match="cluster=local"):
-        SlurmCluster(work, 8).poll(["7"])
+        on_slurm(work, SlurmConfig()).poll(["7"])
     with pytest.raises(BadInput, match="cluster=local"):
-        SlurmCluster(work, 8).script(1)
+        on_slurm(work, SlurmConfig()).script(1)

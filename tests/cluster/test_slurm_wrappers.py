@@ -77,14 +77,14 @@ def test_from_the_wrong_folder_a_person_is_told_what_to_type(wrapper: str, root:
 
 
 @pytest.mark.parametrize(
-    ("wrapper", "module"),
-    [("evolve.sbatch", "pipeline.run"), ("prepare.sbatch", "pipeline.prepare"), ("build.sbatch", "pipeline.build")],
+    ("wrapper", "command"),
+    [("evolve.sbatch", "pipeline.run"), ("prepare.sbatch", "pipeline prepare"), ("build.sbatch", "pipeline build")],
 )
-def test_exit_codes_and_arguments_are_passed_on(wrapper: str, module: str, root: Path) -> None:
+def test_exit_codes_and_arguments_are_passed_on(wrapper: str, command: str, root: Path) -> None:
     behave(root, "exit 5")
     done = run(root, wrapper, "scale=tiny", "run=one", "ideate.note=two words")
     assert done.returncode == 5, done.stderr
-    assert (root / "calls").read_text() == f"-m {module} scale=tiny run=one ideate.note=two words\n"
+    assert (root / "calls").read_text() == f"-m {command} scale=tiny run=one ideate.note=two words\n"
 
 
 def test_a_run_without_a_name_keeps_the_one_it_got(root: Path) -> None:

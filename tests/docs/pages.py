@@ -36,6 +36,15 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
+def write_files(text: str, folder: Path) -> None:
+    """Write every block of a page that is a file to its place in a folder."""
+    for block in blocks(text):
+        if block.label:
+            path = folder / block.label
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+
+
 def prose(text: str) -> str:
     """A page without its fenced blocks."""
     return _FENCE.sub("", text)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.records import Failure
-from pipeline.store.archive import read_archive
-from tests.docs.pages import ROOT, blocks, command_lines, shell_environment
+from pipeline.store.reader import read_archive
+from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, write_files
 
 PAGE = ROOT / "docs/how-to/bring-your-own-training-code.md"
 TEXT = PAGE.read_text()
@@ -17,11 +17,7 @@ TEXT = PAGE.read_text()
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reader's repository, made of nothing but the page."""
     folder = tmp_path_factory.mktemp("my-project")
-    for block in blocks(TEXT):
-        if block.label:
-            path = folder / block.label
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text)
+    write_files(TEXT, folder)
     return folder
 
 
@@ -63,7 +59,7 @@ def test_the_search_ends_with_a_report(typed: str, project: Path) -> None:
     assert not any(isinstance(candidate.failure, Failure) for candidate in archive.candidates)
     titles = {candidate.idea.title for candidate in archive.candidates}
     assert any("Decaying step size" in title for title in titles), titles
-    assert "first: stop.generations=2 are done" in typed
+    assert "first: stop.generations=2 reached" in typed
 
 
 def test_only_its_own_files_are_named() -> None:

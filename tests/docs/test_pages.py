@@ -1,4 +1,4 @@
-"""What the pages say is so: links lead somewhere, commands can be typed, the reference is current."""
+"""The pages are correct: links resolve, commands can be typed, the reference is current."""
 
 import dataclasses
 import importlib.util
@@ -12,13 +12,16 @@ import pytest
 
 from docs import generate
 from pipeline import config, records
-from pipeline.compose import compose_config
+from pipeline.commands import COMMANDS
+from pipeline.setup.compose import compose_config
 from pipeline.store import paths
 from tests.docs.pages import ROOT, anchors, blocks, broken_links, commands, links, pages, shell_environment
 
 PAGES = [path for path in pages() if path.is_file()]
-LOOKING = ("pipeline.status", "pipeline.show", "pipeline.evaluate")
-"""Programs that only read a run, so that the pages' commands can be typed on the toy's."""
+CURRENT = [path for path in PAGES if path.name != "CHANGELOG.md"]
+"""Pages about the program as it is, without its history."""
+READING = ("status", "show", "evaluate")
+"""Commands that only read a run, so that the pages' examples can be typed on the toy's run."""
 
 
 def name(path: Path) -> str:
@@ -26,16 +29,27 @@ def name(path: Path) -> str:
 
 
 @cache
-def usage(module: str) -> str:
+def usage(command: str) -> str:
+    """Help of a command, which is named as in `python -m COMMAND`."""
     done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+def split_command(words: list[str]) -> tuple[str, list[str]]:
+    """Name and arguments of a command of ours: `pipeline status` or `pipeline.run`; no name for anything else."""
+    if words[0].rpartition("/")[2] != "python" or words[1:2] != ["-m"]:
+        return "", words
+    module, rest = words[2], words[3:]
+    if module == "pipeline" and rest and not rest[0].startswith("-"):
+        return f"pipeline {rest[0]}", rest[1:]
+    return (module if module.partition(".")[0] == "pipeline" else ""), rest
+
+
 def placeholder(word: str) -> bool:
-    """Whether the reader has to put something else in its place: `NAME`, `KEY=VALUE`, `$PROJECT/conf`, `…`."""
+    """Whether the reader replaces it: `NAME`, `KEY=VALUE`, `$PROJECT/conf`, `…`."""
     return bool(re.search(r"\b[A-Z][A-Z_]{2,}\b|\$|…", word))
 
 
@@ -50,15 +64,18 @@ def troubles(words: list[str]) -> list[str]:
         return found + [one for word in words[1:] if (one := _make_trouble(word))]
     if words[0].rpartition("/")[2] != "python" or words[1:2] != ["-m"]:
         return found
-    module, rest = words[2], words[3:]
-    if module == "pip":  # setuptools warns when it is looked for
+    module = words[2]
+    if module == "pip":  # setuptools warns when it is looked up
         return found
     if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
         return [*found, f"there is no module {module}"]
-    if not module.startswith("pipeline."):
+    command, rest = split_command(words)
+    if module == "pipeline" and command != module and command.split()[1] not in (*COMMANDS, "COMMAND"):
+        return [*found, f"there is no command {command}"]
+    if not command or command.endswith("COMMAND"):
         return found
     options = {word.partition("=")[0] for word in rest if word.startswith("-")}
-    found += [f"{module} has no option {option}" for option in options if option not in usage(module)]
+    found += [f"{command} has no option {option}" for option in options if option not in usage(command)]
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     if overrides and "--config-dir" not in options and not any(map(placeholder, rest)):
         compose_config(overrides)  # raises, with the message a reader would see
@@ -80,23 +97,56 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert list(broken_links(page, page.read_text())) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", CURRENT, ids=name)
 def test_commands_can_be_typed(page: Path) -> None:
     assert [trouble for words in commands(page.read_text()) for trouble in troubles(words)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_commands_that_look_at_a_run_work(page: Path, toy_run: Path, tmp_path: Path) -> None:
-    for words in commands(page.read_text()):
-        if words[1:2] == ["-m"] and words[2] in LOOKING and len(words) > 3:
-            on_toy = [re.sub(r"^runs/\w+", str(toy_run), word) for word in words[3:]]
-            on_toy = [re.sub(r"generation_\d+/candidate_\d+", "generation_000/candidate_002", word) for word in on_toy]
-            if not any(map(placeholder, on_toy)):
-                typed = [sys.executable, "-m", words[2], *on_toy]
-                done = subprocess.run(
-                    typed, cwd=ROOT, env=shell_environment(tmp_path), capture_output=True, text=True, check=False
-                )
-                assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}"
+@pytest.mark.parametrize("page", CURRENT, ids=name)
+def test_commands_that_read_a_run_work(page: Path, toy_run: Path, tmp_path: Path) -> None:
+    for typed in reading(page.read_text(), toy_run):
+        done = subprocess.run(
+            typed, cwd=ROOT, env=shell_environment(tmp_path), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(typed)}\n{done.stderr}"
+
+
+def reading(text: str, run: Path) -> list[list[str]]:
+    """The commands of a page that only read a run, typed on another run."""
+    found = []
+    for words in commands(text):
+        command, rest = split_command(words)
+        if command.removeprefix("pipeline ") in READING and rest:
+            here = [re.sub(r"^runs/\w+", str(run), word) for word in rest]
+            here = [re.sub(r"generation_\d+/candidate_\d+", "generation_000/candidate_002", word) for word in here]
+            if not any(map(placeholder, here)):
+                found.append([sys.executable, "-m", *command.split(), *here])
+    return found
+
+
+def test_some_commands_read_a_run(toy_run: Path) -> None:
+    """Otherwise the test above checks nothing."""
+    typed = [words[3] for page in CURRENT for words in reading(page.read_text(), toy_run)]
+    assert set(typed) == set(READING)
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=name)
+def test_commands_are_named_as_they_are_typed(page: Path) -> None:
+    """Only `python -m pipeline.run` has a dot."""
+    dotted = "|".join(name for name in COMMANDS if name != "run")
+    assert re.findall(rf"(?<![/\w])pipeline\.(?:{dotted})\b", page.read_text()) == []
+
+
+def test_messages_that_are_explained_exist() -> None:
+    """The first column of a table of messages is what the program prints, or a kind of failure."""
+    page = (ROOT / "docs/how-to/first-run-on-a-cluster.md").read_text()
+    rows = page.partition("| message | meaning |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    quoted = [part for row in rows for part in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
+    assert len(quoted) > 10
+    source = "".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
+    for message in quoted:
+        missing = [one for one in re.split("…|^PAUSED: |^failed: ", message) if one.strip() not in source]
+        assert missing == [], f"the program does not print: {message}"
 
 
 def test_every_page_is_in_the_index() -> None:
@@ -131,7 +181,7 @@ def test_the_reference_names_every_setting_and_record() -> None:
 
 
 def test_the_reference_names_every_file() -> None:
-    """A file that `store/paths.py` knows and the page does not needs a line in `_FILES` of docs/generate.py."""
+    """A file in `store/paths.py` that the page does not name needs a line in `_FILES` of docs/generate.py."""
     known = set(re.findall(r'"([\w.]+\.(?:json|jsonl|log|diff|md))"', Path(str(paths.__file__)).read_text()))
     assert {"pause.json", "train.log", "patch.diff"} < known
     assert {file for file in known if f"{file}`" not in generate.run_folder_page()} == set()
@@ -156,18 +206,28 @@ def test_anchors_follow_the_rule_of_github() -> None:
 
 
 def test_a_command_that_cannot_be_typed_is_seen() -> None:
-    text = "```bash\nmake nothing   # a comment\npython -m pipeline.nothing\n"
+    text = "```bash\nmake nothing   # a comment\npython -m pipeline.nothing\npython -m pipeline nothing runs/x\n"
+    text += "python -m pipeline status --nothing runs/x\npython -m pipeline\npython -m pipeline COMMAND --help\n"
     text += "python -m pipeline.run --nothing \\\n  run=x\n```\n"
     text += "and `make install TORCH=cu0` and `sbatch conf/no.sbatch` and `python -m pipeline.run run=NAME`\n"
     assert [trouble for words in commands(text) for trouble in troubles(words)] == [
         "the Makefile has no target nothing with a line of help",
         "there is no module pipeline.nothing",
+        "there is no command pipeline nothing",
+        "pipeline status has no option --nothing",
         "pipeline.run has no option --nothing",
         "there is no constraints/cu0.txt",
         "there is no conf/no.sbatch",
     ]
     with pytest.raises(Exception, match=r"stop\.generatons"):
         troubles(["python", "-m", "pipeline.run", "stop.generatons=3"])
+    with pytest.raises(Exception, match=r"stop\.generatons"):
+        troubles(["python", "-m", "pipeline", "run", "stop.generatons=3"])
+
+
+def test_a_class_is_a_type_of_setting() -> None:
+    row = "| `select.method` | class | `pipeline.methods.evolution.Evolution` | fixed |"
+    assert row in generate.settings_page()
 
 
 def test_blocks_know_the_file_they_are() -> None:

@@ -1,4 +1,4 @@
-"""README's tree is the repository's. (Its links and commands are looked at with those of all pages.)"""
+"""README's tree and CONTRIBUTING's tour match the repository. (Links and commands are checked with those of all pages.)"""
 
 import re
 import subprocess
@@ -57,6 +57,22 @@ def test_every_path_of_the_tree_is_there() -> None:
 def test_everything_at_the_top_is_in_the_tree() -> None:
     named = {entry.partition("/")[0] for entry in entries(tree_block(TEXT))}
     assert top_level() - named == set()
+
+
+def rooms() -> set[str]:
+    """Folders of the program."""
+    return {path.parent.name + "/" for path in (ROOT / "pipeline").glob("*/__init__.py")}
+
+
+def test_every_room_is_in_the_tree() -> None:
+    assert {"methods/", "store/"} < rooms()
+    assert rooms() - {entry.removeprefix("pipeline/") for entry in entries(tree_block(TEXT))} == set()
+
+
+def test_every_room_is_in_the_tour() -> None:
+    tour = (ROOT / "CONTRIBUTING.md").read_text().partition("## A tour of the code")[2].partition("\n## ")[0]
+    named = {room for row in re.findall(r"^\| \d \| (.+?) \|", tour, re.M) for room in re.findall(r"`(\w+/)`", row)}
+    assert rooms() - {"rl/"} == named  # rl/ is still empty
 
 
 def test_nothing_is_left_to_fill_in() -> None:

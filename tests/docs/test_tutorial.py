@@ -1,4 +1,4 @@
-"""The tutorial's table of files is what a run folder holds, and its script runs."""
+"""The tutorial's tables of files match a run folder, and its script runs."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from tests.toy import listing
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 SECTION = TEXT.partition("## 4.")[2].partition("\n## ")[0]
 GOES = {"controller.json", "resume/"}
-"""Files that are there only for a while."""
+"""Files that exist only for a while."""
 
 
 def test_every_file_it_names_is_there(toy_run: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import tokens
 from pipeline.llm.keys import find_key
-from pipeline.records import Completion, Kind, Prompt
+from pipeline.records import Completion, FailureKind, Prompt, Purpose
 from pipeline.store import files
 from pipeline.store.paths import short
 from tests.llm.provider import Answer, Asked, Provider, common
@@ -61,7 +61,7 @@ def test_two_generations_come_to_an_end(moody: tuple[Bench, Provider, str]) -> N
     archive = moody[0].archive("r")
     assert len(archive.generations) == 2 and archive.report is not None
     ends = {one.idea.title: one.failure.kind if one.failure else "scored" for one in archive.candidates}
-    assert len(ends) == 6 and Counter(ends.values()) == {"scored": 5, Kind.DUPLICATE: 1}
+    assert len(ends) == 6 and Counter(ends.values()) == {"scored": 5, FailureKind.DUPLICATE: 1}
     exploits = [one for one in archive.candidates if one.idea.origin == "exploit"]
     assert exploits and all(one.idea.parents for one in exploits)
 
@@ -77,8 +77,8 @@ def test_every_trouble_was_met_on_the_way(moody: tuple[Bench, Provider, str]) ->
     assert tries["Larger batch"] == [3]  # empty, refused, good
     assert tries["Pull to zero"] == [2]  # a package that is not there is refused before anything runs
     crashed, mended = by_title["Larger steps"].attempts
-    assert crashed.failure is not None and crashed.failure.kind is Kind.SMOKE and crashed.trials == ()
-    assert mended.failure is None and mended.scores
+    assert crashed.failure is not None and crashed.failure.kind is FailureKind.SMOKE and crashed.trials == ()
+    assert mended.failure is None and mended.scores(Purpose.SEARCH)
     requests = [answer.requests for _, answer in answers(archive.paths.folder)]
     assert Counter(requests) == {1: len(requests) - 3, 2: 3}  # the rate limit, the error 500, the cut connection
     purposes = Counter(prompt.purpose for prompt, _ in answers(archive.paths.folder))
@@ -105,7 +105,7 @@ def test_the_same_code_is_not_trained_twice_and_shares_its_score(moody: tuple[Be
     assert twin.idea.title == "Huber loss" and twin.score is None and twin.failure is not None
     assert twin.failure.twin == f"{first.id}/attempt_0" and not list(twin.paths.folder.rglob("job.json"))
     assert first.score is not None and archive.shared_score(twin) == first.score
-    assert f"the same code as {short(first.id)}" in program("pipeline.status", str(bench.folder / "r")).ok().out
+    assert f"the same code as {short(first.id)}" in program("status", str(bench.folder / "r")).ok().out
 
 
 def test_every_answer_is_paid_once_and_written_down(moody: tuple[Bench, Provider, str]) -> None:
@@ -175,7 +175,7 @@ def test_the_key_is_in_no_file_and_no_line(moody: tuple[Bench, Provider, str]) -
 
 def test_status_shows_money_beside_hours(moody: tuple[Bench, Provider, str]) -> None:
     bench, provider, _ = moody
-    text = program("pipeline.status", str(bench.folder / "r")).ok().out
+    text = program("status", str(bench.folder / "r")).ok().out
     assert "core hours: 0.0" in text
     assert f"language model: price unknown for {provider.answered} answers" in text
 
@@ -264,7 +264,7 @@ def test_a_suspended_key_pauses_the_model_and_trials_are_still_collected(bench: 
     assert asked == 3  # ideas, the code of one, and the one that was refused
     archive = bench.archive("r")
     assert [one.score is not None for one in archive.candidates] == [True, False, False]
-    assert [one.failure for one in archive.candidates] == [None] * 3 and archive.baseline.scores
+    assert [one.failure for one in archive.candidates] == [None] * 3 and archive.baseline.scores(Purpose.BASELINE)
     with Provider(model) as provider:
         bench.run("r", *settings, *served(provider), extra=WITH_KEY).ok()
         assert len(provider.asked) == 2  # what was paid for is not asked again

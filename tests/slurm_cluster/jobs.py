@@ -52,15 +52,17 @@ def submit_from_inside(folder: str) -> None:
     """As a controller that is a job itself: submit one `report` and write down its id."""
     from pipeline.cluster.base import Request, Work
     from pipeline.cluster.slurm import SlurmCluster
-    from pipeline.config import SlurmConfig
+    from pipeline.config import ClusterConfig, SlurmConfig
     from pipeline.records import Resources
 
     place = Path(folder)
     (place / "inner").mkdir()
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
     work = Work(report, Path(sys.path[0]), place / "jobs", Resources(mem_gb=0.2, time_min=5), environment)
-    settings = SlurmConfig(setup=["export MARKER='from the set-up'"], partition="urgent")
-    taken = SlurmCluster(work, 1, settings).submit([Request("gw-inner", place / "inner")])
+    slurm = SlurmConfig(setup=["export MARKER='from the set-up'"], partition="urgent")
+    taken = SlurmCluster(work, ClusterConfig(max_parallel=1, slurm=slurm)).submit(
+        [Request("gw-inner", place / "inner")]
+    )
     (place / "inner.id").write_text(taken["gw-inner"])
 
 

@@ -1,6 +1,7 @@
 """What the files of a candidate say about it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,25 +11,28 @@ from pipeline.records import (
     Claim,
     Ended,
     Failure,
+    FailureKind,
     Idea,
     Implementation,
     Job,
-    Kind,
+    Knowledge,
     Mark,
     Parents,
+    Purpose,
     Result,
     Score,
     Selection,
     Smoke,
     Stage,
-    Standing,
 )
 from pipeline.store import files
-from pipeline.store.archive import Reader, State, Try, by_node, read_archive
+from pipeline.store.archive import Archive, Index
 from pipeline.store.paths import CandidatePaths, RunPaths, TryPaths, number_of, run_of, short
+from pipeline.store.reader import Reader, read_archive
+from pipeline.store.views import Attempt, Candidate, State, Trial, Try
 
 SCORE = Score("loss", 1.0, 0.1, 3, "validation", 0)
-FAILURE = Failure(Stage.TRAIN, Kind.NAN, "it is NaN", "try_0")
+FAILURE = Failure(Stage.TRAIN, FailureKind.NAN, "it is NaN", "try_0")
 RECORDS: dict[str, object] = {
     "idea.json": Idea("a title", "a text", "explore"),
     "attempt_0/implement.json": Implementation("bank", ("train.py",), "abc"),
@@ -88,7 +92,7 @@ def test_a_folder_without_its_first_file_is_not_there_yet(tmp_path: Path) -> Non
     write(run, READY)
     (tmp_path / "generation_000/candidate_000/attempt_0/trial_0/try_0").mkdir(parents=True)
     (candidate,) = read_archive(tmp_path).candidates
-    assert candidate.state is State.READY and candidate.attempts[0].trials[0].tries == ()
+    assert candidate.state is State.READY and candidate.attempts[0].trials == ()
 
 
 def test_a_reader_reads_anew_what_can_change(tmp_path: Path) -> None:
@@ -102,52 +106,140 @@ def test_a_reader_reads_anew_what_can_change(tmp_path: Path) -> None:
         assert [one.state for one in reader.read().candidates] == [state]
 
 
-def test_a_reader_reads_settled_candidates_once_until_told_to_forget(tmp_path: Path) -> None:
-    run, reader = RunPaths(tmp_path), Reader(RunPaths(tmp_path))
-    paths = write(run, [*ENDED, f"{TRIAL}/score.json"])
+def job_of(paths: CandidatePaths, trial: int) -> TryPaths:
+    """One more trial with a job, without telling any reader."""
+    made = paths.attempt(0).trial(trial).try_(0)
+    made.folder.mkdir(parents=True)
+    files.create(made.job, Job("name", trial, "validation", purpose=Purpose.CONFIRM))
+    return made
+
+
+def test_the_controller_reads_again_what_it_touched_and_what_its_jobs_wrote(tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    paths = write(run, QUEUED)
+    reader = Reader(run, controller=True)
     before = reader.read().candidates[0]
-    second = paths.attempt(0).trial(1).try_(0)
-    second.folder.mkdir(parents=True)
-    files.create(second.job, RECORDS[f"{TRIAL}/try_0/job.json"])
-    assert reader.read().candidates[0] is before
-    reader.forget(second.folder)
-    assert len(reader.read().candidates[0].attempts[0].trials) == 2
+    assert before.state is State.QUEUED and reader.read().candidates[0] is before
+    job_of(paths, 1)
+    assert reader.read().candidates[0] is before  # nobody said so
+    write(run, [f"{TRIAL}/try_0/claim.json"])  # a job needs no announcement
+    assert reader.read().candidates[0].state is State.RUNNING
+    write(run, [f"{TRIAL}/try_0/result.json"])
+    archive = reader.read()
+    (trial,) = archive.candidates[0].attempts[0].trials
+    assert trial.newest.result is not None and not reader.changed
+    reader.touch(paths.attempt(0).trial(1).try_(0).folder)
+    assert reader.changed and len(reader.read().candidates[0].attempts[0].trials) == 2
 
 
-def test_a_settled_generation_is_read_once_and_marks_always(tmp_path: Path) -> None:
-    run, reader = RunPaths(tmp_path), Reader(RunPaths(tmp_path))
-    paths = write(run, [*ENDED, f"{TRIAL}/score.json"])
-    assert not reader.read().generations[0].settled  # a selection is still to come
-    files.create(run.generation(0).selection, Selection((), Standing("baseline", 1.0, 0.1, 1), 0.0, (), ()))
-    before = reader.read().generations[0]
-    assert before.settled and reader.read().generations[0] is before and reader.read().unsettled == ()
-    assert before.values == (1.0, 1.0) and [one.number for one, _ in before.ended] == [0]
-    run.mark("generation_000/candidate_000").parent.mkdir(parents=True)
-    files.create(run.mark("generation_000/candidate_000"), Mark(False, "it cheats", "somebody", 0.0))
-    assert reader.read().candidates[0].banned and read_archive(tmp_path).candidates[0].banned
-    run.mark("generation_000/candidate_000").unlink()
-    assert not reader.read().candidates[0].banned
-    second = paths.attempt(0).trial(1).try_(0)
-    second.folder.mkdir(parents=True)
-    files.create(second.job, RECORDS[f"{TRIAL}/try_0/job.json"])
-    reader.forget(second.folder)
-    assert [one.paths for one in reader.read().flying()] == [second]
+def test_a_settled_generation_is_read_from_its_summary_until_something_is_added(tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    paths, generation = write(run, [*ENDED, f"{TRIAL}/score.json"]), run.generation(0)
+    files.create(generation.parents, Parents(ideas=1))
+    assert not Reader(run, controller=True).read().generations[0].settled  # a selection is still to come
+    assert not generation.summary.exists()
+    files.create(generation.selection, Selection((), Knowledge(1)))
+    full = Reader(run, controller=True).read()
+    assert full.generations[0].settled and full.open == () and generation.summary.exists()
+    paths.idea.unlink()  # the summary is read in its place
+    brief = Reader(run).read()
+    assert brief.candidates == full.candidates and brief.index.ranking == full.index.ranking
+    write(run, ["idea.json"])
+    reader = Reader(run, controller=True)
+    reader.read()
+    reader.reopen(paths.attempt(0).trial(1).try_(0).folder)
+    assert not generation.summary.exists()
+    added = job_of(paths, 1)
+    reader.touch(added.folder)
+    assert [one.paths for one in reader.read().in_flight()] == [added]
+    assert [one.paths for one in Reader(run).read().in_flight()] == [added]
 
 
-def test_the_last_two_tries_on_each_node(tmp_path: Path) -> None:
-    tries = [
-        Try(TryPaths(tmp_path / f"try_{number}"), Job("name", 0, "validation"), None, result)
-        for number, result in enumerate(
-            Result(Ended.SCORED, SCORE, host=host, ended_at=at)
-            for host, at in (("a", 3.0), ("b", 2.0), ("a", 1.0), ("", 4.0), ("a", 2.0))
-        )
-    ]
-    found = {node: [one.number for one in last] for node, last in by_node(tries).items()}
-    assert found == {"a": [0, 4], "b": [1]}
+def test_a_damaged_summary_is_passed_over(tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    write(run, [*ENDED, f"{TRIAL}/score.json"])
+    files.create(run.generation(0).selection, Selection((), Knowledge(1)))
+    run.generation(0).summary.write_text('{"format": 2, "candidates": 7}')
+    assert len(Reader(run).read().candidates) == 1
 
 
-def test_flying(tmp_path: Path) -> None:
-    for names, flying in (
+def test_marks_are_read_always(tmp_path: Path) -> None:
+    run, name = RunPaths(tmp_path), "generation_000/candidate_000"
+    write(run, [*ENDED, f"{TRIAL}/score.json"])
+    reader = Reader(run, controller=True)
+    assert not reader.read().is_banned(name)
+    run.mark(name).parent.mkdir(parents=True)
+    files.create(run.mark(name), Mark(False, "it cheats", "somebody", 0.0))
+    assert reader.read().is_banned(name) and read_archive(tmp_path).banned == {name: "it cheats"}
+    run.mark(name).unlink()
+    assert not reader.read().is_banned(name)
+
+
+def test_the_index_keeps_up_with_every_change(tmp_path: Path) -> None:
+    """What it says after each step is what a fresh reader of the same files says."""
+    run = RunPaths(tmp_path)
+    write(run, READY)
+    reader = Reader(run, controller=True)
+    reader.read()
+    for name in (
+        *(f"{TRIAL}/try_0/job.json", f"{TRIAL}/try_0/claim.json", f"{TRIAL}/try_0/result.json"),
+        *(f"{TRIAL}/try_1/job.json", f"{TRIAL}/score.json", "attempt_0/failure.json", "failure.json"),
+    ):
+        paths = write(run, [name])
+        reader.touch((paths.folder / name).parent)
+        index, fresh = reader.read().index, Reader(run).read().index
+        for name in (
+            "candidates",
+            "open",
+            "unclosed",
+            "ranking",
+            "by_order",
+            "outcomes",
+            "by_code",
+            "recent",
+            "last_on",
+        ):
+            assert getattr(index, name) == getattr(fresh, name), name
+        for name in ("states", "trial_states", "failures"):
+            assert +getattr(index, name) == +getattr(fresh, name), name
+        assert index.spent.held_s == pytest.approx(fresh.spent.held_s) and index.spent.tries == fresh.spent.tries
+
+
+def candidate_with(number: int, tries: Sequence[tuple[str, float]], value: float = 1.0) -> Candidate:
+    """A candidate whose tries ended on these nodes at these times."""
+    paths = RunPaths(Path("/r")).generation(0).candidate(number)
+    trial = paths.attempt(0).trial(0)
+    made = tuple(
+        Try(trial.try_(k), Job("name", 0, "validation"), None, Result(Ended.SCORED, SCORE, host=host, ended_at=at))
+        for k, (host, at) in enumerate(tries)
+    )
+    scored = Trial(trial, made, replace(SCORE, value=value), None)
+    attempt = Attempt(paths.attempt(0), None, None, None, (scored,))
+    return Candidate(f"generation_000/candidate_{number:03d}", paths, Idea("t", "x", "explore"), (attempt,), None)
+
+
+def test_the_last_two_tries_on_each_node() -> None:
+    index = Index()
+    index.put(candidate_with(0, [("a", 3.0), ("b", 2.0)]))
+    index.put(candidate_with(1, [("a", 1.0), ("", 4.0), ("a", 2.0)]))
+    found = {node: [one.at for one in last] for node, last in index.last_on.items()}
+    assert found == {"a": [3.0, 2.0], "b": [2.0]}
+    assert [one.at for one in index.recent] == [1.0, 2.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("highest_first", [True, False])
+def test_equal_values_are_ranked_alike_in_both_directions(highest_first: bool) -> None:
+    index = Index()
+    for number, value in enumerate([2.0, 1.0, 2.0, 3.0]):
+        index.put(candidate_with(number, [("a", 1.0)], value))
+    run = RunPaths(Path("/r"))
+    archive = Archive(run, Attempt(run.baseline, None, None, None, ()), (), index)
+    numbers = [number_of(one.id) for one in archive.ranked(highest_first)]
+    assert numbers == ([3, 0, 2, 1] if highest_first else [1, 0, 2, 3])
+
+
+def test_in_flight(tmp_path: Path) -> None:
+    for names, in_flight in (
         (READY, None),
         (QUEUED, 0),
         (RUNNING, 0),
@@ -156,8 +248,8 @@ def test_flying(tmp_path: Path) -> None:
     ):
         write(RunPaths(tmp_path), names)
         trials = read_archive(tmp_path).candidates[0].attempts[0].trials
-        found = trials[0].flying if trials else None
-        assert (found.number if found else None) == flying
+        found = trials[0].in_flight if trials else None
+        assert (found.number if found else None) == in_flight
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ def test_room() -> None:
     quota = Quota(10.0, 20.0, 40000, 50000)
     assert quota.has_room(10, 10000) and not quota.has_room(10.1, 1) and not quota.has_room(1, 10001)
     assert Quota(10.0, 0, 40000, 0).has_room(1e6, 10**9)
-    assert quota.words() == "10.0 of 20.0 GB, 40,000 of 50,000 files"
-    assert Quota(10.0, 0, 40000, 0).words() == "10.0 of unlimited GB, 40,000 of unlimited files"
+    assert quota.text() == "10.0 of 20.0 GB, 40,000 of 50,000 files"
+    assert Quota(10.0, 0, 40000, 0).text() == "10.0 of unlimited GB, 40,000 of unlimited files"
 
 
 def test_the_disk_of_the_folder_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A run is made once, from copies, and held by one controller at a time."""
+"""A run is made once, from copies, and locked by one controller at a time."""
 
 import socket
 import subprocess
@@ -17,16 +17,16 @@ from pipeline.store.data import check_data, write_manifest
 from pipeline.store.paths import RunPaths, TryPaths
 from pipeline.store.run import (
     Facts,
-    Hold,
     Holder,
+    RunLock,
     Sources,
     claim,
     create_run,
-    held,
     is_void,
+    locked,
     open_run,
-    record_job_id,
     void,
+    with_job_id,
 )
 from tests.toy import ROOT, TOY, environment
 
@@ -49,6 +49,8 @@ def test_a_run_has_its_own_copy_of_the_code(tmp_path: Path) -> None:
     assert (paths.pristine / "train.py").read_text() == (TOY / "train.py").read_text()
     assert all(file.stat().st_mode & 0o222 == 0 for file in paths.code.rglob("*") if file.is_file())
     assert run.facts.code == files.tree_hash(paths.code)
+    inside = {path.name for path in (paths.code / "pipeline").iterdir()}
+    assert "job" in inside and not inside & {"commands", "setup", "stages", "makers", "methods", "policy", "loop.py"}
     assert run.config.baseline.name == "toy" and run.config.baseline.metric.name == "loss"
     assert open_run(paths).facts == run.facts
 
@@ -72,7 +74,7 @@ def test_other_folders_and_formats_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not a run folder"):
         open_run(RunPaths(tmp_path))
     files.create(tmp_path / "run.json", Facts(999, CONFIG, "9.9", "", "", 0.0))
-    with pytest.raises(BadInput, match=r"has format 999, this version reads 1; use version 9\.9"):
+    with pytest.raises(BadInput, match=r"has format 999, this version reads 2; use version 9\.9"):
         open_run(RunPaths(tmp_path))
 
 
@@ -94,9 +96,10 @@ def test_a_void_claim_is_known(tmp_path: Path) -> None:
 def test_the_id_of_a_job_is_kept_beside_what_it_was_asked(tmp_path: Path) -> None:
     paths, job = TryPaths(tmp_path), Job("name", 3, "validation")
     files.create(paths.job, job)
-    record_job_id(paths, job, "12_3")
+    files.replace(paths.job, with_job_id(job, "12_3", 5.0))
     found = files.read(paths.job, Job)
-    assert replace(found, submitted_at=None) == replace(job, job_id="12_3") and found.submitted_at is not None
+    assert found == replace(job, job_id="12_3", submitted_at=5.0)
+    assert with_job_id(found, "12_4", 9.0).submitted_at == 5.0
 
 
 # ---- one controller at a time ----
@@ -116,7 +119,7 @@ def living() -> Holder:
 def test_a_second_controller_is_refused_and_told_who_holds_the_run(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     files.create(paths.controller, living())
-    with pytest.raises(CannotGoOn) as caught, held(paths):
+    with pytest.raises(CannotGoOn) as caught, locked(paths):
         pass
     words = str(caught.value)
     assert f"held by ada, pid {living().pid} on {socket.gethostname()}" in words and "--take-over" in words
@@ -126,8 +129,8 @@ def test_a_second_controller_is_refused_and_told_who_holds_the_run(tmp_path: Pat
 def test_a_second_controller_in_another_process_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
-        "from pipeline.store.paths import RunPaths; from pipeline.store.run import held\n"
-        f"with held(RunPaths(Path({str(tmp_path)!r}))): print('held', flush=True); sys.stdin.read()"
+        "from pipeline.store.paths import RunPaths; from pipeline.store.run import locked\n"
+        f"with locked(RunPaths(Path({str(tmp_path)!r}))): print('held', flush=True); sys.stdin.read()"
     )
     first = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -139,18 +142,18 @@ def test_a_second_controller_in_another_process_is_refused(tmp_path: Path) -> No
     )
     assert first.stdin is not None and first.stdout is not None
     assert first.stdout.readline() == "held\n"
-    with pytest.raises(CannotGoOn, match=f"pid {first.pid} "), held(RunPaths(tmp_path)):
+    with pytest.raises(CannotGoOn, match=f"pid {first.pid} "), locked(RunPaths(tmp_path)):
         pass
     first.stdin.close()
     assert first.wait() == 0
     first.stdout.close()
-    with held(RunPaths(tmp_path)):
+    with locked(RunPaths(tmp_path)):
         pass
 
 
 def test_the_slurm_job_of_a_holder_is_named(tmp_path: Path) -> None:
     files.create(RunPaths(tmp_path).controller, replace(living(), job="4711"))
-    with pytest.raises(CannotGoOn, match="in Slurm job 4711"), held(RunPaths(tmp_path)):
+    with pytest.raises(CannotGoOn, match="in Slurm job 4711"), locked(RunPaths(tmp_path)):
         pass
 
 
@@ -165,9 +168,9 @@ DEAD = {
 def test_a_dead_controller_is_followed(why: str, tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     files.create(paths.controller, DEAD[why]())
-    with held(paths) as hold:
+    with locked(paths) as lock:
         assert files.read(paths.controller, Holder).pid == psutil.Process().pid
-        hold.beat()
+        lock.beat()
     assert not paths.controller.exists()
 
 
@@ -180,7 +183,7 @@ def test_a_controller_that_nobody_reaped_is_dead(tmp_path: Path) -> None:
         time.sleep(0.01)
     files.create(RunPaths(tmp_path).controller, holder)
     try:
-        with held(RunPaths(tmp_path)):
+        with locked(RunPaths(tmp_path)):
             pass
     finally:
         zombie.wait()
@@ -188,34 +191,34 @@ def test_a_controller_that_nobody_reaped_is_dead(tmp_path: Path) -> None:
 
 def test_a_living_controller_on_another_node_holds(tmp_path: Path) -> None:
     files.create(RunPaths(tmp_path).controller, other("elsewhere", 1, 1, at=time.time()))
-    with pytest.raises(CannotGoOn, match="pid 1 on elsewhere"), held(RunPaths(tmp_path)):
+    with pytest.raises(CannotGoOn, match="pid 1 on elsewhere"), locked(RunPaths(tmp_path)):
         pass
 
 
 def test_who_was_taken_over_stops_and_leaves_the_file_to_the_new_one(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
-    with pytest.raises(CannotGoOn, match=r"was taken over by ada, pid"), held(paths) as hold:
+    with pytest.raises(CannotGoOn, match=r"was taken over by ada, pid"), locked(paths) as lock:
         files.replace(paths.controller, living())
-        hold._me = replace(hold._me, at=0.0)  # long since the last sign of life
-        hold.beat()
+        lock._me = replace(lock._me, at=0.0)  # long since the last sign of life
+        lock.beat()
     assert files.read(paths.controller, Holder) == living()
 
 
 def test_take_over(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     files.create(paths.controller, living())
-    with held(paths, take_over=True):
+    with locked(paths, take_over=True):
         assert files.read(paths.controller, Holder).pid == psutil.Process().pid
 
 
 def test_beats_are_written_now_and_then(tmp_path: Path) -> None:
-    hold = Hold(RunPaths(tmp_path))
-    hold.take(False)
+    lock = RunLock(RunPaths(tmp_path))
+    lock.take(False)
     before = files.read(RunPaths(tmp_path).controller, Holder)
-    hold._me = replace(hold._me, at=0.0)
-    hold.beat()
+    lock._me = replace(lock._me, at=0.0)
+    lock.beat()
     assert files.read(RunPaths(tmp_path).controller, Holder).at > before.at
-    hold.release()
+    lock.release()
 
 
 # ---- prepared data ----
@@ -224,7 +227,7 @@ def test_beats_are_written_now_and_then(tmp_path: Path) -> None:
 def test_data_counts_when_its_manifest_is_there(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train/rows").write_text("1")
-    with pytest.raises(BadInput, match=r"make it with: python -m pipeline\.prepare baseline=toy scale=tiny"):
+    with pytest.raises(BadInput, match=r"make it with: python -m pipeline prepare baseline=toy scale=tiny"):
         check_data(tmp_path, "toy", "tiny")
     manifest = write_manifest(tmp_path)
     assert (manifest.files, manifest.bytes) == (1, 1)

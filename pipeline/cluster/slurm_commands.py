@@ -1,0 +1,161 @@
+"""Slurm's commands. Whatever this program asks of Slurm is a function of this file, except the submission itself, which
+submitit starts inside `outside_any_job`.
+
+Each function raises `ClusterRefused` with Slurm's error when the command fails, and `BadInput` when it is not installed.
+"""
+
+import contextlib
+import getpass
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from submitit.helpers import clean_env
+
+from pipeline.cluster.slurm_text import (
+    ASSOC_FIELDS,
+    QOS_FIELDS,
+    SACCT_FIELDS,
+    SQUEUE_FORMAT,
+    ClusterLimits,
+    JobRow,
+    QueueRow,
+    parse_limits,
+    parse_sacct,
+    parse_squeue,
+)
+from pipeline.errors import BadInput, ClusterRefused
+
+_COMMAND_LIMIT_S = 60.0
+"""How long a Slurm command may take; a busy controller answers late."""
+_IDS_AT_ONCE = 500
+"""Job ids in one command: the length of a command line is limited."""
+
+
+def require_slurm() -> None:
+    """Raises `BadInput` where jobs cannot be submitted."""
+    if shutil.which("srun") is None:
+        raise _missing("srun")
+
+
+def queue_of_user() -> tuple[QueueRow, ...]:
+    """This user's jobs, those that ended a short while ago included."""
+    return _squeue(f"--user={os.getuid()}")
+
+
+def queue_by_name(names: Iterable[str]) -> tuple[QueueRow, ...]:
+    """Jobs with these names, those that ended a short while ago included."""
+    return _squeue(f"--name={','.join(names)}")
+
+
+def accounts_of(job_ids: Iterable[str]) -> tuple[JobRow, ...]:
+    """What accounting has recorded of these jobs and of the other tasks of their arrays."""
+    arrays = sorted({job_id.partition("_")[0] for job_id in job_ids})
+    return _sacct(f"--jobs={','.join(arrays)}")
+
+
+def accounts_by_name(names: Iterable[str], since: str) -> tuple[JobRow, ...]:
+    """What accounting has recorded of jobs with these names. `since` is local time, ISO 8601."""
+    return _sacct(f"--name={','.join(names)}", f"--starttime={since}")
+
+
+def limits_of_user(account: str, qos: str) -> ClusterLimits:
+    """How much the cluster accepts from this user; empty `account` and `qos` are the user's defaults."""
+    config = _output("scontrol", "show", "config")
+    associations = qos_table = ""
+    with contextlib.suppress(ClusterRefused):  # no slurmdbd, no such limits
+        show = ("sacctmgr", "--parsable2", "show")
+        associations = _output(*show, "assoc", "where", f"user={getpass.getuser()}", f"format={ASSOC_FIELDS}")
+        qos_table = _output(*show, "qos", f"format={QOS_FIELDS}")
+    return parse_limits(config, associations, qos_table, account=account, job_qos=qos)
+
+
+def expected_start(script: Path) -> str:
+    """When Slurm would start this script, in Slurm's wording, one line. Raises `ClusterRefused` if it would reject it."""
+    done = _run("sbatch", "--test-only", str(script))
+    _check(done)
+    return _one_line(done.stdout + done.stderr)
+
+
+def cancel_jobs(job_ids: Sequence[str]) -> None:
+    """Cancel these jobs; ids that Slurm does not know are ignored."""
+    for start in range(0, len(job_ids), _IDS_AT_ONCE):
+        _scancel(*job_ids[start : start + _IDS_AT_ONCE])
+
+
+def cancel_name(name: str) -> None:
+    """Cancel the jobs of this name, if there are any."""
+    _scancel(f"--name={name}")
+
+
+@contextlib.contextmanager
+def outside_any_job() -> Iterator[None]:
+    """`os.environ` without the variables of the job that this process may run in, except which Slurm it is."""
+    conf = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if conf is not None:
+            os.environ["SLURM_CONF"] = conf
+        try:
+            yield
+        finally:
+            os.environ.pop("SLURM_CONF", None)
+
+
+def _squeue(selection: str) -> tuple[QueueRow, ...]:
+    return parse_squeue(_output("squeue", "--array", "--states=all", f"--format={SQUEUE_FORMAT}", selection))
+
+
+def _sacct(*selection: str) -> tuple[JobRow, ...]:
+    command = ("sacct", "--duplicates", "--allocations", "--parsable2", f"--format={SACCT_FIELDS}")
+    return parse_sacct(_output(*command, *selection))
+
+
+def _scancel(*selection: str) -> None:
+    done = _run("scancel", *selection)
+    if "Invalid job id" not in done.stderr:
+        _check(done)
+
+
+def _output(*command: str) -> str:
+    done = _run(*command)
+    _check(done)
+    return done.stdout
+
+
+def _run(*command: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(
+            command,
+            env=_query_environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMMAND_LIMIT_S,
+        )
+    except FileNotFoundError:
+        raise _missing(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise ClusterRefused(f"{command[0]} did not answer within {_COMMAND_LIMIT_S:.0f} s") from None
+
+
+def _check(done: "subprocess.CompletedProcess[str]") -> None:
+    if done.returncode:
+        raise ClusterRefused(f"{done.args[0]} failed: {_one_line(done.stderr) or done.returncode}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _missing(program: str) -> BadInput:
+    return BadInput(f"{program} is not on PATH: start this on a login node, or use cluster=local")
+
+
+def _query_environment() -> dict[str, str]:
+    """Ours without what changes the output of Slurm's commands: a user's preferences must not break the parsers."""
+    shaping = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SLURM_TIME_FORMAT", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(shaping)}
+    return {**kept, "LC_ALL": "C"}

@@ -1,0 +1,224 @@
+"""From requests to job arrays: the script of a job, and one array per wave. Submitit writes the script and starts
+`sbatch`; what an error of `sbatch` means is decided here."""
+
+import contextlib
+import io
+import shlex
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import submitit
+from submitit.core.utils import FailedJobError
+
+from pipeline.cluster.base import Request, Work
+from pipeline.cluster.slurm_commands import (
+    cancel_name,
+    expected_start,
+    limits_of_user,
+    outside_any_job,
+    require_slurm,
+)
+from pipeline.cluster.slurm_text import ClusterLimits, SubmitError, expand_nodes, read_refusal
+from pipeline.cluster.slurm_watch import find_waves
+from pipeline.cluster.slurm_waves import Wave
+from pipeline.config import GpuFlag, SlurmConfig
+from pipeline.errors import BadInput, ClusterRefused
+
+_SUBMIT_PAUSE_S = 60.0
+"""How long nothing is submitted after a limit was reached."""
+_OWN_MEM_GB = 0.5
+"""Memory of our own processes, requested on top: Slurm must not end a job whose variant stays within its limit, and a
+variant that exceeds it is ended by us, who can tell that from a fault of the machine."""
+
+_KEPT = (
+    "SLURM*", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "TMPDIR",
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "LMOD*", "__LMOD*", "_LMFILES_", "LOADEDMODULES", "MODULE*",
+)  # fmt: skip
+"""Variables of a job that stay: Slurm's own, a site's module system, and what no program runs without."""
+
+
+class SlurmSubmitter:
+    """Submits the jobs of one run, at most `slots` of an array at once. `clock` counts seconds."""
+
+    def __init__(self, work: Work, settings: SlurmConfig, slots: int, clock: Callable[[], float]) -> None:
+        self._work = work
+        self._settings = settings
+        self._slots = slots
+        self._clock = clock
+        self._limits: ClusterLimits | None = None
+        self._submit_again = 0.0
+        self._refusal = ""
+
+    def submit(self, requests: Sequence[Request], avoid: Sequence[str], queued: int) -> dict[str, str]:
+        """Submit as many as Slurm accepts; name to job id. `queued` jobs of this user wait or run already. Raises
+        `ClusterRefused` when it accepts none."""
+        if not requests:
+            return {}
+        if self._clock() < self._submit_again:
+            raise ClusterRefused(self._refusal)
+        self._cancel_unconfirmed()
+        size = self._wave_size(queued)
+        taken: dict[str, str] = {}
+        waiting = list(requests)
+        while waiting:
+            try:
+                taken |= self._submit_wave(waiting[:size], avoid)
+            except _LimitReached as reached:
+                size = min(size, len(waiting)) // 2  # others' jobs count, too: there may be room for fewer
+                if size:
+                    continue
+                self._refusal = f"Slurm takes no more jobs for now: {reached}"
+                self._submit_again = self._clock() + _SUBMIT_PAUSE_S
+                break
+            except ClusterRefused:
+                if taken:
+                    break
+                raise
+            del waiting[:size]
+        if not taken:
+            raise ClusterRefused(self._refusal)
+        return taken
+
+    def limits(self) -> ClusterLimits:
+        """The cluster's limits, read once."""
+        if self._limits is None:
+            self._limits = limits_of_user(self._settings.account, self._settings.qos)
+        return self._limits
+
+    def _wave_size(self, queued: int) -> int:
+        limits = self.limits()
+        if limits.max_submit_jobs is None:
+            return limits.max_array_size
+        return min(limits.max_array_size, max(1, limits.max_submit_jobs - queued))
+
+    def _submit_wave(self, requests: Sequence[Request], avoid: Sequence[str]) -> dict[str, str]:
+        wave = Wave.create(self._work.folder, requests)
+        executor = self._executor(wave, avoid)
+        try:
+            # Submitit prints the error of sbatch, which is also in the exception.
+            with outside_any_job(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
+                jobs = [executor.submit(self._work.function, str(request.folder)) for request in requests]
+        except FailedJobError as error:
+            return _after_error(wave, str(error))
+        return dict(zip(wave.requests, [job.job_id for job in jobs], strict=True))
+
+    def _cancel_unconfirmed(self) -> None:
+        """Cancel waves whose submission was never confirmed: their tries are submitted again."""
+        for wave in Wave.all_in(self._work.folder):
+            if wave.unconfirmed.exists():
+                cancel_name(wave.name)
+                wave.unconfirmed.unlink()
+
+    def would_start(self) -> str:
+        """When Slurm would start such a job, in Slurm's wording. Raises `BadInput` if it would reject it."""
+        with tempfile.NamedTemporaryFile("w", suffix=".sh") as script:
+            script.write(self.script(1))
+            script.flush()
+            try:
+                return expected_start(Path(script.name))
+            except ClusterRefused as refused:
+                raise BadInput(f"{refused} (see cluster.slurm.* and train.resources)") from None
+
+    def script(self, count: int) -> str:
+        """The sbatch script of a wave of `count` jobs."""
+        executor = self._executor(Wave(self._work.folder / "WAVE", (), ()))
+        if count > 1:
+            executor.parameters["map_count"] = count
+        text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
+        return text
+
+    def _executor(self, wave: Wave, avoid: Sequence[str] = ()) -> submitit.SlurmExecutor:
+        require_slurm()
+        needs, settings = self._work.resources, self._settings
+        exclude = [settings.exclude, *sorted(set(avoid) - set(expand_nodes(settings.nodelist)))]
+        executor = submitit.SlurmExecutor(folder=wave.folder)
+        gpus = ":".join(filter(None, [settings.gpu_type, str(needs.gpus_per_node)]))
+        options: dict[str, object] = {
+            "job_name": wave.name,
+            "partition": settings.partition or None,
+            "account": settings.account or None,
+            "qos": settings.qos or None,
+            "constraint": settings.constraint or None,
+            "exclude": ",".join(filter(None, exclude)) or None,
+            "nodelist": settings.nodelist or None,
+            "exclusive": settings.exclusive or None,
+            "time": needs.time_min,
+            "nodes": needs.nodes,
+            "ntasks_per_node": 1,
+            "cpus_per_task": needs.cpus_per_task,
+            "mem": f"{round(1024 * (needs.mem_gb + _OWN_MEM_GB))}M",
+            "stderr_to_stdout": True,
+            "array_parallelism": self._slots,
+            "setup": self._setup(),
+            # Since 22.05 srun no longer takes the cores from sbatch: without this, training has one.
+            "srun_args": [f"--cpus-per-task={needs.cpus_per_task}", *settings.srun_args],
+        }
+        if needs.gpus_per_node and settings.gpu_flag is GpuFlag.gres:
+            options["gres"] = f"gpu:{gpus}"
+        elif needs.gpus_per_node:
+            options["gpus_per_node"] = gpus
+        additional: dict[str, object] = {
+            "chdir": str(wave.folder),
+            # Nothing of our environment goes into the job or into Slurm's records. Before 23.02 this reads as a list
+            # of one variable that nobody has, which is as good.
+            "export": "NIL",
+            # A job starts once: the program decides about a retry, in a new folder.
+            "no-requeue": True,
+            # Submitit's own handler of its USR2 would put the job back, or raise in the midst of the training. Slurm
+            # sends the signal when it preempts, and before the limit, up to half a minute early.
+            "signal": f"TERM@{60 if needs.time_min >= 10 else 1}",
+        }
+        if settings.reservation:
+            additional["reservation"] = settings.reservation
+        executor.update_parameters(
+            additional_parameters={**additional, **{name: value or True for name, value in settings.extra.items()}},
+            wckey=None,  # submitit's own, which sites that check these keys do not have
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        return executor
+
+    def _setup(self) -> list[str]:
+        """Lines that make the job's environment: what a login profile or the site exports is unset, ours is set."""
+        environment = {
+            **self._work.environment,
+            "PYTHONPATH": str(self._work.code),
+            # Without it `python -m` would put the working directory before `code`.
+            "PYTHONSAFEPATH": "1",
+            # srun would else obey the --export=NIL of sbatch, and the task would not find its own job.
+            "SLURM_EXPORT_ENV": "ALL",
+        }
+        # A module system is a function of the login profile. What else the profile exports is unset below.
+        profile = ["[ -r /etc/profile ] && . /etc/profile"] if self._settings.setup else []
+        return [
+            "trap : TERM  # the shell outlives the training, which ends by itself",
+            *profile,
+            'for name in $(compgen -e); do case "$name" in',
+            f'  {"|".join(_KEPT)}) ;; *) unset "$name" ;;',
+            "esac; done",
+            *(f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())),
+            *self._settings.setup,
+        ]
+
+
+class _LimitReached(Exception):
+    """A limit of the cluster is reached."""
+
+
+def _after_error(wave: Wave, error: str) -> dict[str, str]:
+    """Job ids of a wave after an error of sbatch: without an answer from Slurm it may be in the queue all the same."""
+    refusal = read_refusal(error)
+    lines = [line.removeprefix("sbatch: error: ") for line in error.splitlines() if line.startswith("sbatch:")]
+    message = "; ".join(lines) or error[-500:]
+    if refusal is SubmitError.LIMIT:
+        raise _LimitReached(message)
+    if refusal is SubmitError.WRONG:
+        raise BadInput(f"Slurm refuses these jobs: {message} (see cluster.slurm.* and train.resources)")
+    try:
+        found = find_waves([wave])
+    except ClusterRefused:
+        found = {}
+        wave.unconfirmed.touch()
+    if not found:
+        raise ClusterRefused(f"Slurm did not take the jobs: {message}")
+    return found

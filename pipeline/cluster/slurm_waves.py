@@ -1,0 +1,75 @@
+"""One submission and its folder. `sbatch` runs before submitit names its pickles, and a submitter may be killed in
+between. So a wave has a folder and a unique name, written before, by which its submission can be completed."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from submitit.core.utils import DelayedSubmission
+
+from pipeline.cluster.base import Request
+
+
+@dataclass(frozen=True)
+class Wave:
+    """One submission: its folder holds the script, pickles and logs of submitit, and what it was to submit."""
+
+    folder: Path
+    """Named as the job array."""
+    requests: tuple[str, ...]
+    """Names of the requests; array task k is the k-th."""
+    tries: tuple[str, ...]
+    """Their folders, relative to `folder`: a run folder holds no absolute path, and may be moved."""
+
+    @classmethod
+    def create(cls, parent: Path, requests: Sequence[Request]) -> "Wave":
+        """Make the folder of a new wave."""
+        # People see the beginning of the first name in `squeue`; the rest makes it unique among all runs.
+        name = f"{requests[0].name[:40]}.{uuid.uuid4().hex[:12]}"
+        folder = parent / name
+        tries = [os.path.relpath(request.folder, folder) for request in requests]
+        wave = cls(folder, tuple(request.name for request in requests), tuple(tries))
+        folder.mkdir(parents=True)
+        half_written = folder / "wave.json.new"
+        half_written.write_text(json.dumps({"requests": wave.requests, "tries": wave.tries}))
+        half_written.replace(folder / "wave.json")
+        return wave
+
+    @classmethod
+    def all_in(cls, parent: Path) -> Iterator["Wave"]:
+        """Every wave below a folder."""
+        for path in sorted(parent.glob("*/wave.json")):
+            read = json.loads(path.read_text())
+            yield cls(path.parent, tuple(read["requests"]), tuple(read["tries"]))
+
+    @property
+    def name(self) -> str:
+        """Name of its job array."""
+        return self.folder.name
+
+    @property
+    def created(self) -> float:
+        """Seconds since 1970."""
+        return (self.folder / "wave.json").stat().st_mtime
+
+    @property
+    def unconfirmed(self) -> Path:
+        """Exists while it is unknown whether Slurm accepted the wave."""
+        return self.folder / "unconfirmed"
+
+    def job_ids(self, job: str) -> dict[str, str]:
+        """Name of each request to its id in the array `job`."""
+        if len(self.requests) == 1:
+            return {self.requests[0]: job}
+        return {name: f"{job}_{number}" for number, name in enumerate(self.requests)}
+
+    def complete(self, job: str) -> None:
+        """Give submitit's pickles the names for which the tasks of the array `job` wait, up to a minute."""
+        ids = tuple(self.job_ids(job).values())
+        for pickle in self.folder.glob("*.pkl"):
+            if pickle.stem.isalnum():  # a bare uuid: not yet named
+                try_folder = os.path.relpath(DelayedSubmission.load(pickle).args[0], self.folder)
+                pickle.rename(self.folder / f"{ids[self.tries.index(try_folder)]}_submitted.pkl")

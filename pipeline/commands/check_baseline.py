@@ -1,0 +1,176 @@
+"""Check that a baseline keeps its contract, before a search depends on it."""
+
+import argparse
+import datetime
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.commands.checks import Check, Finding, check
+from pipeline.commands.terminal import add_overrides, call, make_console, parser, say
+from pipeline.config import Config
+from pipeline.errors import BadInput
+from pipeline.job.trial import perform
+from pipeline.makers.variants import pristine_tree
+from pipeline.metric import Metric, estimate
+from pipeline.patching import Rules
+from pipeline.patching.trees import Entry, Tree, write_tree
+from pipeline.records import Job, Score
+from pipeline.sandbox.base import Access, Command, Outcome, RunLimits, make_sandbox
+from pipeline.sandbox.command_lines import train_command, variant_environment
+from pipeline.setup.build import data_path
+from pipeline.setup.compose import compose_config
+from pipeline.setup.create import open_or_create, run_paths_of
+from pipeline.stages.implement import run_smoke
+from pipeline.stages.train import VALIDATION
+from pipeline.store import files
+from pipeline.store.paths import TryPaths
+from pipeline.store.run import Run, locked
+
+_COLOURS = {Finding.OK: "green", Finding.FAILED: "red", Finding.NOT_CHECKED: "yellow"}
+_POISON = 'raise RuntimeError("check_baseline: this file was replaced")\n'
+
+
+def main() -> None:
+    """Entry point."""
+    made = parser(
+        "check_baseline",
+        "Train, score and resume the unmodified code of a baseline, check that a broken file is noticed, and measure the "
+        "noise between seeds. Runs on this machine.",
+        "examples:\n  python -m pipeline check_baseline grpo scale=tiny\n"
+        "  python -m pipeline check_baseline ~/mine/conf/baseline/mine.yaml scale=tiny",
+    )
+    made.add_argument("baseline", help="name of a baseline, or its YAML file CONF/baseline/NAME.yaml")
+    add_overrides(made)
+    made.add_argument("--seeds", type=int, default=3, help="how many seeds to train (default: 3)")
+    call(entry, made.parse_intermixed_args())
+
+
+def entry(arguments: argparse.Namespace) -> int:
+    """Print each check as it completes. Returns 1 if one fails."""
+    config = _config(arguments)
+    with locked(run_paths_of(config)):
+        run, _ = open_or_create(config)
+    console = make_console()
+    say(console, f"baseline {config.baseline.name} at scale {config.scale}; logs in {run.paths.folder}")
+    failed = 0
+    for one in checks(run, config, arguments.seeds):
+        failed += one.finding is Finding.FAILED
+        console.print(f"[{_COLOURS[one.finding]}]{one.finding:4}[/] {one.name}: ", end="", highlight=False)
+        say(console, one.text)
+    console.print(f"{failed} checks failed" if failed else "the baseline keeps its contract")
+    return 1 if failed else 0
+
+
+def checks(run: Run, config: Config, seeds: int) -> Iterator[Check]:
+    """All checks, in order. If the code does not train, the later ones are skipped."""
+    smoke, reason = _smoke(run, config, pristine_tree(run.paths))
+    yield check("smoke", smoke.good, f"{smoke.seconds:.1f} s" if smoke.good else reason)
+    metric, scores = run.config.baseline.metric.metric, []
+    started = time.monotonic()
+    for seed in range(seeds):
+        result = perform(run, *_new_try(run, seed, seed), data_path(config))
+        if result.score is None:
+            assert result.failure is not None
+            yield check(f"train and score, seed {seed}", False, f"{result.failure.kind}: {result.failure.reason}")
+            return
+        scores.append(result.score)
+        spent = f"train {result.seconds.train:.1f} s, evaluate {result.seconds.evaluate:.1f} s"
+        said = metric.text_error(result.score.value, result.score.standard_error)
+        yield check(f"train and score, seed {seed}", True, f"{metric.name} {said} (n = {result.score.n}), {spent}")
+    took_s = (time.monotonic() - started) / seeds
+    yield _noise(metric, scores)
+    yield _resume(run, config, scores[0], took_s)
+    yield from _poisoned(run, config)
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    name, config_dir = arguments.baseline, arguments.config_dir
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser().resolve()
+        if not path.is_file() or path.parent.name != "baseline":
+            raise BadInput(f"{name} is not a file CONF/baseline/NAME.yaml; give one, or the name of a baseline")
+        name, config_dir = path.stem, path.parent.parent
+    config = compose_config([f"baseline={name}", *arguments.overrides], config_dir)
+    return replace(config, run=f"check-{name}-{config.scale}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+
+
+def _new_try(run: Run, trial: int, seed: int, resume_from: str | None = None) -> tuple[TryPaths, Job]:
+    paths = run.paths.baseline.trial(trial).try_(0 if resume_from is None else 1)
+    paths.folder.mkdir(parents=True)
+    job = Job(f"check-{trial}", seed, VALIDATION, resume_from=resume_from)
+    files.create(paths.job, job)
+    return paths, job
+
+
+def _noise(metric: Metric, scores: list[Score]) -> Check:
+    noise = estimate([score.value for score in scores], [score.standard_error for score in scores])
+    sd = metric.text_gain(noise.seed_sd).lstrip("+")
+    said = f"mean {metric.text_error(noise.mean, noise.standard_error)}, standard deviation between seeds {sd}"
+    same = len(scores) > 1 and len({score.value for score in scores}) == 1
+    return check(
+        f"noise of {len(scores)} seeds",
+        not same,
+        "every seed gives the same value; is the seed used?" if same else said,
+    )
+
+
+def _resume(run: Run, config: Config, unbroken: Score, took_s: float) -> Check:
+    """Stop a training midway and resume it from what it saved."""
+    name = "stop and resume"
+    trial = run.paths.baseline.trial(1000)
+    first, _ = _new_try(run, 1000, unbroken.seed)
+    first.output.mkdir()
+    data = data_path(config)
+    command = Command(
+        train_command(config, run.paths.size, data, first.output, unbroken.seed),
+        run.paths.pristine,
+        variant_environment(config.baseline, config.train.resources.cpus_per_task),
+        first.train_log,
+    )
+    access = Access(read=(run.paths.pristine, run.paths.size, data / "train"), write=(first.output,), devices=True)
+    limits = RunLimits(2 * took_s + 60, config.train.resources.mem_gb)
+    make_sandbox(config.train.sandbox).run(command, access, limits, enough=first.resume.is_dir)
+    if first.checkpoint.is_dir():
+        reason = (
+            "training finished before it wrote output/resume; after a fault of the machine a trial restarts at step 0"
+        )
+        return Check(name, Finding.NOT_CHECKED, reason)
+    if not first.resume.is_dir():
+        return check(name, False, "training writes no output/resume, so a preempted trial would restart at step 0")
+    result = perform(run, *_new_try(run, 1000, unbroken.seed, resume_from="try_0"), data_path(config))
+    if result.score is None:
+        assert result.failure is not None
+        return check(name, False, f"{result.failure.kind}: {result.failure.reason}; read {trial.folder}")
+    metric = run.config.baseline.metric.metric
+    if result.score.value == unbroken.value:
+        return check(name, True, "the same value as an uninterrupted training, to the bit")
+    said = f"{metric.text(result.score.value)}, uninterrupted {metric.text(unbroken.value)}"
+    return check(name, config.train.clock.value == "wall", f"a different value: {said}")
+
+
+def _poisoned(run: Run, config: Config) -> Iterator[Check]:
+    """Replace each evolvable file by one that raises. If training still works, another copy of the code is imported."""
+    tree, rules = pristine_tree(run.paths), Rules(config.baseline.evolvable, config.baseline.protected)
+    for path in tree:
+        if not path.endswith(".py") or not rules.allows(path):
+            continue
+        outcome, _ = _smoke(run, config, {**tree, path: Entry(_POISON.encode())})
+        reason = (
+            "the smoke test passes although the file is broken: it is never imported, or another copy is imported"
+            if outcome.good
+            else "the smoke test fails, as it must"
+        )
+        yield check(f"a broken {path} is noticed", not outcome.good, reason)
+
+
+def _smoke(run: Run, config: Config, tree: Tree) -> tuple[Outcome, str]:
+    """Run the smoke test of some code in a scratch folder. Returns the outcome and the last lines of its output."""
+    with tempfile.TemporaryDirectory(prefix="check-") as scratch:
+        variant, log = Path(scratch) / "variant", Path(scratch) / "smoke.log"
+        write_tree(tree, variant)
+        sandbox = make_sandbox(config.train.sandbox)
+        outcome, _ = run_smoke(config, sandbox, run.paths, data_path(config), variant, log)
+        return outcome, files.tail(log, 3)

@@ -1,0 +1,42 @@
+"""Fetch and convert the data of a baseline, once, on a machine with network access."""
+
+import argparse
+import subprocess
+import tempfile
+from pathlib import Path
+
+from pipeline.commands.terminal import add_overrides, call, config_of, parser
+from pipeline.errors import CannotGoOn
+from pipeline.sandbox.command_lines import fill
+from pipeline.setup.build import data_path
+from pipeline.store import files
+from pipeline.store.data import write_manifest
+
+
+def main() -> None:
+    """Entry point."""
+    made = parser(
+        "prepare",
+        "Fetch and convert the data of a baseline at a scale into data/BASELINE/SCALE/. Resumes after an interruption.",
+        "example:\n  python -m pipeline prepare baseline=grpo scale=tiny",
+    )
+    add_overrides(made)
+    call(entry, made.parse_intermixed_args())
+
+
+def entry(arguments: argparse.Namespace) -> int:
+    """Run the baseline's `prepare` and close the folder with a manifest."""
+    config = config_of(arguments)
+    folder = data_path(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        size = Path(scratch) / "size.json"
+        size.write_bytes(files.to_json(config.size))
+        argv = fill(config.baseline, config.baseline.commands.prepare, {"data": folder, "size": size})
+        # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
+        code = subprocess.run(argv, cwd=config.baseline.folder, check=False).returncode
+    if code != 0:
+        raise CannotGoOn(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
+    manifest = write_manifest(folder)
+    print(f"{folder}: {manifest.files} files, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
+    return 0

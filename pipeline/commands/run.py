@@ -1,0 +1,146 @@
+"""Start a run, or resume one."""
+
+import argparse
+import datetime
+import shlex
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from types import FrameType
+
+from rich.console import Console
+from rich.live import Live
+
+from pipeline import loop
+from pipeline.commands.display import Progress, estimated, line, overview, progress, results
+from pipeline.commands.terminal import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
+from pipeline.config import Config
+from pipeline.policy.agenda import trials_left
+from pipeline.setup.build import context_of
+from pipeline.setup.create import open_or_create, run_paths_of
+from pipeline.setup.preview import dry_run, would_submit
+from pipeline.stages import evaluate
+from pipeline.stages.context import Context
+from pipeline.store.archive import Archive
+from pipeline.store.run import locked
+
+_EXAMPLES = """examples:
+  python -m pipeline.run +experiment=evolve_posttrain scale=tiny              a laptop, no GPU, no key
+  python -m pipeline.run +experiment=evolve_posttrain scale=small run=first   one 24 GB GPU a trial
+  python -m pipeline.run +experiment=evolve_posttrain scale=small run=first stop.generations=8    resume it, longer
+
+The same command with the same run=NAME resumes from the files; without run= a fresh name is made and printed."""
+
+
+def main() -> None:
+    """Entry point."""
+    made = parser("run", "Propose ideas, train them, score them, select, and repeat.", _EXAMPLES)
+    add_overrides(made)
+    made.add_argument("--once", action="store_true", help="one tick, for cron: start what is due, read what is done")
+    made.add_argument(
+        "--take-over", action="store_true", help="lock the run although another controller seems to hold it"
+    )
+    call(entry, made.parse_intermixed_args())
+
+
+def entry(arguments: argparse.Namespace) -> int:
+    """Run the loop with a display, and leave cleanly on Ctrl-C."""
+    console = make_console()
+    config = config_of(arguments)
+    if config.dry_run:
+        for line in (*estimated(config, dry_run(config)), *would_submit(config)):
+            say(console, line)
+        return 0
+    if not config.run:
+        config = replace(config, run=fresh_name(config))
+    paths = run_paths_of(config)
+    with locked(paths, arguments.take_over) as lock:  # before anything is written
+        run, changed = open_or_create(config)
+        again = resume_command(arguments, config.run)
+        say(console, f"run {run.name} in {run.paths.folder}\nresume with: {again}")
+        for change in changed:
+            say(console, f"changed since last time: {change}")
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        context = context_of(run, config)
+        try:
+            if arguments.once:
+                archive = loop.once(context, lambda archive: say(console, _line(context, archive)))
+            else:
+                with _display(console, context) as show:
+                    archive = loop.run(context, show, lock.beat)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
+            context.background.close()
+            _stop_jobs(console, context)
+            say(console, f"stopped; resume with: {again}")
+            return INTERRUPTED
+        finally:
+            context.background.close()
+    if archive.report is not None:
+        console.print(results(archive, archive.report, context.metric))
+        say(console, f"files: {run.paths.folder}")
+    return 0
+
+
+def _stop_jobs(console: Console, context: Context) -> None:
+    if not context.cluster.here:
+        say(console, "stopping: jobs in the queue and on the nodes continue by themselves")
+        return
+    say(console, "stopping: ending what runs on this machine …")
+    archive = context.run.reader.read()
+    evaluate.end_jobs(archive, context.cluster, "ended together with the controller", context.clock())
+
+
+def fresh_name(config: Config) -> str:
+    """A name no run has: the baseline, the scale and the time."""
+    return f"{config.baseline.name}-{config.scale}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def resume_command(arguments: argparse.Namespace, name: str) -> str:
+    """What to type to resume this run."""
+    overrides = [one for one in arguments.overrides if not one.startswith("run=")]
+    where = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir is not None else []
+    return shlex.join(["python", "-m", "pipeline.run", *where, *overrides, f"run={name}"])
+
+
+def _now(context: Context, archive: Archive) -> Progress:
+    config, slots = context.config, context.cluster.slots()
+    left = trials_left(context, archive)
+    return progress(archive, context.metric, config.stop.generations, left, slots)
+
+
+def _line(context: Context, archive: Archive) -> str:
+    return line(_now(context, archive), context.metric)
+
+
+class _display:
+    """A live table in a terminal; in a pipe or a log, a line whenever something has changed."""
+
+    def __init__(self, console: Console, context: Context) -> None:
+        self._console = console
+        self._context = context
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._last: tuple[object, ...] = ()
+
+    def __enter__(self) -> Callable[[Archive], None]:
+        if self._live is not None:
+            self._live.start()
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def _show(self, archive: Archive) -> None:
+        now = _now(self._context, archive)
+        if self._live is not None:
+            self._live.update(overview(archive, self._context.metric, now, self._console.height))
+            return
+        settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
+        if (news := (now.generation, now.finished, now.paused, settled, now.trials.get("scored", 0))) != self._last:
+            self._last = news
+            say(self._console, line(now, self._context.metric))
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,124 @@
+"""Show one candidate: idea, lineage, patch, and the outcome of every try."""
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.commands.terminal import call, make_console, parser, say
+from pipeline.config import Config
+from pipeline.makers.variants import pristine_tree, variant_tree
+from pipeline.metric import Metric
+from pipeline.patching.trees import diff
+from pipeline.sandbox.command_lines import train_command
+from pipeline.setup.build import data_path, view
+from pipeline.setup.places import candidate_at
+from pipeline.store import files
+from pipeline.store.archive import Archive
+from pipeline.store.paths import short
+from pipeline.store.views import Attempt, Candidate, Trial, Try
+
+_LOG_LINES = 15
+
+
+def main() -> None:
+    """Entry point."""
+    made = parser(
+        "show",
+        "Show a candidate: idea, lineage, patch, every try with its reason and the end of its log, and how to run it again.",
+        "example:\n  python -m pipeline show runs/NAME/generation_000/candidate_003",
+    )
+    made.add_argument("candidate", type=Path, help="a candidate's folder")
+    made.add_argument(
+        "--on-parent", action="store_true", help="show the change relative to its first parent, not to the baseline"
+    )
+    call(entry, made.parse_args())
+
+
+def entry(arguments: argparse.Namespace) -> int:
+    """Read the folder and print it. Nothing is written."""
+    paths, candidate_id = candidate_at(arguments.candidate)
+    run, terms = view(paths)
+    archive = run.reader.read()
+    candidate = archive.candidate(candidate_id)
+    console = make_console()
+    for text in describe(archive, candidate, terms.metric):
+        say(console, text)
+    for attempt in candidate.attempts:
+        console.print(f"\n{attempt.paths.folder.relative_to(paths.folder)}", style="bold")
+        if attempt.implementation is not None:
+            say(console, _patch(archive, candidate, attempt, arguments.on_parent))
+        for line in attempt_lines(attempt, terms.metric):
+            say(console, line)
+        if attempt.implementation is not None:
+            say(console, f"\nrun it again:\n  {again(terms.config, archive, attempt)}")
+    return 0
+
+
+def describe(archive: Archive, candidate: Candidate, metric: Metric) -> Iterator[str]:
+    """Lines about its idea and lineage."""
+    idea = candidate.idea
+    yield f"{candidate.id}: {idea.title}"
+    yield f"state    {candidate.state}"
+    yield f"origin   {idea.origin}" + (f", from {idea.source}" if idea.source else "")
+    yield f"idea     {idea.text}"
+    for depth, ancestor in _lineage(archive, candidate):
+        score = ancestor.score
+        value = metric.text_error(score.value, score.standard_error) if score else str(ancestor.state)
+        yield f"{'parent' if depth == 1 else '':8} {'  ' * (depth - 1)}{short(ancestor.id)} {value}: {ancestor.idea.title}"
+    if candidate.failure is not None:
+        yield f"failed   {candidate.failure.stage}/{candidate.failure.kind}: {candidate.failure.reason}"
+
+
+def attempt_lines(attempt: Attempt, metric: Metric) -> Iterator[str]:
+    """Lines about the outcome of an attempt: its smoke test and each try."""
+    if attempt.failure is not None and not attempt.trials:
+        yield f"failed in {attempt.failure.stage} ({attempt.failure.kind}): {attempt.failure.reason}"
+    for trial in attempt.trials:
+        name = f"{trial.paths.folder.name} ({trial.purpose})"
+        if trial.score is not None:
+            value = metric.text_error(trial.score.value, trial.score.standard_error)
+            yield f"\n{name}, seed {trial.score.seed}: {metric.name} {value} ({trial.score.split}, n = {trial.score.n})"
+        else:
+            yield f"\n{name}: {trial.state}"
+        for one in trial.tries:
+            yield from _try(trial, one)
+
+
+def again(config: Config, archive: Archive, attempt: Attempt) -> str:
+    """A command line that trains the variant once more, outside the run folder."""
+    argv = train_command(config, archive.paths.size, data_path(config), Path("/tmp/again"), 1000 * config.seed)
+    folder = shlex.quote(str(attempt.paths.variant))
+    environment = [f"{name}={shlex.quote(value)}" for name, value in config.baseline.environment.items()]
+    return f"cd {folder} && mkdir -p /tmp/again && {' '.join([*environment, shlex.join(argv)])}"
+
+
+def _try(trial: Trial, one: Try) -> Iterator[str]:
+    if one.result is None:
+        yield f"  {one.paths.folder.name}: {trial.state}"
+        return
+    seconds = one.result.seconds
+    spent = f"train {seconds.train:.1f} s, evaluate {seconds.evaluate:.1f} s on {one.result.host or 'no node'}"
+    failure = one.result.failure
+    if failure is None:
+        yield f"  {one.paths.folder.name}: scored, {spent}"
+        return
+    yield f"  {one.paths.folder.name}: {failure.stage}/{failure.kind}, {spent}: {failure.reason.splitlines()[0]}"
+    for line in files.tail(one.paths.train_log, _LOG_LINES).splitlines():
+        yield f"    | {line}"
+
+
+def _patch(archive: Archive, candidate: Candidate, attempt: Attempt, on_parent: bool) -> str:
+    if on_parent and candidate.idea.parents:
+        parent = variant_tree(archive.paths, archive.candidate(candidate.idea.parents[0]))
+        return diff(parent, variant_tree(archive.paths, candidate))
+    if on_parent:
+        return diff(pristine_tree(archive.paths), variant_tree(archive.paths, candidate))
+    return attempt.paths.patch.read_text(errors="replace")
+
+
+def _lineage(archive: Archive, candidate: Candidate, depth: int = 1) -> Iterator[tuple[int, Candidate]]:
+    for parent in candidate.idea.parents:
+        ancestor = archive.candidate(parent)
+        yield depth, ancestor
+        yield from _lineage(archive, ancestor, depth + 1)

@@ -1,0 +1,69 @@
+"""What all commands share: options, exit codes, one-line errors."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.config import Config
+from pipeline.errors import BadInput, GroundworkError
+from pipeline.setup.compose import compose_config
+
+INTERRUPTED = 130
+_PIPE_WIDTH = 160
+EXIT_CODES = "Exit codes: 0 done, 1 the run could not continue, 2 bad input, 130 interrupted."
+
+
+def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A parser with the options that every command has."""
+    made = argparse.ArgumentParser(
+        prog="python -m pipeline.run" if command == "run" else f"python -m pipeline {command}",
+        description=description,
+        epilog="\n\n".join(part for part in (epilog, EXIT_CODES) if part),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("-v", "--verbose", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def add_overrides(made: argparse.ArgumentParser) -> None:
+    """Add arguments for Hydra overrides and the folder of a user's own configuration."""
+    made.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings, as in docs/reference/settings.md")
+    made.add_argument("--config-dir", type=Path, help="folder with your own baseline/, size/, experiment/ … groups")
+
+
+def config_of(arguments: argparse.Namespace) -> Config:
+    """The configuration that the arguments compose. Raises `BadInput`."""
+    if arguments.config_dir is not None and not arguments.config_dir.is_dir():
+        raise BadInput(f"--config-dir {arguments.config_dir} is not a folder")
+    return compose_config(arguments.overrides, arguments.config_dir)
+
+
+def make_console() -> Console:
+    """A console for people; plain and wide if the output is piped, so that lines are not broken."""
+    return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text without breaking lines, so that commands and paths can be copied."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def call(entry: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> None:
+    """Run a command and exit with its code; an error is one line on stderr."""
+    try:
+        code = entry(arguments)
+    except GroundworkError as error:
+        if arguments.verbose:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has exited, e.g. `| head`
+        code = 0
+    sys.exit(code)

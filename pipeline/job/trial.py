@@ -1,0 +1,210 @@
+"""What runs inside a job: train the variant, then score its checkpoint with the pristine evaluator.
+
+Runs from the run folder's own copy of this program. A job writes its try's folder and nothing else; the controller reads
+`result.json` there and decides.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from pipeline.cluster.jobs import Node, current_job_id, current_node
+from pipeline.config import Clock
+from pipeline.errors import BadInput
+from pipeline.job.nodes import Meeting, Peers, wait_for_claim
+from pipeline.job.score import score_checkpoint
+from pipeline.records import Ended, Failure, FailureKind, Job, Result, Score, Seconds, Stage
+from pipeline.sandbox.base import Access, Command, Network, RunLimits, make_sandbox
+from pipeline.sandbox.command_lines import scratch_folder, train_command, variant_environment
+from pipeline.sandbox.diagnose import failure_of, with_log
+from pipeline.store import files
+from pipeline.store.paths import TrialPaths, TryPaths, run_of
+from pipeline.store.run import Run, claim, open_run
+
+DATA_VARIABLE = "GROUNDWORK_DATA"
+"""Names the folder of prepared data to a job: run folders hold no absolute path."""
+ALONE = Node(socket.gethostname(), 0, "127.0.0.1")
+"""This machine, where no cluster started us."""
+_OVERRUN = 1.02
+_VERSIONS = ("torch", "transformers", "deepspeed", "vllm")
+
+
+class JobTerminated(BaseException):
+    """The job has to end. Derives from BaseException, so that no `except Exception` swallows it."""
+
+
+def run_try(folder: str) -> None:
+    """Run the try in this folder, unless somebody has it or had it already."""
+    if os.getpgrp() != os.getpid():
+        os.setsid()  # Ctrl-C in the controller's terminal is not for us
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    signal.signal(signal.SIGTERM, _on_signal)
+    paths = TryPaths(Path(folder))
+    run_paths = run_of(paths.folder)
+    job_id, node = current_job_id(), current_node()
+    if run_paths is None or not (wait_for_claim(paths, job_id) if node.number else claim(paths, job_id, node.name)):
+        print(f"{folder} is taken; nothing to do", file=sys.stderr)
+        return
+    run, job, data = open_run(run_paths), files.read(paths.job, Job), Path(os.environ[DATA_VARIABLE])
+    if node.number:
+        with contextlib.suppress(JobTerminated):  # node 0 reports for all
+            _Try(run, paths, job, data, time.time(), node).train()
+    else:
+        files.create(paths.result, perform(run, paths, job, data, node))
+
+
+def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE) -> Result:
+    """Do what the job says in the folder of its try, which exists; also outside of any cluster."""
+    started = time.time()
+    try:
+        outcome, seconds = _Try(run, paths, job, data, started, node).outcome()
+    except BadInput as error:  # a part that the controller can import and this job cannot
+        outcome, seconds = Failure(Stage.TRAIN, FailureKind.EXCEPTION, str(error)), Seconds()
+    except JobTerminated:
+        outcome, seconds = Failure(Stage.TRAIN, FailureKind.CANCELLED, "the job was terminated"), Seconds()
+    score = outcome if isinstance(outcome, Score) else None
+    failure = outcome if isinstance(outcome, Failure) else None
+    return Result(
+        Ended.SCORED if score else Ended.FAILED,
+        score,
+        replace(failure, try_=paths.folder.name) if failure else None,
+        seconds,
+        node.name,
+        _gpu_model() if run.config.train.resources.gpus_per_node else "",
+        _versions(),
+        started,
+        time.time(),
+    )
+
+
+@dataclass(frozen=True)
+class _Try:
+    run: Run
+    paths: TryPaths
+    job: Job
+    data: Path
+    started: float
+    node: Node
+
+    def outcome(self) -> tuple[Score | Failure, Seconds]:
+        """What came of it, and where the time went."""
+        checkpoint, seconds = self.paths.checkpoint, Seconds()
+        if self.job.of is None:
+            failure, seconds = self.train()
+            if failure is not None:
+                return failure, seconds
+        else:
+            checkpoint = self._trained(self.job.of)
+        before = time.monotonic()
+        scored = score_checkpoint(
+            self.run, self._variant, checkpoint, self.data, self.job.split, self.job.seed, self.paths
+        )
+        seconds = replace(seconds, evaluate=time.monotonic() - before)
+        if isinstance(scored, Score):
+            return replace(scored, try_=self.paths.folder.name, purpose=self.job.purpose), seconds
+        return scored, seconds
+
+    def _trained(self, trial: str) -> Path:
+        """The checkpoint that another trial of the same code was scored by."""
+        paths = TrialPaths(self.paths.trial.folder.parent / trial)
+        return paths.named(files.read(paths.score, Score).try_).checkpoint
+
+    @property
+    def _variant(self) -> Path:
+        """The code of this trial."""
+        return self.paths.trial.variant or self.run.paths.pristine
+
+    def train(self) -> tuple[Failure | None, Seconds]:
+        """Train on this node of the job; on node 0, report for all nodes."""
+        config, paths = self.run.config, self.paths
+        train = config.train.with_budget(self.job.budget)
+        peers = Peers(paths, self.node, train.resources.nodes)
+        paths.output.mkdir(exist_ok=True)
+        if self.job.resume_from is not None and self.node.number == 0:
+            self._copy_resume_state(paths.trial.named(self.job.resume_from))
+        allowed_s = 60 * train.limit_min
+        if train.clock is Clock.wall:
+            allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
+        # Nothing of a killed training is scored, so it may as well end a moment later and say by itself what it was.
+        limits = RunLimits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
+        meeting = peers.meet()
+        start_up = time.time() - self.started
+        with scratch_folder() as scratch:
+            extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}
+            command = Command(
+                train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed, self.job.budget),
+                self._variant,
+                variant_environment(config.baseline, train.resources.cpus_per_task, extra),
+                paths.node_log(self.node.number),
+            )
+            access = Access(
+                read=(self._variant, self.run.paths.size, self.data / "train"),
+                write=(paths.output, Path(scratch["TMPDIR"])),
+                network=Network.HOST if train.resources.nodes > 1 else Network.LOOPBACK,
+                devices=True,
+            )
+            outcome = make_sandbox(train.sandbox).run(command, access, limits, enough=peers.failed)
+        seconds = Seconds(start_up=start_up, train=outcome.seconds)
+        log = files.tail(paths.node_log(self.node.number))
+        over = FailureKind.OVER_BUDGET if train.clock is Clock.wall else FailureKind.TIMEOUT
+        failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
+        if failure is None and outcome.seconds > allowed_s:
+            reason = f"took {outcome.seconds + self.job.used_s:.0f} s of {60 * train.budget_min:.0f} s"
+            failure = Failure(Stage.TRAIN, FailureKind.OVER_BUDGET, reason)
+        failure = peers.agree(failure)
+        if failure is None and not paths.checkpoint.is_dir():
+            reason = "training ended well but left no output/checkpoint"
+            failure = Failure(Stage.TRAIN, FailureKind.NO_CHECKPOINT, with_log(reason, log))
+        return failure, seconds
+
+    def _copy_resume_state(self, before: TryPaths) -> None:
+        """Start from what an earlier try of this trial saved."""
+        if before.resume.is_dir():
+            shutil.copytree(before.resume, self.paths.resume, dirs_exist_ok=True)
+            if before.metrics.is_file():
+                shutil.copy2(before.metrics, self.paths.metrics)
+
+    def _rendezvous(self, meeting: Meeting) -> dict[str, str]:
+        resources = self.run.config.train.resources
+        return {
+            "MASTER_ADDR": meeting.address,
+            "MASTER_PORT": str(meeting.port),
+            "NNODES": str(resources.nodes),
+            "NODE_RANK": str(self.node.number),
+            "GPUS_PER_NODE": str(resources.gpus_per_node),
+        }
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: the clean-up must not be cut short
+    raise JobTerminated
+
+
+def _gpu_model() -> str:
+    """As the driver's own program says; the controller's packages include no CUDA library to ask."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return " and ".join(sorted({line.strip() for line in found.splitlines() if line.strip()}))
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _VERSIONS:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

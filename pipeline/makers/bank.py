@@ -1,0 +1,146 @@
+"""The idea bank of a baseline: published ideas, and ranges of settings.
+
+A bank is a folder: `NAME.yaml` (title, text, why, source) beside `NAME.diff` (a patch against the baseline), and
+`settings.yaml` (ranges). An idea of the bank holds its change as data, so that no text has to be implemented.
+"""
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config import BaselineConfig
+from pipeline.errors import BadInput
+from pipeline.patching import Refusal, read_settings
+from pipeline.patching.trees import Tree
+from pipeline.records import Change
+
+SETTINGS_FILE = "settings.yaml"
+TRIES = 20
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published idea."""
+
+    title: str
+    """A few words."""
+    text: str
+    """What to do."""
+    why: str
+    """Why it may help."""
+    source: str
+    """The publication."""
+    patch: str
+    """Unified diff against the baseline."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where new values of a setting come from: a factor on the present value, log-uniform, or one of some choices."""
+
+    why: str = ""
+    """What it may do."""
+    factor: tuple[float, float] | None = None
+    """Least and greatest factor."""
+    choices: tuple[Any, ...] = ()
+    """Values to choose from."""
+
+    def fits(self, now: Any) -> bool:
+        """Whether new values can be drawn from a present one: a factor needs a number, and a variant may have put anything
+        in its place."""
+        return self.factor is None or (isinstance(now, int | float) and not isinstance(now, bool))
+
+    def draw(self, now: Any, rng: random.Random) -> Any:
+        """A value that differs from the present one, of the same type; the present one if there is no other."""
+        if self.factor is None:
+            others = [choice for choice in self.choices if choice != now]
+            return rng.choice(others) if others else now
+        low, high = map(math.log, self.factor)
+        for _ in range(TRIES):
+            value = now * math.exp(rng.uniform(low, high))
+            drawn = max(1, round(value)) if isinstance(now, int) else float(f"{value:.3g}")
+            if drawn != now:
+                return drawn
+        return now
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All there is to draw from."""
+
+    published: Mapping[str, Published]
+    """By name, in order of names."""
+    ranges: Mapping[str, Range]
+    """By setting, in order of names."""
+    settings_file: str
+    """File of the variant that holds the settings."""
+    settings_class: str
+    """Dataclass in it."""
+
+    def settings(self, tree: Tree) -> dict[str, Any]:
+        """Present values of the settings that have ranges; those that a range cannot start from are left out."""
+        text = self.settings_text(tree)
+        values = read_settings(text, self.settings_class) if isinstance(text, str) else text
+        if isinstance(values, Refusal):
+            return {}
+        return {
+            name: values[name] for name, known in self.ranges.items() if name in values and known.fits(values[name])
+        }
+
+    def settings_text(self, tree: Tree) -> str | Refusal:
+        """The file that holds the settings."""
+        entry = tree.get(self.settings_file)
+        if entry is None:
+            return Refusal("wrong_file", f"{self.settings_file or 'a settings file'} is not in the parent's code")
+        try:
+            return entry.data.decode()
+        except UnicodeDecodeError:
+            return Refusal("unreadable", f"{self.settings_file} is not UTF-8 in the parent's code")
+
+
+def load_bank(folder: Path, baseline: BaselineConfig, scale: str) -> Bank:
+    """Read a bank. Raises `BadInput` naming the file that cannot be used."""
+    published, ranges = {}, {}
+    for path in sorted(folder.glob("*.yaml")):
+        content = _yaml(path)
+        if path.name == SETTINGS_FILE:
+            for name, words in sorted(content.get("ranges", {}).items()):
+                ranges[name] = _range(path, name, words)
+            continue
+        patch = path.with_suffix(".diff")
+        missing = [key for key in ("title", "text", "why", "source") if not content.get(key)]
+        if missing or not patch.is_file():
+            raise BadInput(f"{path} needs {', '.join(missing) or f'a patch beside it, {patch.name}'}")
+        words = {key: " ".join(str(content[key]).split()) for key in ("title", "text", "why", "source")}
+        published[path.stem] = Published(**words, patch=patch.read_text())
+    return Bank(published, ranges, baseline.settings_file, baseline.settings_class.get(scale, ""))
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (OmegaConfBaseException, ValueError, OSError) as error:
+        raise BadInput(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path} must hold keys and values")
+    return {str(key): value for key, value in content.items()}
+
+
+def _range(path: Path, name: str, words: Any) -> Range:
+    factor, choices = words.get("factor"), words.get("choices")
+    if (factor is None) == (choices is None):
+        raise BadInput(f"{path}: {name} needs either `factor: [low, high]` or `choices: [...]`")
+    return Range(str(words.get("why", "")), tuple(factor) if factor else None, tuple(choices or ()))
+
+
+def draw_settings(bank: Bank, now: Mapping[str, Any], count: int, rng: random.Random) -> Change:
+    """New values for `count` settings drawn at random; those that cannot differ are left out."""
+    names = rng.sample(sorted(now), min(count, len(now)))
+    drawn = {name: bank.ranges[name].draw(now[name], rng) for name in sorted(names)}
+    return Change(settings={name: value for name, value in drawn.items() if value != now[name]})

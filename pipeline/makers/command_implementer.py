@@ -1,0 +1,99 @@
+"""Any program writes the code: a coding agent, an editor. It works in a copy of the code, and what it leaves there is judged
+like the reply of a language model."""
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import BadInput
+from pipeline.llm.base import Unanswered
+from pipeline.makers.base import Crash, Implemented, Tools
+from pipeline.makers.packages import check_imports
+from pipeline.makers.prompting import render, shown_diff, without_places
+from pipeline.patching import Refusal
+from pipeline.patching.replies import judge
+from pipeline.patching.trees import Tree, diff, read_tree, write_tree
+from pipeline.records import Idea, Stage
+from pipeline.sandbox.base import Access, Command, Network, RunLimits, make_sandbox
+from pipeline.sandbox.command_lines import fill
+from pipeline.sandbox.diagnose import failure_of
+from pipeline.store import files
+
+
+class CommandImplementer:
+    """Runs `implement.command`."""
+
+    needs_model = False
+    reads_text = True
+
+    def __init__(self, tools: Tools) -> None:
+        """Raises `BadInput` when no program is named."""
+        if not tools.config.implement.command:
+            raise BadInput("implement=command needs a program: implement.command=[PROGRAM,'{idea}']")
+        self._config = tools.config
+        self._rules = tools.rules
+        self._packages = tools.packages
+        self._stopping = tools.stopping
+
+    def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
+        """Raises `Unanswered` when the run is stopped meanwhile: the command is run again when it goes on."""
+        base, *others = parents or [baseline]
+        texts = [shown_diff(diff(baseline, other)) for other in others]
+        intro = "\nIt brings in what another candidate changed in the baseline:\n\n" if others else ""
+        return self._run(idea, base, others=intro + "\n\n".join(texts))
+
+    def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:
+        """Raises `Unanswered` like `implement`."""
+        failure = without_places(f"{crash.failure.reason.splitlines()[0]}\n\n{crash.log}").strip()
+        stage = crash.failure.stage
+        text = f"\nThe code in this folder does so already, but it crashed in {stage}. Repair it:\n\n{failure}\n"
+        return self._run(idea, crash.code, crash=text)
+
+    def _run(self, idea: Idea, base: Tree, others: str = "", crash: str = "") -> Implemented | Refusal:
+        if self._stopping.is_set():
+            raise Unanswered
+        config = self._config
+        task = render(
+            "command",
+            title=idea.title,
+            text=idea.text,
+            evolvable=", ".join(self._rules.evolvable) or "all that are not protected",
+            protected=", ".join(self._rules.protected) or "none",
+            packages=", ".join(self._packages.distributions) or "none",
+            others=others,
+            crash=crash,
+        )
+        limits = RunLimits(60 * config.implement.command_limit_min, math.inf)
+        with tempfile.TemporaryDirectory(prefix="implement-") as scratch:
+            code, idea_file, log = (Path(scratch, name) for name in ("code", "idea.md", "log"))
+            write_tree(base, code)
+            idea_file.write_text(task)
+            argv = fill(config.baseline, config.implement.command, {"idea": idea_file, "code": code})
+            outcome = make_sandbox(config.train.sandbox).run(
+                Command(argv, code, os.environ, log),
+                Access(read=(idea_file,), write=(Path(scratch),), network=Network.HOST),
+                limits,
+                enough=self._stopping.is_set,
+            )
+            if self._stopping.is_set():
+                raise Unanswered
+            failure = failure_of(Stage.IMPLEMENT, outcome, limits, files.tail(log))
+            made = _read(code)
+        if failure is not None:
+            return Refusal("unreadable", f"implement.command: {failure.reason.splitlines()[0]}")
+        if isinstance(made, Refusal):
+            return made
+        refusal = judge(base, made, self._rules) or check_imports(base, made, self._packages)
+        return refusal or Implemented(made, f"command {Path(argv[0]).name}")
+
+
+def _read(code: Path) -> Tree | Refusal:
+    """What the program left, if anything can be read there."""
+    if code.is_symlink() or not code.is_dir():
+        return Refusal("deletes_everything", "the folder with the code is gone afterwards")
+    try:
+        return read_tree(code)
+    except OSError as error:
+        return Refusal("unreadable", f"the code cannot be read afterwards: {error.strerror}")

@@ -1,0 +1,150 @@
+"""A language model proposes: first ideas, new ones beside what was tried, and ones that build on what worked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.errors import CannotGoOn
+from pipeline.llm.base import tokens
+from pipeline.makers import history
+from pipeline.makers.base import Brief, Tools
+from pipeline.makers.conversation import Conversation
+from pipeline.makers.novelty import KnownIdeas
+from pipeline.makers.prompting import render, shared_text
+from pipeline.makers.proposals import Proposal, alike, read_proposals
+from pipeline.records import Idea, Knowledge
+from pipeline.store.archive import Archive
+from pipeline.store.paths import number_of, short
+from pipeline.store.views import Candidate
+
+ANSWERS = 5
+_MARGIN_TOKENS = 2000
+_MOST_TITLES = 300
+"""How many titles of ideas without a known outcome a prompt lists, the newest first."""
+
+
+class LlmIdeator:
+    """Asks for ideas in batches. A batch's prompt depends on nothing that happens after its generation opened except the
+    batches before it, so that a resumed run asks it again, word for word, and finds the answer it paid for."""
+
+    needs_model = True
+    slow = True
+
+    def __init__(self, tools: Tools) -> None:
+        self._model = tools.needed_model
+        self._shared = shared_text(tools)
+        self._config = tools.config
+        self._metric = tools.metric
+        self._known = KnownIdeas()
+
+    def propose(self, brief: Brief) -> Idea:
+        """Raises `CannotGoOn` when the answers hold too few ideas, `Unanswered` when there is none for now."""
+        size = max(1, self._config.ideate.batch)
+        first = brief.number - (brief.number - brief.alike.start) % size
+        batch = range(first, min(first + size, brief.alike.stop))
+        return self._ideas(brief, batch)[brief.number - first]
+
+    def learn(self, outcomes: Sequence[Candidate]) -> None:
+        """It learns from what its prompts say."""
+
+    def _ideas(self, brief: Brief, batch: range) -> list[Idea]:
+        before = [
+            idea
+            for number, idea in sorted(brief.ideas.items())
+            if number < batch.start or number >= brief.generation.parents.ideas  # what people brought in is there first
+        ]
+        self._known.update(brief.archive, brief.generation.parents.seen.generations)
+        purpose, text = self._question(brief, len(batch), before)
+        talk = Conversation(self._model, self._shared, purpose, text)
+        ideas: list[Idea] = []
+        for _ in range(ANSWERS):
+            (answer,) = talk.answers()
+            good, problems = self._sift(brief, read_proposals(answer.text), [*before, *ideas])
+            ideas += good
+            if len(ideas) >= len(batch):
+                return ideas[: len(batch)]
+            missing = len(batch) - len(ideas)
+            talk.reply(answer, render("more", problems="\n".join(problems) or "These are too few.", missing=missing))
+        raise CannotGoOn(
+            f"the language model gave {len(ideas)} of {len(batch)} ideas in {ANSWERS} answers; read llm/{talk.key} in "
+            "the run folder, and move the folders of such answers away to ask again, or another model with llm.model=…"
+        )
+
+    def _question(self, brief: Brief, count: int, before: Sequence[Idea]) -> tuple[str, str]:
+        """The purpose and the text."""
+        archive, known = brief.archive, brief.generation.parents.seen
+        common = {
+            "count": count,
+            "guidance": _guidance(brief.generation.paths.guidance),
+            "proposed": _proposed([*_undecided(archive, known), *before]),
+        }
+        if known.baseline is None or not known.outcomes:
+            return "first", render("first", **common)
+        llm = self._config.llm
+        room = llm.context - llm.max_tokens - tokens(self._shared) - tokens(str(common)) - _MARGIN_TOKENS
+        most = max(0, min(self._config.ideate.history_tokens, room))
+        common["baseline"] = self._metric.text_error(known.baseline.value, known.baseline.standard_error)
+        seed = f"{self._config.seed}/{brief.generation.number}"
+        if not brief.exploit:
+            tried = history.sample(archive, known, (), self._metric, seed, most)
+            return "explore", render("explore", history=tried or "Nothing.", **common)
+        each = most // 2 // len(brief.parents)
+        parents = [history.parent(archive, one, known, self._metric, each) for one in brief.parents]
+        names = [one.id for one in brief.parents]
+        tried = history.sample(archive, known, names, self._metric, seed, most // 2)
+        return "exploit", render("exploit", parents="\n\n".join(parents), history=tried or "Nothing.", **common)
+
+    def _sift(self, brief: Brief, proposals: Sequence[Proposal], tried: Sequence[Idea]) -> tuple[list[Idea], list[str]]:
+        """The ideas that can be used, and what is wrong with the others."""
+        origin = "exploit" if brief.exploit else "explore"
+        ids = {name: one.id for one in brief.parents for name in (one.id, short(one.id))} if brief.exploit else {}
+        good: list[Idea] = []
+        problems = [] if proposals else ["No idea could be read: write them as JSON, as described."]
+        for proposal in proposals:
+            parents = tuple(dict.fromkeys(ids[name] for name in proposal.parents if name in ids))[:2]
+            if brief.exploit and not parents:
+                problems.append(
+                    f"{proposal.title!r} names no parent among {', '.join(map(short, map(_id, brief.parents)))}."
+                )
+                continue
+            idea = Idea(" ".join(proposal.title.split())[:120], proposal.text, origin, parents)
+            twin = self._known.twin(idea, brief.generation.parents.seen.generations) or next(
+                (other for other in (*tried, *good) if alike(idea, other)), None
+            )
+            if twin is not None:
+                problems.append(f"{idea.title!r} is the same as {twin.title!r}, which is known already.")
+                continue
+            good.append(idea)
+        return good, problems
+
+
+def _id(candidate: Candidate) -> str:
+    return candidate.id
+
+
+def _undecided(archive: Archive, known: Knowledge) -> list[Idea]:
+    """Ideas whose outcome was not known yet, those of the newest generations first. Looks only at candidates that are open,
+    or came to an outcome since then."""
+    found = {one.id: one for one in archive.open}  # before the outcomes: no candidate is missed that closes meanwhile
+    for order in range(known.outcomes + 1, archive.index.outcomes + 1):
+        candidate = archive.outcome(order)
+        if candidate is not None:
+            found[candidate.id] = candidate
+    waiting = [(_generation(one), one) for one in found.values() if not 0 < one.order <= known.outcomes]
+    waiting = [(number, one) for number, one in waiting if number < known.generations]
+    waiting.sort(key=lambda pair: (-pair[0], number_of(pair[1].id)))
+    return [one.idea for _, one in waiting]
+
+
+def _generation(candidate: Candidate) -> int:
+    return number_of(candidate.paths.folder.parent.name)
+
+
+def _proposed(ideas: Sequence[Idea]) -> str:
+    titles = "\n".join(f"- {idea.title}" for idea in ideas[:_MOST_TITLES])
+    return f"\nAlready proposed, not to be repeated:\n{titles}\n" if titles else ""
+
+
+def _guidance(path: Path) -> str:
+    """What a person wrote, read when the generation was opened."""
+    text = path.read_text(errors="replace").strip() if path.is_file() else ""
+    return f"\nThe person who runs this search asks you to heed:\n\n{text}\n" if text else ""

@@ -1,0 +1,60 @@
+"""Whether an idea was proposed before in nearly the same words, at the same cost in any archive.
+
+One-permutation MinHash with locality-sensitive hashing (Li, Owen and Zhang, "One Permutation Hashing", NIPS 2012; Leskovec,
+Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3) finds the few ideas that may be alike; these are compared word
+by word. Of two ideas that share 80 % of their words 98 % are found, of two that share 90 % all but one in 5,000.
+"""
+
+import zlib
+from collections.abc import Iterator
+
+from pipeline.makers.proposals import alike, idea_words
+from pipeline.records import Idea
+from pipeline.store.archive import Archive
+
+_BANDS, _ROWS = 8, 4
+_BINS = _BANDS * _ROWS
+_MIX, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
+"""Fibonacci hashing: spreads a checksum over 64 bits."""
+
+
+class KnownIdeas:
+    """Ideas of complete generations. Each is read once."""
+
+    def __init__(self) -> None:
+        self._bands: dict[int, list[tuple[int, Idea]]] = {}
+        self._generations = 0
+
+    def update(self, archive: Archive, generations: int) -> None:
+        """Take in the ideas of generations with a lower number."""
+        for generation in archive.generations[self._generations : generations]:
+            for candidate in generation.candidates:
+                for band in _bands(candidate.idea):
+                    self._bands.setdefault(band, []).append((generation.number, candidate.idea))
+        self._generations = max(self._generations, generations)
+
+    def twin(self, idea: Idea, generations: int) -> Idea | None:
+        """An idea of a generation with a lower number that is the same in nearly the same words."""
+        near = (pair for band in _bands(idea) for pair in self._bands.get(band, ()))
+        return next((other for number, other in near if number < generations and alike(idea, other)), None)
+
+
+def _bands(idea: Idea) -> Iterator[int]:
+    """Equal for two ideas with a probability that rises steeply with the share of words they have in common."""
+    least: dict[int, int] = {}
+    for word in idea_words(idea):
+        value = zlib.crc32(word.encode()) * _MIX & _MASK
+        place = value % _BINS
+        if value < least.get(place, _MASK + 1):
+            least[place] = value
+    if not least:
+        return
+    filled = [_filled(least, place) for place in range(_BINS)]
+    parents = zlib.crc32(" ".join(idea.parents).encode())
+    for band in range(_BANDS):
+        yield hash((band, parents, *filled[band * _ROWS : (band + 1) * _ROWS]))
+
+
+def _filled(least: dict[int, int], place: int) -> int:
+    """The least value of a bin; an empty bin takes that of the next one."""
+    return next(least[at % _BINS] for at in range(place, place + _BINS) if at % _BINS in least)

@@ -1,0 +1,56 @@
+"""What people bring into a search: ideas of their own, and elites of other runs. Each is a file that the next generation
+takes up beside its own ideas; a file is named by what it holds, so that the same thing twice is once."""
+
+import hashlib
+from pathlib import Path
+
+from pipeline.errors import BadInput
+from pipeline.makers.variants import pristine_tree, variant_tree
+from pipeline.patching import Refusal, Rules, patched_tree
+from pipeline.records import Change, Idea
+from pipeline.store import files
+from pipeline.store.archive import Archive
+from pipeline.store.paths import short
+from pipeline.store.views import Candidate
+
+HUMAN, SEED = "human", "seed"
+
+
+def read_idea(path: Path) -> tuple[str, str]:
+    """Title and text: the first line, and all of it. Raises `BadInput`."""
+    text = read_text(path)
+    if not text.strip():
+        raise BadInput(f"{path} is empty; write the title on its first line, and below what to change and why")
+    title = text.strip().splitlines()[0].lstrip("# ").strip()
+    return title[:120], text.strip()
+
+
+def read_text(path: Path) -> str:
+    """Raises `BadInput` when it cannot be read."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from None
+
+
+def as_seed(archive: Archive, candidate: Candidate) -> Idea:
+    """A candidate of another run as an idea for this one: its code as a change of the baseline."""
+    if candidate.attempt is None or candidate.attempt.smoke is None:
+        raise BadInput(f"ideate.seeds: {candidate.paths.folder} has no code that runs; name one that was scored")
+    patch = candidate.attempt.paths.patch.read_text(errors="replace")
+    origin = f"{archive.paths.folder.name} {short(candidate.id)}"
+    return Idea(candidate.idea.title, candidate.idea.text, SEED, source=origin, change=Change(text=patch))
+
+
+def propose(archive: Archive, rules: Rules, idea: Idea) -> bool:
+    """Leave an idea for the next generation; tells whether it was not there yet. Raises `BadInput` when its code does not
+    apply."""
+    paths = archive.paths
+    if idea.change is not None and idea.change.text is not None:
+        parents = [variant_tree(paths, archive.candidate(parent)) for parent in idea.parents]
+        made = patched_tree(parents[0] if parents else pristine_tree(paths), idea.change.text, rules)
+        if isinstance(made, Refusal):
+            raise BadInput(f"the code of {idea.title!r} cannot be used: {made.reason}")
+    paths.proposals.mkdir(exist_ok=True)
+    name = f"{idea.origin}-{hashlib.sha256(files.to_json(idea)).hexdigest()[:12]}"
+    return files.create(paths.proposal(name), idea)

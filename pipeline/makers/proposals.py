@@ -1,0 +1,73 @@
+"""Ideas as a language model writes them down: read with tolerance, compared with what is known."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.llm.base import encodable
+from pipeline.records import Idea
+
+_ALIKE = 0.8
+_TITLES, _TEXTS = ("title", "name"), ("text", "description", "idea", "content")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One idea as it was written."""
+
+    title: str
+    text: str
+    parents: tuple[str, ...]
+
+
+def read_proposals(answer: str) -> list[Proposal]:
+    """Every idea in an answer, whatever stands around the JSON; of JSON that was cut off, the ideas before the cut."""
+    if answer.lstrip().startswith("<think>"):
+        answer = answer.rpartition("</think>")[2]
+    # A backslash that JSON does not know, as in LaTeX, means itself.
+    answer = re.sub(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])?', lambda found: found[0] if found[1] else r"\\", answer)
+    decoder = json.JSONDecoder(strict=False)
+    found: list[Proposal] = []
+    at = answer.find("{")
+    while at >= 0:
+        try:
+            value, end = decoder.raw_decode(answer, at)
+            ideas = list(_proposals(value))
+        except (json.JSONDecodeError, RecursionError):
+            ideas = []
+        found += ideas
+        at = answer.find("{", end if ideas else at + 1)
+    return found
+
+
+def alike(one: Idea, two: Idea) -> bool:
+    """Whether two ideas are the same in nearly the same words, on the same parents. Numbers count as words."""
+    first, second = idea_words(one), idea_words(two)
+    return one.parents == two.parents and len(first & second) >= _ALIKE * len(first | second)
+
+
+def _proposals(value: Any) -> Iterator[Proposal]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _proposals(item)
+    elif isinstance(value, dict):
+        if isinstance(value.get("ideas"), list):
+            yield from _proposals(value["ideas"])
+            return
+        text = _first(value, _TEXTS)
+        if text:
+            title = _first(value, _TITLES) or " ".join(text.split()[:8])
+            parents = value.get("parents", value.get("parent", []))
+            named = parents if isinstance(parents, list) else [parents]
+            yield Proposal(title, text, tuple(name for name in named if isinstance(name, str) and name))
+
+
+def _first(value: dict[str, Any], names: tuple[str, ...]) -> str:
+    return next((encodable(value[name]).strip() for name in names if isinstance(value.get(name), str)), "")
+
+
+def idea_words(idea: Idea) -> frozenset[str]:
+    """The words, in any script, and numbers of an idea; what `alike` compares."""
+    return frozenset(re.findall(r"[^\W\d]+|\d+(?:\.\d+)?(?:e-?\d+)?", f"{idea.title} {idea.text}".lower()))

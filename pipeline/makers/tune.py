@@ -1,0 +1,35 @@
+"""Random hyper-parameter search: the control that any idea must beat."""
+
+import random
+from collections.abc import Sequence
+
+from pipeline.errors import BadInput
+from pipeline.makers.bank import SETTINGS_FILE, draw_settings, load_bank
+from pipeline.makers.base import Brief, Tools
+from pipeline.records import Idea
+from pipeline.store.views import Candidate
+
+
+class TuneIdeator:
+    """Draws all settings at once from their stated ranges (Bergstra and Bengio, "Random Search for Hyper-Parameter
+    Optimization", JMLR 2012)."""
+
+    needs_model = False
+    slow = False
+
+    def __init__(self, tools: Tools) -> None:
+        self._bank = load_bank(tools.ideas, tools.config.baseline, tools.config.scale)
+        self._tools = tools
+
+    def propose(self, brief: Brief) -> Idea:
+        """Raises `BadInput` when the bank states no ranges."""
+        generation = brief.generation.number
+        rng = random.Random(f"{self._tools.config.seed}/{generation}/{brief.number}")
+        change = draw_settings(self._bank, self._bank.settings(self._tools.code(None)), len(self._bank.ranges), rng)
+        if not change.settings:
+            raise BadInput(f"there is nothing to tune: the idea bank has no {SETTINGS_FILE} with ranges")
+        values = ", ".join(f"{name} = {value}" for name, value in change.settings.items())
+        return Idea(f"settings {generation}.{brief.number}", f"Set {values}.", "tune", change=change)
+
+    def learn(self, outcomes: Sequence[Candidate]) -> None:
+        """It learns nothing."""

@@ -1,0 +1,31 @@
+"""Code of a run as values."""
+
+import functools
+from pathlib import Path
+
+from pipeline.patching import Refusal
+from pipeline.patching.trees import Tree, apply, read_tree
+from pipeline.store.paths import RunPaths
+from pipeline.store.views import Candidate
+
+
+def variant_tree(paths: RunPaths, candidate: Candidate) -> Tree:
+    """The code of a candidate, from its patch: the folder may have been removed."""
+    attempt = candidate.attempt
+    assert attempt is not None
+    tree = apply(pristine_tree(paths), attempt.paths.patch.read_text(errors="surrogateescape"))
+    assert not isinstance(tree, Refusal), tree
+    return tree
+
+
+def pristine_tree(paths: RunPaths) -> Tree:
+    """The code of the unmodified baseline."""
+    return dict(_read_once(paths.pristine))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_once(pristine: Path) -> Tree:
+    """It is hashed, read-only, and the same for the whole run."""
+    tree = read_tree(pristine)
+    assert not isinstance(tree, Refusal), tree
+    return tree

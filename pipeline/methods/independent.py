@@ -1,0 +1,30 @@
+"""Best-of-N: every candidate builds on the baseline, and nothing is learned from one for the next."""
+
+from collections.abc import Iterator
+
+from pipeline.config import Config
+from pipeline.methods.base import Room, first_trials
+from pipeline.metric import Metric
+from pipeline.policy.trials import Wanted
+from pipeline.records import Knowledge, Parents, Selection
+from pipeline.report.standings import knowledge
+from pipeline.store.archive import Archive
+
+
+class Independent:
+    """No feedback."""
+
+    def __init__(self, config: Config, metric: Metric) -> None:
+        self._config = config
+
+    def plan(self, archive: Archive, room: Room) -> Parents:
+        return Parents(ideas=room.ideas, seen=Knowledge(generations=archive.complete))
+
+    def wanted_trials(self, archive: Archive) -> Iterator[Wanted]:
+        return first_trials(self._config, archive)
+
+    def select(self, archive: Archive) -> Selection:
+        return Selection((), knowledge(archive))
+
+    def stop(self, archive: Archive) -> str | None:
+        return None

@@ -1,0 +1,75 @@
+"""What a run may cost of devices and of disk, before it starts and before each wave."""
+
+from dataclasses import dataclass
+
+from pipeline.config import Codes, Config, Keep
+from pipeline.policy.accounting import devices, trial_h
+
+_FILES_PER_TRY = 60
+"""Records, logs, submitit's files, and what a baseline may write beside its checkpoint."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The most that a run can cost."""
+
+    trainings: int
+    """Trials, none of them retried."""
+    scorings: int
+    """Jobs that only score a checkpoint on the test split."""
+    device: str
+    """`GPU` or `core`."""
+    device_h: float
+    """Hours of devices, every job up to its time limit."""
+    disk_gb: float
+    """What stays on disk together with what is in flight, GB."""
+    files: int
+    """Number of files and folders."""
+
+    def lines(self, config: Config) -> list[str]:
+        """For a person."""
+        train, budget = config.train, config.budget
+        lines = [
+            f"jobs: {self.trainings} trainings, {self.scorings} scorings on the test split; each at most "
+            f"{train.resources.time_min} min on {devices(train.resources)[1]} {self.device}(s); retried at most "
+            f"{train.retries} times where a machine is at fault",
+            f"the whole run: at most {self.device_h:.1f} {self.device} hours without retries",
+            f"the whole run: at most {self.disk_gb:.1f} GB and {self.files} files in {config.runs}",
+        ]
+        if budget.gpu_hours and self.device == "GPU":
+            lines.append(
+                f"budget.gpu_hours={budget.gpu_hours:g} stops it before, {budget.reserve:.0%} kept for the elites"
+            )
+        return lines
+
+
+def forecast(config: Config, slots: int) -> Forecast:
+    """The most that a run can cost with `slots` jobs at once."""
+    select, stop, keep = config.select, config.stop, config.keep.checkpoints
+    candidates = stop.generations * config.ideate.candidates
+    if stop.candidates:
+        candidates = min(candidates, stop.candidates)
+    candidates += len(config.ideate.seeds)  # a run as a seed brings its elites, and is counted as one
+    candidates *= 1 + config.implement.crash_repairs  # each crash may be repaired and trained again
+    canaries = stop.generations - 1 if select.canary and config.cluster.unattended else 0
+    baselines = select.baseline_seeds + canaries
+    confirmations = select.elites * select.elite_seeds
+    trainings, scorings = baselines + candidates + confirmations, baselines + confirmations
+    if config.measure.codes is not Codes.none:
+        codes = select.elites if config.measure.codes is Codes.elites else candidates
+        trainings += (1 + codes) * config.measure.trainings
+        scorings = scorings if select.elites else 0
+    kept = {
+        Keep.all: trainings,
+        Keep.elites: baselines + select.elites * (1 + select.elite_seeds),
+        Keep.none: baselines,
+    }
+    disk_gb = (kept[keep] + min(slots, trainings)) * config.train.disk_gb
+    jobs = trainings + scorings
+    device, _ = devices(config.train.resources)
+    return Forecast(trainings, scorings, device, jobs * trial_h(config), disk_gb, jobs * _FILES_PER_TRY)
+
+
+def wave_needs(config: Config, jobs: int) -> tuple[float, int]:
+    """GB and files that a wave of jobs may write."""
+    return jobs * config.train.disk_gb, jobs * _FILES_PER_TRY

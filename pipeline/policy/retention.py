@@ -1,0 +1,42 @@
+"""What of a run may be removed: nothing needs it again, and no step is reopened by its absence."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pipeline.config import Keep
+from pipeline.methods.base import Terms
+from pipeline.policy.agenda import agenda, elites
+from pipeline.records import Purpose
+from pipeline.store.archive import Archive
+from pipeline.store.views import Candidate
+
+
+def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]) -> Iterator[Path]:
+    """Folders of some candidates that the settings `keep.*` do not keep, and which are there. Scores never change, so a
+    candidate that drops out of the elites cannot re-enter; checkpoints still needed for the test split are kept."""
+    needed = {wanted.of.paths for wanted in agenda(terms, archive) if wanted.of is not None}
+    best = {candidate.id for candidate in elites(terms, archive)}
+    keep = terms.config.keep
+    for candidate in among:
+        if not candidate.closed:
+            continue
+        for attempt in candidate.attempts:
+            for trial in (trial for trial in attempt.trials if trial.closed and trial.paths not in needed):
+                if _removable(keep.checkpoints, candidate.id in best and trial.purpose is not Purpose.LOOK):
+                    checkpoints = (one.paths.checkpoint for one in trial.tries)
+                    yield from (checkpoint for checkpoint in checkpoints if checkpoint.is_dir())
+            # A failure may be taken back, and then its code is trained again.
+            scored = candidate.score is not None and all(trial.closed for trial in attempt.trials)
+            if scored and _removable(keep.variants, candidate.id in best) and attempt.paths.variant.is_dir():
+                yield attempt.paths.variant
+
+
+def left_over(archive: Archive) -> Iterator[Path]:
+    """Resume state of closed trials, which a killed controller did not remove."""
+    for holder in archive.holders():
+        for trial in holder.trials:
+            yield from (one.paths.resume for one in trial.tries if trial.closed and one.paths.resume.is_dir())
+
+
+def _removable(keep: Keep, best: bool) -> bool:
+    return keep is Keep.none or (keep is Keep.elites and not best)

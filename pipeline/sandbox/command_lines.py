@@ -1,0 +1,76 @@
+"""The command lines of a baseline, filled in."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.config import BaselineConfig, Clock, Config, TrainConfig
+from pipeline.errors import BadInput
+from pipeline.sandbox.base import allowed_environment
+
+
+def fill(baseline: BaselineConfig, argv: Sequence[str], places: Mapping[str, object]) -> list[str]:
+    """A command line with every `{place}` replaced. Raises `BadInput` for a place that this command is not given."""
+    known: dict[str, object] = {"python": baseline.interpreter or sys.executable, **places}
+    try:
+        return [part.format_map(known) for part in argv]
+    except KeyError as error:
+        raise BadInput(
+            f"baseline {baseline.name}: {{{error.args[0]}}} in `{' '.join(argv)}` is unknown; "
+            f"allowed here: {', '.join(sorted(known))}"
+        ) from None
+
+
+def train_command(
+    config: Config, size: Path, data: Path, output: Path, seed: int, budget: float | None = None
+) -> list[str]:
+    """The training of a variant, to be run in the variant's folder; with the budget of the run, or another in its unit."""
+    places = {
+        "train_data": data / "train",
+        "output": output,
+        "seed": seed,
+        "size": size,
+        "budget": budget_argument(config.train.with_budget(budget)),
+    }
+    return fill(config.baseline, config.baseline.commands.train, places)
+
+
+def budget_argument(train: TrainConfig) -> str:
+    """The budget as `{budget}`: `steps=80` or `seconds=3600`."""
+    return f"steps={train.budget_steps}" if train.clock is Clock.steps else f"seconds={60 * train.budget_min:g}"
+
+
+SCRATCH_VARIABLE = "GROUNDWORK_SCRATCH"
+"""Tells a job the folder for temporary files and caches."""
+_CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
+
+
+@contextlib.contextmanager
+def scratch_folder(given: str | None = None) -> Iterator[dict[str, str]]:
+    """Variables that point temporary files to a folder of this try alone, which is removed in the end; and, where
+    `cluster.scratch` is set, caches of compilers to one place of this user there, never to a home folder. What the
+    allow-list brings from outside stays. In a job the place is `given` by a variable."""
+    given = os.environ.get(SCRATCH_VARIABLE, "") if given is None else given
+    parent = Path(os.path.expandvars(given) or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    caches = parent / f"groundwork-cache-{os.getuid()}"
+    variables = {name: f"{caches}/{name.lower()}" for name in _CACHES if given and name not in os.environ}
+    with tempfile.TemporaryDirectory(prefix="groundwork-", dir=parent, ignore_cleanup_errors=True) as made:
+        yield {**variables, "TMPDIR": made}
+
+
+def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a command of the baseline finds in its environment: the allow-list, the number of threads, the baseline's own
+    variables. What only the pipeline needs (`GROUNDWORK_…`) stays out."""
+    ours = {name: value for name, value in allowed_environment().items() if not name.startswith("GROUNDWORK_")}
+    return {
+        **ours,
+        "OMP_NUM_THREADS": str(cpus),
+        "PYTHONDONTWRITEBYTECODE": "1",  # the folder of a variant holds exactly the code that runs
+        "PYTHONUNBUFFERED": "1",
+        **baseline.environment,
+        **(extra or {}),
+    }

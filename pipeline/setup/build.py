@@ -1,0 +1,158 @@
+"""The parts of a run as objects: cluster, language model, makers, search method. Nothing is written here."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.cluster.base import Cluster, Work
+from pipeline.config import Config, LlmKind, ResourcesConfig
+from pipeline.errors import BadInput
+from pipeline.job.trial import DATA_VARIABLE, run_try
+from pipeline.llm.base import Model
+from pipeline.llm.keys import find_key
+from pipeline.llm.provider import ProviderModel, SpendingLimits
+from pipeline.llm.replay import Replay
+from pipeline.makers.base import Tools
+from pipeline.makers.variants import pristine_tree, variant_tree
+from pipeline.methods.base import Terms
+from pipeline.patching.trees import Tree
+from pipeline.records import Resources
+from pipeline.sandbox.base import allowed_environment, make_sandbox
+from pipeline.sandbox.command_lines import SCRATCH_VARIABLE
+from pipeline.setup.compose import use_code_of
+from pipeline.setup.parts import check_part, class_of, make_part
+from pipeline.stages.context import Background, Context
+from pipeline.store.ledger import Ledger
+from pipeline.store.paths import RunPaths
+from pipeline.store.run import Run, open_run
+from pipeline.store.views import Candidate
+
+_KEPT_TREES = 64
+
+
+def context_of(run: Run, config: Config) -> Context:
+    """Everything the stages need. Raises `BadInput` for a part that cannot be used."""
+    terms = terms_of(config)
+    background = Background(config.implement.parallel)
+    model = make_model(run, config, background.stopping) if needs_model(config) else None
+    tools = Tools(config, terms.metric, run.paths.ideas, code_reader(run.paths), model, background.stopping)
+    return Context(
+        config=config,
+        metric=terms.metric,
+        method=terms.method,
+        clock=terms.clock,
+        run=run,
+        cluster=make_cluster(run.paths, config),
+        ideator=make_part(config.ideate.maker, "ideate.maker", tools),
+        implementer=make_part(config.implement.maker, "implement.maker", tools),
+        sandbox=make_sandbox(config.train.sandbox),
+        rules=tools.rules,
+        background=background,
+        data=data_path(config),
+        model=model,
+    )
+
+
+def check_parts(config: Config) -> None:
+    """Raises `BadInput` for a part whose class or arguments are wrong, before anything is made."""
+    for part, key, given in (
+        (config.select.method, "select.method", 2),
+        (config.ideate.maker, "ideate.maker", 1),
+        (config.implement.maker, "implement.maker", 1),
+        (config.cluster.backend, "cluster.backend", 2),
+        (config.train.sandbox, "train.sandbox", 0),
+    ):
+        check_part(part, key, given)
+
+
+def terms_of(config: Config) -> Terms:
+    """What decisions depend on. Raises `BadInput` for a search method that cannot be made."""
+    metric = config.baseline.metric.metric
+    return Terms(config, metric, make_part(config.select.method, "select.method", config, metric), time.time)
+
+
+def view(paths: RunPaths) -> tuple[Run, Terms]:
+    """A run to read, with the settings in force. Raises `BadInput`."""
+    run = open_run(paths)
+    config = run.config_in_force()
+    use_code_of(config.own_code)
+    return run, terms_of(config)
+
+
+def code_reader(paths: RunPaths) -> Callable[[Candidate | None], Tree]:
+    """Gives the code of a candidate, or of the baseline; parents are asked for again and again."""
+
+    kept: dict[str, Tree] = {}
+
+    def code(candidate: Candidate | None) -> Tree:
+        if candidate is None:
+            return pristine_tree(paths)
+        if candidate.id not in kept:
+            while len(kept) >= _KEPT_TREES:
+                kept.pop(next(iter(kept)), None)
+            kept[candidate.id] = variant_tree(paths, candidate)
+        return dict(kept[candidate.id])
+
+    return code
+
+
+def data_path(config: Config) -> Path:
+    """Where the prepared data of the baseline at its scale lies."""
+    return Path(config.data).resolve() / config.baseline.name / config.scale
+
+
+# ---- language model
+
+
+def needs_model(config: Config) -> bool:
+    """Whether a maker asks a language model. Raises `BadInput`."""
+    makers = ((config.ideate.maker, "ideate.maker"), (config.implement.maker, "implement.maker"))
+    return any(class_of(part, key).needs_model for part, key in makers)
+
+
+def asks_provider(config: Config) -> bool:
+    """Whether a provider is asked, which needs a key and costs money."""
+    return needs_model(config) and config.llm.kind is LlmKind.provider
+
+
+def make_model(run: Run, config: Config, stopping: threading.Event) -> Model:
+    """The language model that the configuration names. Raises `BadInput` when it cannot be used."""
+    if config.llm.kind is LlmKind.replay:
+        source = RunPaths(Path(config.llm.source).resolve())
+        if not config.llm.source or not source.llm.is_dir():
+            raise BadInput(f"llm.source={config.llm.source} holds no recorded answers; name a run folder that has llm/")
+        return Replay(Ledger(source), config.llm.source)
+
+    def notify(reason: str) -> None:
+        run.event("language model paused", detail=reason)
+        print(f"the language model is paused: {reason}", file=sys.stderr)
+
+    key, ledger = find_key(config.llm, os.environ), Ledger(run.paths)
+    limits = SpendingLimits(config.budget.usd, ledger.spending().usage.usd or 0.0, stopping, notify)
+    return ProviderModel(config.llm, key, ledger, limits)
+
+
+# ---- cluster
+
+
+def make_cluster(paths: RunPaths, config: Config) -> Cluster:
+    """The cluster that the configuration names. Raises `BadInput` when it cannot be used."""
+    return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources)
+
+
+def cluster_for(
+    config: Config, function: Callable[[str], object], code: Path, jobs: Path, needs: ResourcesConfig
+) -> Cluster:
+    """A cluster whose jobs call a function of `code`. Raises `BadInput` when it cannot be used."""
+    work = Work(
+        function,
+        code,
+        jobs,
+        Resources(needs.nodes, needs.gpus_per_node, needs.cpus_per_task, needs.mem_gb, needs.time_min),
+        allowed_environment({DATA_VARIABLE: str(data_path(config)), SCRATCH_VARIABLE: config.cluster.scratch}),
+    )
+    cluster: Cluster = make_part(config.cluster.backend, "cluster.backend", work, config.cluster)
+    return cluster

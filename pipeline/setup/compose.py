@@ -1,0 +1,240 @@
+"""From a command line to a `Config`: Hydra's compose, with errors that say what is allowed."""
+
+import dataclasses
+import difflib
+import re
+import shutil
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config import Clock, Codes, Config
+from pipeline.errors import BadInput
+from pipeline.policy.stopping import parse_date
+from pipeline.setup.folders import CONF, REPOSITORY, SITE
+
+_SLURM, _LOCAL = "pipeline.cluster.slurm.SlurmCluster", "pipeline.cluster.local.LocalCluster"
+# What Hydra and OmegaConf add for their own developers.
+_NOISE = re.compile(
+    r"Config search path:.*|See https?://\S+ for details|(reference_type|object_type|full_key)[=:].*|"
+    r"Set the environment variable HYDRA_FULL_ERROR.*",
+    re.S,
+)
+
+
+def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
+    """Compose `conf/config.yaml` with overrides, groups of `config_dir` (the user's own) found too.
+
+    Raises `BadInput`, with the valid keys or choices, for whatever Hydra cannot use.
+    """
+    ConfigStore.instance().store(name="schema", node=Config)
+    # Hydra would take `+stop.generatons=3` as a new key.
+    for override in overrides:
+        if "=" in override and (unknown := _unknown_key(override, config_dir)):
+            raise BadInput(unknown)
+    places = [f"file://{folder.resolve()}" for folder in (config_dir, SITE) if folder is not None and folder.is_dir()]
+    searched = [f"hydra.searchpath=[{','.join(places)}]"] if places else []
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            composed = compose(config_name="config", overrides=[*searched, *map(_added, overrides)])
+        config = OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(_one_line(error)) from error
+    assert isinstance(config, Config)
+    if config_dir is not None:
+        config.own_code = config.own_code or str(config_dir.resolve().parent)
+    use_code_of(config.own_code)
+    if not config.cluster.backend:  # cluster=auto: decided here, for all that read the run's settings later
+        slurm = shutil.which("sbatch") is not None
+        config.cluster.backend = {"_target_": _SLURM if slurm else _LOCAL}
+        config.cluster.unattended = slurm
+    config.baseline.folder = str(_code_folder(config.baseline.folder, config_dir))
+    _check(config)
+    return config
+
+
+def use_code_of(folder: str) -> None:
+    """Make classes that lie in a folder importable, after everything that is installed."""
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _check(config: Config) -> None:
+    """Raises `BadInput` for a value that no run can use, before anything is made."""
+    if config.stop.date:
+        parse_date(config.stop.date)
+    train, select = config.train, config.select
+    for key, value, least, most in (
+        ("select.quorum", select.quorum, 0, 1),
+        ("select.baseline_seeds", select.baseline_seeds, 1, None),
+        ("select.elites", select.elites, 0, None),
+        ("ideate.candidates", config.ideate.candidates, 0, None),
+        ("search.ahead", config.search.ahead, 0, None),
+        ("implement.parallel", config.implement.parallel, 1, None),
+        ("stop.generations", config.stop.generations, 1, None),
+        ("cluster.max_parallel", config.cluster.max_parallel, 0, None),
+        ("cluster.poll_s", config.cluster.poll_s, 0, None),
+        ("budget.reserve", config.budget.reserve, 0, 1),
+        ("train.retries", train.retries, 0, None),
+        ("train.resources.time_min", train.resources.time_min, 1, None),
+    ):
+        if value < least or (most is not None and value > most):
+            allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
+            raise BadInput(f"{key}={value:g} cannot be used; give {allowed}")
+    if config.measure.codes is not Codes.none and config.measure.target is None:
+        raise BadInput("measure.target is missing; give the value of the metric to reach, e.g. measure.target=3.28")
+    if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
+        raise BadInput(
+            f"train.budget_min={train.budget_min:g} must be above 0 and below the guard train.limit_min={train.limit_min:g}"
+        )
+
+
+def fixed_part(config: Config) -> dict[str, Any]:
+    """The settings that a resumed run must share, as plain data. `baseline.folder` is a path, and its content is hashed."""
+    fixed: dict[str, Any] = _part(config, live=False)
+    fixed["baseline"].pop("folder")
+    return fixed
+
+
+def live_part(config: Config) -> dict[str, Any]:
+    """The settings that may change when a run is resumed, as plain data."""
+    live: dict[str, Any] = _part(config, live=True)
+    return live
+
+
+def save_site(config: Config) -> Path:
+    """Save the settings `cluster.*` outside of the repository; `cluster=site` takes them."""
+    path = SITE / "cluster" / "site.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config.cluster)))
+    return path
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `group.key` to value."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What changed between two settings, as `key: old -> new`."""
+    old, new = flatten(before), flatten(now)
+    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+
+
+def valid_keys(path: str) -> list[str]:
+    """Keys of the schema below a dotted path; none where any key goes, or where there is no such path."""
+    node: Any = Config
+    for name in path.split(".") if path else []:
+        if name not in _fields(node):
+            return []
+        node = typing.get_type_hints(node)[name]
+    return _fields(node)
+
+
+def _part(node: Any, live: bool, inside: bool = False) -> Any:
+    """The live, or the fixed, fields of a configuration as nested plain data. A live group is live as a whole."""
+    if isinstance(node, list):
+        return [_part(item, live, True) for item in node]
+    if isinstance(node, dict):
+        return {key: _part(item, live, True) for key, item in node.items()}
+    if hasattr(node, "name") and hasattr(node, "value"):
+        return node.value
+    if not dataclasses.is_dataclass(node):
+        return node
+    part: dict[str, Any] = {}
+    for field in dataclasses.fields(node):
+        is_live = (inside and live) or bool(field.metadata.get("live"))
+        value = getattr(node, field.name)
+        if is_live == live:
+            part[field.name] = _part(value, live, live)
+        elif not is_live and dataclasses.is_dataclass(value):
+            if below := _part(value, live):
+                part[field.name] = below
+    return part
+
+
+def _code_folder(folder: str, config_dir: Path | None) -> Path:
+    """Where the code of a baseline lies: absolute, beside the user's own configuration, or in this repository."""
+    places = [REPOSITORY / folder]
+    if config_dir is not None:
+        places.insert(0, config_dir.resolve().parent / folder)
+    for place in places:
+        if place.is_dir():
+            return place
+    raise BadInput(f"baseline.folder={folder} is not a folder; looked for {' and '.join(map(str, places))}")
+
+
+def _one_line(error: Exception) -> str:
+    """What Hydra says, on one line."""
+    causes: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(_NOISE.sub("", str(cause)))
+        cause = cause.__cause__
+    text = " ".join(" ".join(dict.fromkeys(causes)).split())
+    if isinstance(error, OverrideParseException) and error.override not in text:
+        return f"{error.override} cannot be read: {text}"
+    return text
+
+
+def _unknown_key(override: str, config_dir: Path | None) -> str | None:
+    """A message if the key of an override is not in the schema at some depth; none if it is, or where any key goes."""
+    key = override.lstrip("+~").partition("=")[0]
+    groups = [folder / key for folder in (CONF, config_dir, SITE) if folder is not None]
+    if any(group.is_dir() for group in groups) or "@" in key or key.startswith("hydra"):
+        return None
+    node: Any = Config
+    done: list[str] = []
+    for name in key.split("."):
+        if _is_open(node):
+            return None
+        keys, parent = _fields(node), ".".join(done)
+        if not keys:
+            return f"{key} is not a setting: {parent} is a single value"
+        if name not in keys:
+            near = difflib.get_close_matches(name, keys, 1)
+            meant = f"; did you mean {'.'.join([*done, near[0]])}?" if near else "."
+            wrong = ".".join([*done, name])
+            return f"{wrong} is not a setting{meant} Valid keys of {parent or 'the configuration'}: {', '.join(keys)}"
+        node = typing.get_type_hints(node)[name]
+        done.append(name)
+    return None
+
+
+def _fields(node: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+
+
+def _is_open(node: Any) -> bool:
+    """Whether a setting is a map with keys of the user's own."""
+    return typing.get_origin(node) is dict
+
+
+def _added(override: str) -> str:
+    """An override of a key of an open map, written so that Hydra takes a key that was not there."""
+    key = override.partition("=")[0]
+    if override.startswith(("+", "~")) or "=" not in override:
+        return override
+    node: Any = Config
+    for name in key.split("."):
+        if name not in _fields(node):
+            return f"++{override}" if _is_open(node) else override
+        node = typing.get_type_hints(node)[name]
+    return f"++{override}" if _is_open(node) else override

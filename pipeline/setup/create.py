@@ -1,0 +1,103 @@
+"""From a configuration to a run folder: made once, opened again by name."""
+
+import configparser
+import importlib.metadata
+import os
+import subprocess
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.errors import BadInput
+from pipeline.llm.keys import find_key
+from pipeline.makers.people import as_seed, propose
+from pipeline.patching import Rules
+from pipeline.policy.agenda import elites
+from pipeline.setup.build import asks_provider, check_parts, data_path, view
+from pipeline.setup.compose import differences, fixed_part, live_part
+from pipeline.setup.folders import REPOSITORY
+from pipeline.setup.places import candidate_at, run_at
+from pipeline.store import files
+from pipeline.store.data import check_data
+from pipeline.store.paths import RunPaths
+from pipeline.store.run import Run, Sources, create_run, half_made, open_run
+
+
+def run_paths_of(config: Config) -> RunPaths:
+    """Where the run that the configuration names lies or will lie. Raises `BadInput` when no run can be there, or when
+    a part cannot be made, or its data or the language model's key is missing; nothing is written."""
+    paths = RunPaths(Path(config.runs).resolve() / config.run)
+    check_parts(config)
+    if asks_provider(config):
+        find_key(config.llm, os.environ)
+    check_data(data_path(config), config.baseline.name, config.scale)
+    if not paths.facts.exists() and paths.folder.exists() and not half_made(paths):
+        raise BadInput(f"{paths.folder} exists and is not a run folder; choose another name with run=NAME")
+    return paths
+
+
+def open_or_create(config: Config) -> tuple[Run, list[str]]:
+    """The run that the configuration names, made if it is new, and what changed among its live settings. The caller holds
+    the run's lock.
+
+    Raises `BadInput` when the folder belongs to another fixed configuration, or the prepared data changed.
+    """
+    paths = run_paths_of(config)
+    data = check_data(data_path(config), config.baseline.name, config.scale)
+    if not paths.facts.exists():
+        baseline = Path(config.baseline.folder)
+        sources = Sources(baseline, baseline / config.baseline.ideas, REPOSITORY / "pipeline", config.size)
+        run, changed = create_run(paths, sources, fixed_part(config), version(), data), list[str]()
+        files.replace(paths.live, live_part(config))
+        run.event("created")
+    else:
+        run = open_run(paths)
+        changed = _update(run, config, data)
+    for place in config.ideate.seeds:
+        _sow(run, Rules(config.baseline.evolvable, config.baseline.protected), Path(place))
+    run.own()
+    return run, changed
+
+
+def _update(run: Run, config: Config, data: str) -> list[str]:
+    """Write the live settings if they differ; what changed."""
+    changed = differences(dict(run.facts.config), files.through_json(fixed_part(config)))
+    if changed:
+        raise BadInput(
+            f"{run.paths.folder} belongs to another configuration ({'; '.join(changed)}); these settings are fixed for a "
+            "run: give the old values, or another name with run=NAME"
+        )
+    if data != run.facts.data:
+        raise BadInput(
+            f"the data in {data_path(config)} is not what {run.name} started with; put it back, or start another run"
+        )
+    before = files.read_if_there(run.paths.live, dict) or {}
+    live = differences(before, files.through_json(live_part(config)))
+    if live:
+        files.replace(run.paths.live, live_part(config))
+        run.event("live settings", detail="; ".join(live))
+    return live
+
+
+def _sow(run: Run, rules: Rules, place: Path) -> None:
+    """Propose the elites of another run, or one candidate, for the next generation. Raises `BadInput`."""
+    paths = run_at(place)
+    of_run, terms = view(paths)
+    archive = of_run.reader.read()
+    whole = place.resolve() == paths.folder
+    chosen = elites(terms, archive) if whole else (archive.candidate(candidate_at(place)[1]),)
+    if not chosen:
+        raise BadInput(f"ideate.seeds: {place} has no elites; name a run with scores, or a candidate")
+    for candidate in chosen:
+        if propose(run.reader.read(), rules, as_seed(archive, candidate)):
+            run.event("seed", detail=f"{of_run.name} {candidate.id}: {candidate.idea.title}")
+
+
+def version() -> str:
+    """Version and, in a checkout, the commit."""
+    checkout = configparser.ConfigParser()
+    if not checkout.read(REPOSITORY / "setup.cfg"):  # installed from a wheel; a folder around it is no checkout of ours
+        return importlib.metadata.version("groundwork-hpc")
+    number = checkout["metadata"]["version"]
+    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]
+    done = subprocess.run(describe, capture_output=True, text=True, check=False)
+    return f"{number}+{done.stdout.strip()}" if done.returncode == 0 else number

@@ -1,0 +1,211 @@
+"""What a run would cost and submit, before anything is asked: its prompts are the real ones, only that nobody answers."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.cluster.slurm import SlurmCluster
+from pipeline.config import Clock, Config
+from pipeline.errors import BadInput
+from pipeline.llm.base import Trouble, Unanswered, tokens
+from pipeline.llm.prices import Prices
+from pipeline.llm.provider import find_prices, import_litellm
+from pipeline.makers.base import Brief, Ideator, Implementer, Tools
+from pipeline.makers.llm_ideator import ANSWERS
+from pipeline.makers.prompting import shared_text
+from pipeline.makers.variants import pristine_tree
+from pipeline.methods.base import Room, Terms
+from pipeline.patching import Refusal
+from pipeline.patching.trees import Tree, read_tree
+from pipeline.policy.accounting import devices, trial_h
+from pipeline.policy.forecast import forecast
+from pipeline.records import Completion, Idea, Prompt, Usage
+from pipeline.setup.build import asks_provider, code_reader, make_cluster, needs_model, terms_of
+from pipeline.setup.parts import class_of, make_part
+from pipeline.store.archive import Archive
+from pipeline.store.paths import RunPaths
+from pipeline.store.reader import Reader
+from pipeline.store.run import open_run
+from pipeline.store.views import Candidate, Generation
+
+IDEA_TOKENS, CODE_TOKENS = 400, 2000
+"""Tokens of one idea, and of one answer with code, as long as nothing better is known. Hidden reasoning comes on top."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests of one sort."""
+
+    what: str
+    """`ideas` or `code`."""
+    requests: int
+    """How many."""
+    usage: Usage
+    """Their tokens, and dollars where prices are known."""
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """A generation, and the run around it."""
+
+    generation: int
+    """Its number."""
+    expected: tuple[Requests, ...]
+    """With answers of the usual length, each usable at once."""
+    most: tuple[Requests, ...]
+    """With answers as long as they may be, each asked for as often as it may be."""
+    later_usd: float | None
+    """Dollars expected for a generation whose prompts hold a full history; none where prices are not known."""
+    device: str
+    """`GPU` or `core`."""
+    trials: int
+    """Trials of the generation, if no code crashes."""
+    expected_h: float | None
+    """Device hours of these trials, each taking its budget; none where the budget is counted in steps."""
+    most_h: float
+    """Device hours of the generation at most: each job takes its time limit, each crash is repaired and tried again."""
+
+
+class _Silent:
+    """A model that only records what it is asked."""
+
+    trouble: Trouble | None = None
+
+    def __init__(self) -> None:
+        self._asked: list[Prompt] = []
+
+    def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
+        self._asked.append(prompt)
+        raise Unanswered
+
+    def take(self) -> list[Prompt]:
+        """What it was asked since the last call."""
+        asked, self._asked = self._asked, []
+        return asked
+
+
+def dry_run(config: Config) -> CostEstimate:
+    """What a generation of the run that the configuration names costs: its next, or its first where it is not made yet.
+    Needs no key, and writes nothing. Raises `BadInput`."""
+    paths = RunPaths(Path(config.runs).resolve() / config.run)
+    if config.run and paths.facts.exists():
+        archive, read = open_run(paths).reader.read(), code_reader(paths)
+        return estimate_cost(terms_of(config), archive, pristine_tree(paths), read)
+    folder = Path(config.baseline.folder)
+    tree = read_tree(folder)
+    if isinstance(tree, Refusal):
+        raise BadInput(f"baseline.folder={folder}: {tree.reason}")
+    baseline = {path: entry for path, entry in tree.items() if not path.startswith(f"{config.baseline.ideas}/")}
+    archive = Reader(RunPaths(paths.folder / "not-made")).read()
+    return estimate_cost(terms_of(config), archive, baseline, lambda _: baseline)
+
+
+def would_submit(config: Config) -> Iterator[str]:
+    """What a run would submit and could cost, line by line. Nothing is made. Raises `BadInput`."""
+    if not config.cluster.unattended:  # a laptop may be asked what a cluster is needed for
+        yield from forecast(config, config.cluster.max_parallel or os.cpu_count() or 1).lines(config)
+        return
+    cluster = make_cluster(RunPaths(Path(config.runs).resolve() / (config.run or "NAME")), config)
+    yield from forecast(config, cluster.slots()).lines(config)
+    if isinstance(cluster, SlurmCluster):
+        count = min(cluster.slots(), config.ideate.candidates + config.select.baseline_seeds)
+        yield f"a first wave of up to {count} jobs, as an array with this script:"
+        yield from cluster.script(count).splitlines()
+
+
+def estimate_cost(
+    terms: Terms, archive: Archive, baseline: Tree, code: Callable[[Candidate | None], Tree]
+) -> CostEstimate:
+    """Of the generation that is open, or of the next."""
+    config, silent = terms.config, _Silent()
+    generation = _open_generation(terms, archive)
+    tools = Tools(config, terms.metric, Path(config.baseline.folder) / config.baseline.ideas, code, silent)
+    ideas = _ideas(tools, silent, archive, generation)
+    codes = _codes(tools, silent, archive, generation, baseline)
+    shared = tokens(shared_text(tools)) if needs_model(config) else 0
+    prices = find_prices(config.llm, import_litellm()) if asks_provider(config) else None
+    most = config.llm.max_tokens
+    per_batch = IDEA_TOKENS * min(config.ideate.batch, config.ideate.candidates)
+    tries = (1 + config.implement.revisions) * (1 + config.implement.crash_repairs)
+
+    def lines(idea_out: int, idea_rounds: int, code_out: int, code_rounds: int) -> Iterator[Requests]:
+        for what, prompts, out, rounds in (
+            ("ideas", ideas, idea_out, idea_rounds),
+            ("code", codes, code_out, code_rounds),
+        ):
+            if prompts:
+                used = _usage(prompts, out, rounds, shared, config.llm.context)
+                yield Requests(what, rounds * len(prompts), _priced(used, prices))
+
+    expected = tuple(lines(per_batch, 1, CODE_TOKENS, 1))
+    history = config.ideate.history_tokens * len(ideas) if generation.number == 0 else 0
+    later = sum((line.usage for line in expected), Usage(history))
+    device, count = devices(config.train.resources)
+    wall = config.train.clock is Clock.wall
+    trials, trial = config.ideate.candidates, trial_h(config)
+    return CostEstimate(
+        generation=generation.number,
+        expected=expected,
+        most=tuple(lines(most, ANSWERS, most, tries)),
+        later_usd=_priced(later, prices).usd,
+        device=device,
+        trials=trials,
+        expected_h=trials * count * config.train.budget_min / 60 if wall else None,
+        most_h=trials * (1 + config.implement.crash_repairs) * trial,
+    )
+
+
+def _open_generation(terms: Terms, archive: Archive) -> Generation:
+    """The newest generation if it is open, else the next as the search method would plan it."""
+    newest = archive.newest
+    if newest is not None and newest.selection is None:
+        return newest
+    number = newest.number + 1 if newest is not None else 0
+    room = Room(terms.config.ideate.candidates, number, newest.selection if newest is not None else None)
+    parents = terms.method.plan(archive, room)
+    return Generation(number, archive.paths.generation(number), parents, (), None)
+
+
+def _ideas(tools: Tools, silent: "_Silent", archive: Archive, generation: Generation) -> list[Prompt]:
+    """The first question of each batch."""
+    part = tools.config.ideate.maker
+    if not class_of(part, "ideate.maker").needs_model:
+        return []
+    ideator: Ideator = make_part(part, "ideate.maker", tools)
+    parents = tuple(archive.candidate(name) for name in generation.parents.candidates)
+    count = tools.config.ideate.candidates
+    exploits = round(generation.parents.exploit_share * count) if parents else 0
+    for exploit, alike in ((True, range(exploits)), (False, range(exploits, count))):
+        for number in alike[:: max(1, tools.config.ideate.batch)]:
+            with contextlib.suppress(Unanswered):
+                ideator.propose(Brief(archive, generation, parents, number, exploit, alike))
+    return silent.take()
+
+
+def _codes(tools: Tools, silent: "_Silent", archive: Archive, generation: Generation, baseline: Tree) -> list[Prompt]:
+    """The first question for the code of each idea, a sample at a time; ideas of the usual length, on the best parent."""
+    part = tools.config.implement.maker
+    if not class_of(part, "implement.maker").needs_model:
+        return []
+    implementer: Implementer = make_part(part, "implement.maker", tools)
+    trees = [tools.code(archive.candidate(name)) for name in generation.parents.candidates[:1]]
+    idea = Idea("An idea", "word " * (IDEA_TOKENS * 3 // len("word ")), "explore")
+    count = tools.config.ideate.candidates
+    exploits = round(generation.parents.exploit_share * count) if trees else 0
+    for number in range(count):
+        with contextlib.suppress(Unanswered):
+            implementer.implement(idea, baseline, trees if number < exploits else [])
+    return silent.take()
+
+
+def _usage(prompts: Sequence[Prompt], out: int, rounds: int, shared: int, context: int) -> Usage:
+    """Conversations of so many rounds; all requests but one find the shared part in the provider's cache."""
+    sizes = [sum(tokens(message.text) for message in prompt.messages) for prompt in prompts]
+    grown = [min(size + number * out, context) for size in sizes for number in range(rounds)]
+    return Usage(sum(grown), shared * (len(grown) - 1), out * len(grown))
+
+
+def _priced(usage: Usage, prices: Prices | None) -> Usage:
+    return replace(usage, usd=prices.of(usage) if prices is not None else None)

@@ -1,0 +1,72 @@
+"""What keeps a long run going besides the five stages: watching for broken machines, and freeing disk."""
+
+import shutil
+
+from pipeline.policy.agenda import elites
+from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
+from pipeline.policy.retention import removable_folders
+from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind, Pause
+from pipeline.stages.context import Context
+from pipeline.store import files
+from pipeline.store.archive import Archive
+from pipeline.store.views import Candidate, State
+
+_NEWEST = 2
+"""Generations that are looked through for removable folders when a controller starts."""
+
+
+def watch_machines(context: Context, archive: Archive) -> None:
+    """Raise an alarm where there is cause, and give the open one its verdict."""
+    raised, run = archive.alarm, context.run
+    if raised is None:
+        alarm = cause_for_alarm(context, archive)
+        if alarm is not None:
+            paths = run.paths.alarm(len(archive.alarms))
+            run.create(paths.alarm, alarm)
+            run.event("alarm", paths.folder, alarm.signature)
+        return
+    trial = deciding_trial(archive, raised.alarm)
+    if trial is None:
+        return
+    failure, reopened = trial.failure, list[str]()
+    if failure is not None:
+        recent = dict.fromkeys(ended.candidate for ended in archive.index.recent if ended.at >= raised.alarm.since)
+        reopened = [name for name in recent if _take_back(context, archive.candidate(name), raised.alarm)]
+        reason = (
+            f"the unmodified baseline also fails ({failure.reason.splitlines()[0]}); see baseline/"
+            f"{trial.paths.folder.name}, fix the machine, then: python -m pipeline resume {run.paths.folder}"
+        )
+        files.create(run.paths.pause, Pause("groundwork", reason, context.clock()))
+        run.event("paused", raised.paths.folder, reason)
+    run.create(raised.paths.verdict, AlarmVerdict(failure is not None, tuple(reopened), context.clock()))
+    run.event("verdict", raised.paths.folder, "the machine" if failure is not None else "the ideas themselves")
+
+
+def free_disk(context: Context, archive: Archive) -> None:
+    """Remove what nothing needs since trials were closed."""
+    bookmark, states = context.bookmark, archive.index.trial_states
+    if bookmark.closed_trials is None:
+        newest = archive.generations[-_NEWEST:]
+        bookmark.watched.update(one.id for generation in newest for one in generation.candidates)
+    closed, is_open = states[State.SCORED] + states[State.FAILED], [one.id for one in archive.open]
+    bookmark.watched.update(is_open)
+    if closed == bookmark.closed_trials:
+        return
+    best = [candidate.id for candidate in elites(context, archive)]
+    among = map(archive.candidate, bookmark.watched.union(best))
+    for folder in list(removable_folders(context, archive, among)):
+        shutil.rmtree(folder, ignore_errors=True)
+    bookmark.closed_trials, bookmark.watched = closed, {*is_open, *best}
+
+
+def _take_back(context: Context, candidate: Candidate, alarm: Alarm) -> bool:
+    """Open a candidate again whose failure the alarm was about. May be cut off anywhere and called again."""
+    found = blamed(candidate, alarm)
+    if found is None:
+        return False
+    attempt, trial, failure = found
+    reason = f"the unmodified baseline failed alike; it was: {failure.reason}"
+    context.run.create(trial.newest.paths.spoiled, Failure(failure.stage, FailureKind.SPOILED, reason, failure.try_))
+    for paths in (candidate.paths, attempt.paths, trial.paths):
+        context.run.take_back(paths.failure, paths.old_failure)
+    return True

@@ -1,0 +1,125 @@
+"""The how-to is a user's package: its files are written out, its commands run a search on the toy baseline."""
+
+import json
+import random
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.records import Parents, Selection
+from pipeline.store import files
+from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, write_files
+from tests.toy import CONF, TOY, program
+
+PAGE = ROOT / "docs/how-to/write-your-own-search-method.md"
+TEXT = PAGE.read_text()
+FAST = ("select.elites=0", "select.baseline_seeds=1", "cluster.poll_s=0.1", "stop.generations=3")
+
+
+@dataclass(frozen=True)
+class Project:
+    """The user's folder."""
+
+    folder: Path
+    data: Path
+
+    def arguments(self, name: str, *more: str) -> list[str]:
+        given = ["--config-dir", str(self.folder / "conf"), "baseline=toy", "select=tournament", "scale=tiny"]
+        return [*given, "cluster=local", f"runs={self.folder}/runs", f"data={self.data}", f"run={name}", *FAST, *more]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project:
+    """The page's files, and the toy in place of the page's baseline."""
+    folder = tmp_path_factory.mktemp("my-project")
+    write_files(TEXT, folder)
+    shutil.copytree(CONF, folder / "conf", dirs_exist_ok=True)
+    shutil.copytree(TOY, folder / "toy")
+    return Project(folder, toy_data)
+
+
+@pytest.fixture(scope="module")
+def typed(project: Project) -> str:
+    """What the page's commands print, in order, in one shell at the root of the checkout."""
+    toy = " ".join(("baseline=toy", f"data={project.data}", *FAST))
+    lines = [line.replace("baseline=grpo", toy) for line in command_lines(TEXT)]
+    assert sum(toy in line for line in lines) == 1
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(lines)],
+        cwd=ROOT,
+        env=shell_environment(project.folder),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def values(run: Path, before: int) -> dict[str, float]:
+    """Score of every scored candidate of the generations before one."""
+    found = {}
+    for path in run.glob("generation_*/candidate_*/attempt_0/trial_0/score.json"):
+        candidate = "/".join(path.relative_to(run).parts[:2])
+        if int(candidate[11:14]) < before:
+            found[candidate] = json.loads(path.read_text())["value"]
+    return found
+
+
+def test_the_page_holds_every_file_of_its_tree(project: Project) -> None:
+    tree = next(block.text for block in blocks(TEXT) if block.language == "text")
+    named = {word for word in tree.split() if word.endswith((".py", ".yaml"))}
+    assert (
+        named
+        == {block.label for block in blocks(TEXT) if block.label}
+        == {"my_search.py", "conf/select/tournament.yaml"}
+    )
+
+
+def test_its_parents_won_tournaments(typed: str, project: Project) -> None:
+    run = project.folder / "runs/first"
+    assert "stop.generations=3" in (run / "report.json").read_text()
+    for number in (1, 2):
+        parents = files.read(run / f"generation_{number:03d}/parents.json", Parents)
+        scored = sorted((value, name) for name, value in values(run, number).items())
+        rng = random.Random(f"0/{3 * number}")  # the draw of the page, by its description
+        winners = [min(rng.sample(scored, min(3, len(scored)))) for _ in scored]
+        assert parents.candidates == tuple(dict.fromkeys(name for _, name in winners))[:4] != ()
+        assert (parents.exploit_share, parents.ideas) == (0.5, 3)
+        assert parents.candidates == files.read(run / f"generation_{number - 1:03d}/selection.json", Selection).parents
+    built_on = {
+        json.loads(path.read_text())["parents"][0] for path in run.glob("generation_001/*/idea.json") if _parents(path)
+    }
+    assert built_on and built_on <= set(files.read(run / "generation_001/parents.json", Parents).candidates)
+
+
+def _parents(path: Path) -> list[str]:
+    return list(json.loads(path.read_text())["parents"])
+
+
+def test_its_setting_is_used(typed: str, project: Project) -> None:
+    config = json.loads((project.folder / "runs/first/run.json").read_text())["config"]
+    assert config["select"]["method"] == {"_target_": "my_search.Tournament", "size": 3}
+
+
+def test_other_commands_find_the_class(typed: str) -> None:
+    assert "the unmodified baseline" in typed.rpartition("files: ")[2]  # what `status` prints
+
+
+def test_it_works_in_steady_mode(project: Project) -> None:
+    program("run", *project.arguments("steady", "search.mode=steady", "stop.generations=4")).ok()
+    opened = sorted(project.folder.glob("runs/steady/generation_*/parents.json"))
+    chosen = [files.read(path, Parents).candidates for path in opened]
+    assert sum(len(list(path.parent.glob("candidate_*"))) for path in opened) == 12
+    assert not chosen[0] and any(chosen)
+
+
+def test_a_misspelt_setting_is_refused_with_the_valid_ones(project: Project) -> None:
+    message = next(block.text for block in blocks(TEXT) if block.text.startswith("error: "))
+    done = program("run", *project.arguments("misspelt", "select.method.sise=3"))
+    done.refused(2, "size, exploit_share")
+    assert done.err == message

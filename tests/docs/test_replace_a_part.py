@@ -1,0 +1,132 @@
+"""The how-to is a user's package: each of its parts works, chosen as the page says."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.store.reader import read_archive
+from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, write_files
+from tests.toy import CONF, TOY, program
+
+PAGE = ROOT / "docs/how-to/replace-a-part.md"
+TEXT = PAGE.read_text()
+FAST = ("select.elites=0", "select.baseline_seeds=1", "cluster.poll_s=0.1", "stop.generations=1")
+
+
+@dataclass(frozen=True)
+class Project:
+    """The user's folder."""
+
+    folder: Path
+    data: Path
+
+    def arguments(self, name: str, *more: str) -> list[str]:
+        given = ["--config-dir", str(self.folder / "conf"), "baseline=toy", "scale=tiny", f"runs={self.folder}/runs"]
+        return [*given, f"data={self.data}", f"run={name}", *FAST, *more]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project:
+    """The page's files, and the toy in place of the page's baseline."""
+    folder = tmp_path_factory.mktemp("my-project")
+    write_files(TEXT, folder)
+    shutil.copytree(CONF, folder / "conf", dirs_exist_ok=True)
+    shutil.copytree(TOY, folder / "toy")
+    return Project(folder, toy_data)
+
+
+def test_the_ideator_and_the_cluster_run_by_the_command_of_the_page(project: Project) -> None:
+    toy = " ".join(("baseline=toy", f"data={project.data}", *FAST))
+    (line,) = command_lines(TEXT)
+    assert "baseline=grpo" in line
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line.replace("baseline=grpo", toy)],
+        cwd=ROOT,
+        env=shell_environment(project.folder),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    ideas = [one.idea for one in read_archive(project.folder / "runs/grid").candidates]
+    values = [one.change.settings["learning_rate"] for one in ideas if one.change is not None]
+    assert values == [0.0001, 0.0003, 0.001, 0.003] and {one.origin for one in ideas} == {"grid"}
+    live = json.loads((project.folder / "runs/grid/live.json").read_text())
+    assert live["cluster"]["backend"] == {"_target_": "my_parts.Polite", "free": 1}
+
+
+def test_the_cluster_leaves_slots_free(project: Project) -> None:
+    program(
+        "run", *project.arguments("polite", "cluster=polite", "cluster.max_parallel=3", "cluster.backend.free=2")
+    ).ok()
+    tries = [
+        one
+        for holder in read_archive(project.folder / "runs/polite").holders()
+        for t in holder.trials
+        for one in t.tries
+    ]
+    spans = sorted((one.result.started_at, one.result.ended_at) for one in tries if one.result is not None)
+    assert len(spans) > 2
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def test_the_implementer_writes_the_code_of_a_person(project: Project) -> None:
+    arguments = project.arguments("replace", "cluster=local", "implement=replace", "ideate.candidates=0")
+    program("run", *arguments, "--once").ok()
+    for name, text in (
+        ("good", "batch: int = 4 => batch: int = 5"),
+        ("bad", "nothing like it => 1"),
+        ("protected", "standard_error => error"),
+    ):
+        idea = project.folder / f"{name}.md"
+        idea.write_text(f"{name}\n\n{text}\n")
+        at = ["--idea", str(idea)]
+        program("propose", f"{project.folder}/runs/replace", *at, extra={"PYTHONPATH": f"{ROOT}:{project.folder}"}).ok()
+    program("run", *arguments).ok()
+    found = {one.idea.title: one for one in read_archive(project.folder / "runs/replace").candidates}
+    assert set(found) == {"good", "bad", "protected"}
+    assert found["good"].score is not None and found["good"].attempt is not None
+    assert found["good"].attempt.paths.patch.read_text().count("+    batch: int = 5") == 1
+    for name in ("bad", "protected"):
+        failure = found[name].failure
+        assert failure is not None and failure.reason.startswith("no evolvable file contains")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pipeline.sandbox.base import Access, Command, RunLimits, make_sandbox
+sandbox = make_sandbox({"_target_": "my_parts.Nice", "level": 15})
+folder = Path(sys.argv[1])
+command = Command([sys.executable, "-c", "import os; print(os.nice(0))"], folder, {}, folder / "log")
+outcome = sandbox.run(command, Access(), RunLimits(20, 1))
+print(outcome.good, (folder / "log").read_text())
+"""
+
+
+def test_the_sandbox_contains_a_command(project: Project, tmp_path: Path) -> None:
+    environment = shell_environment(tmp_path) | {"PYTHONPATH": f"{ROOT}:{project.folder}"}
+    typed = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(typed, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "15"], done.stderr
+
+
+def test_the_sandbox_is_a_choice(project: Project) -> None:
+    text = program("run", *project.arguments("dry", "cluster=local", "train=nice", "dry_run=true")).ok().out
+    assert "dry run of toy" in text
+    done = program("run", *project.arguments("bad", "cluster=local", "ideate=grid", "ideate.maker.value=[1]"))
+    done.refused(2, "ideate.maker.value", "setting, values")
+
+
+def test_every_block_of_yaml_is_a_file_of_a_group() -> None:
+    labels = [block.label for block in blocks(TEXT) if block.language == "yaml"]
+    assert labels == [
+        f"conf/{name}.yaml" for name in ("ideate/grid", "implement/replace", "cluster/polite", "train/nice")
+    ]

@@ -1,0 +1,202 @@
+"""What the bank's ideator knows to be tried, and that it proposes no code twice."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import BadInput
+from pipeline.makers.bank_ideator import BankIdeator, Ingredients, Tried
+from pipeline.records import Change, Idea, Parents
+from pipeline.store.paths import RunPaths
+from pipeline.store.views import Candidate, Generation
+from tests.makers.world import IDEAS, archive_of, brief_of, candidate, generation, tools_of
+
+PATHS = RunPaths(Path("runs/r"))
+BANK = ("decay", "diverge", "huber", "larger_batch", "momentum")
+
+
+def name_of(generation: int, number: int) -> str:
+    return f"generation_{generation:03d}/candidate_{number:03d}"
+
+
+def idea_of(change: Change | None, *parents: str) -> Idea:
+    return Idea("An idea", "Do it.", "exploit" if parents else "explore", parents, change=change)
+
+
+def patch(name: str, *parents: str) -> Idea:
+    return idea_of(Change(patch=name), *parents)
+
+
+def setting(name: str, value: object, *parents: str) -> Idea:
+    return idea_of(Change(settings={name: value}), *parents)
+
+
+def join(*parents: str) -> Idea:
+    return idea_of(Change(join=True), *parents)
+
+
+def made_of(*patches: str, **settings: object) -> Ingredients:
+    return Ingredients(frozenset(patches), settings)
+
+
+def opened(number: int, *ideas: Idea | None, size: int | None = None) -> Generation:
+    """A generation with the ideas that are there, by number; `size` is how many it is to have."""
+    candidates = [candidate(PATHS, name_of(number, n), idea) for n, idea in enumerate(ideas) if idea is not None]
+    return generation(PATHS, number, candidates, Parents(ideas=len(ideas) if size is None else size))
+
+
+class Walked(tuple[Candidate, ...]):
+    """Candidates of a generation, and how often somebody went through them."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[Candidate]:
+        self.times += 1
+        return super().__iter__()
+
+
+# ---- what was tried
+
+
+def test_what_a_candidate_inherited_and_changed_is_known() -> None:
+    archive = archive_of(
+        PATHS,
+        opened(0, patch("momentum"), setting("batch", 8), idea_of(None)),
+        opened(1, patch("huber", name_of(0, 0)), join(name_of(0, 0), name_of(0, 1)), idea_of(None, name_of(0, 1))),
+        opened(2, setting("batch", 16, name_of(1, 1)), join(name_of(1, 0), name_of(1, 1))),
+        opened(3),
+    )
+    tried = Tried()
+    tried.update(brief_of(archive, 0))
+    assert tried.of(name_of(0, 2)) == made_of()
+    assert tried.of(name_of(1, 0)) == made_of("momentum", "huber")
+    assert tried.of(name_of(1, 1)) == made_of("momentum", batch=8)
+    assert tried.of(name_of(1, 2)) == made_of(batch=8)  # an idea that is only text adds nothing that is known
+    assert tried.of(name_of(2, 0)) == made_of("momentum", batch=16)
+    assert tried.of(name_of(2, 1)) == made_of("momentum", "huber", batch=8)
+    assert tried.has(made_of("momentum")) and not tried.has(made_of("huber"))
+
+
+def test_the_same_ingredients_by_another_way_are_found() -> None:
+    archive = archive_of(
+        PATHS,
+        opened(0, patch("momentum"), patch("huber"), setting("batch", 8)),
+        opened(1, join(name_of(0, 0), name_of(0, 1)), setting("batch", 8, name_of(0, 0))),
+        opened(2),
+    )
+    tried = Tried()
+    tried.update(brief_of(archive, 0))
+    huber, momentum = tried.of(name_of(0, 1)), tried.of(name_of(0, 0))
+    assert tried.has(huber.with_change(Change(patch="momentum")))
+    assert tried.has(momentum.with_change(Change(patch="huber")))
+    assert tried.has(tried.of(name_of(0, 2)).with_change(Change(patch="momentum")))
+    assert tried.has(huber.with_change(Change(join=True), [momentum]))
+    assert not tried.has(momentum.with_change(Change(settings={"batch": 8.0})))  # a float is other code than an integer
+    assert not tried.has(huber.with_change(Change(settings={"batch": 8})))
+
+
+def test_in_a_join_the_first_parents_setting_stands() -> None:
+    archive = archive_of(
+        PATHS,
+        opened(0, setting("batch", 8), setting("batch", 16)),
+        opened(1, join(name_of(0, 1), name_of(0, 0))),
+        opened(2),
+    )
+    tried = Tried()
+    tried.update(brief_of(archive, 0))
+    assert tried.of(name_of(1, 0)) == made_of(batch=16)
+
+
+def test_each_idea_is_read_once() -> None:
+    """One more idea costs the same in any archive: nothing goes through complete generations again."""
+    first, second = (
+        replace(one, candidates=Walked(one.candidates))
+        for one in (opened(0, patch("momentum")), opened(1, patch("huber")))
+    )
+    tried, archive = Tried(), archive_of(PATHS, first, second, opened(2, size=3))
+    before = first.candidates.times, second.candidates.times
+    for number in range(3):
+        tried.update(brief_of(archive, number))
+    assert (first.candidates.times, second.candidates.times) == (before[0] + 1, before[1] + 1)
+    assert tried.has(made_of("momentum")) and tried.has(made_of("huber"))
+    tried.update(
+        brief_of(archive_of(PATHS, opened(0, patch("decay")), second, opened(2, patch("diverge")), opened(3)), 0)
+    )
+    assert not tried.has(made_of("decay")) and tried.has(made_of("diverge"))
+
+
+def test_late_candidates_of_an_incomplete_generation_are_taken_in() -> None:
+    """Several generations are open together, and an earlier one gets its ideas last."""
+    first = opened(0, patch("momentum"))
+    tried = Tried()
+    tried.update(
+        brief_of(archive_of(PATHS, first, opened(1, None, patch("huber"), size=2), opened(2, patch("decay"))), 0)
+    )
+    assert tried.has(made_of("huber")) and tried.has(made_of("decay")) and not tried.has(made_of("larger_batch"))
+    late = opened(1, patch("larger_batch"), patch("huber"))
+    tried.update(brief_of(archive_of(PATHS, first, late, opened(2, patch("decay")), opened(3)), 0))
+    assert tried.has(made_of("larger_batch"))
+    assert tried.of(name_of(1, 0)) == made_of("larger_batch")
+
+
+def test_a_proposal_that_comes_after_the_ideators_ideas_is_taken_in() -> None:
+    parents = Parents(ideas=1, proposals=("human-1",))
+    without = generation(PATHS, 0, [candidate(PATHS, name_of(0, 0), patch("momentum"))], parents)
+    human = candidate(PATHS, name_of(0, 1), setting("batch", 16))
+    tried = Tried()
+    tried.update(brief_of(archive_of(PATHS, without), 0))
+    assert not tried.has(made_of(batch=16))
+    tried.update(brief_of(archive_of(PATHS, generation(PATHS, 0, [*without.candidates, human], parents), opened(1)), 0))
+    assert tried.has(made_of(batch=16))
+
+
+def test_ideas_written_since_the_archive_was_read_count() -> None:
+    archive = archive_of(PATHS, opened(0, patch("momentum")), opened(1, size=3))
+    tried = Tried()
+    tried.update(brief_of(archive, 2, ideas={0: patch("huber"), 1: patch("decay", name_of(0, 0))}))
+    assert tried.has(made_of("huber")) and tried.of(name_of(1, 1)) == made_of("momentum", "decay")
+
+
+# ---- what is proposed
+
+
+def test_every_published_idea_is_proposed_once_and_then_only_settings() -> None:
+    archive = archive_of(PATHS, opened(0, size=12))
+    ideator = BankIdeator(tools_of("ideate.patch_share=1"))
+    ideas: dict[int, Idea] = {}
+    for number in range(12):
+        ideas[number] = ideator.propose(brief_of(archive, number, ideas=ideas))
+    changes = [idea.change or Change() for idea in ideas.values()]
+    assert sorted(str(change.patch) for change in changes[:5]) == list(BANK)
+    assert all(change.settings and not change.patch for change in changes[5:])
+    assert len({tuple(change.settings.items()) for change in changes[5:]}) == 7
+
+
+def test_a_used_up_bank_says_what_to_do(tmp_path: Path) -> None:
+    """One without ranges, where no new settings are left to draw."""
+    shutil.copytree(IDEAS, tmp_path / "ideas", ignore=shutil.ignore_patterns("settings.yaml"))
+    ideator = BankIdeator(tools_of(ideas=tmp_path / "ideas"))
+    last = brief_of(archive_of(PATHS, opened(0, *map(patch, BANK[:-1]), size=5)), 4)
+    assert ideator.propose(last).change == Change(patch=BANK[-1])
+    with pytest.raises(BadInput, match="the idea bank is used up; add ideas or ranges"):
+        ideator.propose(brief_of(archive_of(PATHS, opened(0, *map(patch, BANK), size=6)), 5))
+
+
+def test_a_child_is_never_code_that_was_tried() -> None:
+    """Whatever was tried by another way: with all pairs of patches tried, only changes of settings are left."""
+    first = opened(0, *map(patch, BANK))
+    pairs = [patch(other, name_of(0, n)) for n, one in enumerate(BANK) for other in BANK if other != one]
+    second = opened(1, *pairs)
+    parents = Parents((name_of(0, 0), name_of(0, 1)), 1.0, 20)
+    archive = archive_of(PATHS, first, second, generation(PATHS, 2, parents=parents))
+    ideator = BankIdeator(tools_of())
+    ideas: dict[int, Idea] = {}
+    for number in range(20):
+        ideas[number] = ideator.propose(brief_of(archive, number, exploit=True, ideas=ideas))
+    assert {idea.parents for idea in ideas.values()} <= {(name_of(0, 0),), (name_of(0, 1),), ()}
+    assert all(idea.change is not None and idea.change.settings and not idea.change.join for idea in ideas.values())
+    settings = [(idea.parents, *idea.change.settings.items()) for idea in ideas.values() if idea.change is not None]
+    assert len(set(settings)) == len(settings)
