@@ -39,6 +39,8 @@ def step(context: Context, archive: Archive) -> None:
     for wanted in wave:
         paths = _new_try(wanted, new)
         job = _job(context, wanted, _job_name(context, run_relative(archive, paths.folder)))
+        paths.trial.folder.mkdir(parents=True, exist_ok=True)
+        paths.folder.mkdir(exist_ok=True)
         context.run.replace(paths.job, job)
         jobs[job.name] = (paths, job)
     requests = [Request(name, paths.folder) for name, (paths, _) in jobs.items()]

@@ -68,6 +68,10 @@ class Reader:
         self._report: Report | None = None
         self._alarms: tuple[RaisedAlarm, ...] | None = None
         self._touched: dict[Path, bool] = {}
+        self._asked = False
+        self._pause: Pause | None = None
+        self._marks: dict[str, Mark] = {}
+        self._proposals: list[str] = []
         self._lock = threading.Lock()
 
     @property
@@ -79,10 +83,15 @@ class Reader:
         """The run as it is now."""
         with self._lock:
             touched, self._touched = self._touched, {}
+            # A reading that follows at once on what the controller added need not ask jobs and people again: every second
+            # one does.
+            self._asked = not (touched and self._asked and self._controller)
             if self._controller and self._baseline is not None:
                 self._read_touched(touched)
             else:
                 self._read_all(touched)
+            if self._asked:
+                self._ask_people()
             assert self._baseline is not None
             return Archive(
                 self.paths,
@@ -92,10 +101,10 @@ class Reader:
                 self._decided,
                 self._complete,
                 self._report,
-                files.read_if_there(self.paths.pause, Pause),
+                self._pause,
                 self._alarms or (),
-                dict(self._marks()),
-                tuple(name for name in proposal_names(self.paths) if name not in self._taken),
+                self._marks,
+                tuple(name for name in self._proposals if name not in self._taken),
             )
 
     def touch(self, folder: Path, taken_back: bool = False) -> None:
@@ -164,7 +173,12 @@ class Reader:
     def _read_alarms(self) -> tuple[RaisedAlarm, ...]:
         return tuple(filter(None, map(_raised, map(AlarmPaths, files.folders(self.paths.alarms, "alarm")))))
 
-    def _marks(self) -> Iterator[tuple[str, Mark]]:
+    def _ask_people(self) -> None:
+        self._pause = files.read_if_there(self.paths.pause, Pause)
+        self._marks = dict(self._read_marks())
+        self._proposals = proposal_names(self.paths)
+
+    def _read_marks(self) -> Iterator[tuple[str, Mark]]:
         with contextlib.suppress(FileNotFoundError):
             for generation in os.listdir(self.paths.marks):
                 for name in os.listdir(self.paths.marks / generation):
@@ -194,10 +208,11 @@ class Reader:
             else:
                 self._report = files.read_if_there(self.paths.report, Report)
         assert self._baseline is not None
-        self._baseline = refreshed(self._baseline)
+        if self._asked:
+            self._baseline = refreshed(self._baseline)
         read = (self._read_candidate(name, places, name in again) for name, places in changed.items())
         found = [candidate for candidate in read if candidate is not None]
-        for candidate in (*found, *self._refreshed(changed)):
+        for candidate in (*found, *(self._refreshed(changed) if self._asked else ())):
             self._index.put(candidate)
             changed.setdefault(candidate.id, [])
         by_generation: dict[int, list[Candidate]] = {number: [] for number in own_files}

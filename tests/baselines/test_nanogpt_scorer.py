@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pipeline.setup.create import open_or_create
 from safetensors.torch import save_file
 
 from pipeline.job.score import score_checkpoint
 from pipeline.records import Failure, FailureKind, Score, Stage
 from pipeline.setup.compose import compose_config
+from pipeline.setup.create import open_or_create
 from pipeline.store.paths import TryPaths
 from tests.baselines.leaks.model import HONEST, LEAKS, load_for_scoring
 from tests.toy import ROOT, baseline, program

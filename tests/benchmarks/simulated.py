@@ -38,6 +38,8 @@ class SimulatedCluster:
     length: Callable[[random.Random], float]
     seed: int = 0
     here = False
+    at_work: bool = False
+    """Whether what happens now is done by a job."""
     spans: list[tuple[float, float]] = field(default_factory=list)
     """Start and end of every job."""
     trained: list[tuple[float, float]] = field(default_factory=list)
@@ -54,12 +56,19 @@ class SimulatedCluster:
     def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
         for request in requests:
             end = self.clock.now + self.length(self._lengths)
+            self.at_work = True
             files.create(TryPaths(request.folder).claim, Claim(request.name, "", 1, self.clock.now))
+            self.at_work = False
             heapq.heappush(self._running, (end, request.name, request.folder, self.clock.now))
         return {request.name: request.name for request in requests}
 
     def settle(self) -> None:
         """Write the results of what has ended by now."""
+        self.at_work = True
+        self._settle()
+        self.at_work = False
+
+    def _settle(self) -> None:
         while self._running and self._running[0][0] <= self.clock.now:
             end, _, folder, start = heapq.heappop(self._running)
             paths = TryPaths(folder)
