@@ -110,7 +110,6 @@ class Room:
         assert outline(archive) == expected
         assert [start for start, count in Counter(self.starts(name)).items() if count > 1] == [], "trained twice"
         assert not archive.paths.controller.exists()
-        wait_until(lambda: not self.jobs_in_the_queue(name), seconds=30)
         return archive
 
     def end_all_jobs(self) -> None:
@@ -489,7 +488,7 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
         "nodes", *SMALL, "train.resources.nodes=2", "train.resources.gpus_per_node=2", "ideate.patch_share=1"
     ).ok()
     # Also the second node of a job that only scores a checkpoint, which is the first one's work, ends.
-    wait_until(lambda: not jobs_in_the_queue(on_slurm, bench.folder / "nodes"), seconds=30)
+    wait_until(lambda: not jobs_in_the_queue(on_slurm, bench.folder / "nodes"))
     archive = bench.archive("nodes")
     outcomes = {one.idea.title: one for one in archive.candidates}
     assert outcomes["batch"].score is not None

@@ -85,7 +85,7 @@ def _halted(archive: Archive) -> str:
     return ""
 
 
-def line(now: Progress, metric: Metric) -> str:
+def summary_line(now: Progress, metric: Metric) -> str:
     """One line: for a log, and above the live table."""
     states = (
         ", ".join(f"{now.states[state]} {state}" for state in State if state.value in now.states) or "no candidates"
@@ -109,6 +109,14 @@ def line(now: Progress, metric: Metric) -> str:
 def overview(archive: Archive, metric: Metric, now: Progress, most: int | None = None) -> Group:
     """The live view and `pipeline status`: a line, then candidates; with `most` only so many: those under way, the best,
     and the newest."""
+    chosen = _chosen(archive, metric, most)
+    left = archive.count - len(chosen)
+    note = [Text(f"{left} other candidates are not shown; list all with --all")] if left else []
+    return Group(Text(summary_line(now, metric)), candidate_table(archive, metric, chosen), *note)
+
+
+def candidate_table(archive: Archive, metric: Metric, chosen: Sequence[Candidate]) -> Table:
+    """Some candidates below the baseline, a row each."""
     table = Table(box=None, pad_edge=False)
     for head in ("candidate", "idea", "state", metric.name, "vs baseline", "parents"):
         table.add_column(head, overflow="ellipsis", no_wrap=head != "idea", max_width=60 if head == "idea" else None)
@@ -116,12 +124,40 @@ def overview(archive: Archive, metric: Metric, now: Progress, most: int | None =
     if reference is not None:
         shown = metric.text_error(reference.mean, reference.standard_error)
         table.add_row("baseline", "the unmodified code", f"{reference.n} trials", shown, "", "")
-    chosen = _chosen(archive, metric, most)
     for candidate in chosen:
         table.add_row(*_row(archive, candidate, metric))
-    left = archive.count - len(chosen)
-    note = [Text(f"{left} other candidates are not shown; list all with --all")] if left else []
-    return Group(Text(line(now, metric)), table, *note)
+    return table
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """One candidate for a program."""
+
+    candidate: str
+    title: str
+    state: str
+    parents: tuple[str, ...]
+    value: float | None
+    standard_error: float | None
+    stage: str
+    kind: str
+    reason: str
+
+
+def listed(candidate: Candidate) -> Listed:
+    """One candidate as data."""
+    score, failure = candidate.score, candidate.failure
+    return Listed(
+        candidate.id,
+        candidate.idea.title,
+        candidate.state.value,
+        candidate.idea.parents,
+        score.value if score is not None else None,
+        score.standard_error if score is not None else None,
+        failure.stage.value if failure is not None else "",
+        failure.kind.value if failure is not None else "",
+        failure.reason if failure is not None else "",
+    )
 
 
 def _chosen(archive: Archive, metric: Metric, most: int | None) -> list[Candidate]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline import loop
-from pipeline.commands.display import Progress, estimated, line, overview, progress, results
+from pipeline.commands.display import Progress, estimated, overview, progress, results, summary_line
 from pipeline.commands.terminal import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
 from pipeline.config import Config
 from pipeline.policy.agenda import trials_left
@@ -110,7 +110,7 @@ def _now(context: Context, archive: Archive) -> Progress:
 
 
 def _line(context: Context, archive: Archive) -> str:
-    return line(_now(context, archive), context.metric)
+    return summary_line(_now(context, archive), context.metric)
 
 
 class _display:
@@ -139,7 +139,7 @@ class _display:
         settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
         if (news := (now.generation, now.finished, now.paused, settled, now.trials.get("scored", 0))) != self._last:
             self._last = news
-            say(self._console, line(now, self._context.metric))
+            say(self._console, summary_line(now, self._context.metric))
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

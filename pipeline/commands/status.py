@@ -2,23 +2,27 @@
 
 import argparse
 import dataclasses
+import itertools
 import json
 import shutil
 from collections import Counter
 from pathlib import Path
 
 from pipeline.cluster.base import Cluster, Phase
-from pipeline.commands.display import overview, progress, results, spent
+from pipeline.commands.display import candidate_table, listed, overview, progress, results, spent, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.errors import ClusterRefused
 from pipeline.methods.base import Terms
+from pipeline.metric import Direction
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
 from pipeline.policy.agenda import trials_left
 from pipeline.setup.build import make_cluster, view
-from pipeline.setup.places import run_at
+from pipeline.setup.places import all_runs, run_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
+from pipeline.store.paths import short
+from pipeline.store.run import held_by
 
 _MOST_ROWS = 60
 
@@ -26,18 +30,29 @@ _MOST_ROWS = 60
 def main() -> None:
     """Entry point."""
     made = parser(
-        "status", "Show the progress and the candidates of a run.", "example:\n  python -m pipeline status runs/NAME"
+        "status",
+        "Show the progress and the candidates of a run.",
+        "examples:\n  python -m pipeline status\n  python -m pipeline status runs/NAME --best 10",
     )
-    made.add_argument("run", type=Path, help="a run folder")
-    made.add_argument("--all", action="store_true", help=f"list every candidate, not only {_MOST_ROWS} of a large run")
+    made.add_argument(
+        "run", type=Path, nargs="?", help="a run folder or name; without it, all runs in runs/ are listed"
+    )
+    which = made.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help=f"list every candidate, not only {_MOST_ROWS} of a large run")
+    which.add_argument("--failed", action="store_true", help="list the candidates that failed, with the reason")
+    which.add_argument("--best", type=int, metavar="N", help="list the best N candidates")
     made.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     call(entry, made.parse_args())
 
 
 def entry(arguments: argparse.Namespace) -> int:
     """Read the folder, query Slurm for the jobs there, and print. Nothing is written."""
+    if arguments.run is None:
+        return _list_runs(arguments.json)
     run, terms = view(run_at(arguments.run))
     archive = run.reader.read()
+    if arguments.failed or arguments.best is not None:
+        return _list_some(archive, terms, arguments)
     left = trials_left(terms, archive)
     now = progress(archive, terms.metric, terms.config.stop.generations, left, max(1, len(archive.in_flight())))
     on_slurm = terms.config.cluster.unattended and shutil.which("squeue") is not None
@@ -61,6 +76,41 @@ def entry(arguments: argparse.Namespace) -> int:
         say(console, line)
     if archive.report is not None:
         console.print(results(archive, archive.report, terms.metric))
+    return 0
+
+
+def _list_runs(as_json: bool) -> int:
+    """One line for each run, the newest first."""
+    rows = []
+    for paths in all_runs():
+        run, terms = view(paths)
+        archive = run.reader.read()
+        now = progress(archive, terms.metric, terms.config.stop.generations, trials_left(terms, archive), 1)
+        rows.append((now, summary_line(now, terms.metric), held_by(paths)))
+    if as_json:
+        print(json.dumps([{**dataclasses.asdict(now), "held_by": holder} for now, _, holder in rows], indent=2))
+        return 0
+    console = make_console()
+    for now, text, holder in rows:
+        state = "finished" if now.finished else f"running, {holder}" if holder else "stopped"
+        say(console, f"{now.run}  [{state}]  {text}")
+    if not rows:
+        say(console, "no runs in runs/; start one with: python -m pipeline.run +experiment=evolve_posttrain scale=tiny")
+    return 0
+
+
+def _list_some(archive: Archive, terms: Terms, arguments: argparse.Namespace) -> int:
+    """The candidates that a filter names; those that failed with their reason."""
+    best = itertools.islice(archive.ranked(terms.metric.direction is Direction.maximize), arguments.best)
+    chosen = [one for one in archive.candidates if one.failure is not None] if arguments.failed else list(best)
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(row) for row in map(listed, chosen)], indent=2))
+        return 0
+    console = make_console()
+    console.print(candidate_table(archive, terms.metric, chosen))
+    for candidate in chosen if arguments.failed else ():
+        assert candidate.failure is not None
+        say(console, f"{short(candidate.id)}: {candidate.failure.reason.splitlines()[0]}")
     return 0
 
 

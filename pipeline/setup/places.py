@@ -1,5 +1,7 @@
-"""What a person names on the command line: a run, a candidate, or what holds trials."""
+"""What a person names on the command line: a run, a candidate, or what holds trials. Every short name that the program
+prints is accepted: `NAME` for `runs/NAME`, `g1/c3` for that candidate of the run that was started last."""
 
+import re
 from pathlib import Path
 
 from pipeline.errors import BadInput
@@ -7,17 +9,51 @@ from pipeline.store.paths import RunPaths, run_of
 from pipeline.store.reader import Reader
 from pipeline.store.views import Attempt
 
+RUNS = Path("runs")
+"""Where runs lie unless `runs=` says otherwise."""
+
+
+def all_runs(folder: Path = RUNS) -> list[RunPaths]:
+    """The runs in a folder, that which was started last first."""
+    found = [RunPaths(path.parent) for path in folder.glob("*/run.json")]
+    return sorted(found, key=lambda paths: -paths.facts.stat().st_mtime)
+
+
+def place_of(named: Path) -> Path:
+    """The folder that a name stands for; the name itself where it is not a short one."""
+    if named.exists():
+        return named
+    parts = tuple(re.sub(r"^g(\d+)$", _generation, re.sub(r"^c(\d+)$", _candidate, part)) for part in named.parts)
+    full = Path(*parts)
+    newest = [paths.folder for paths in all_runs()[:1]]
+    for place in (full, RUNS / full, *(run / full for run in newest if parts[0].startswith("generation_"))):
+        if place.exists():
+            return place
+    return named
+
+
+def _generation(found: "re.Match[str]") -> str:
+    return f"generation_{int(found[1]):03d}"
+
+
+def _candidate(found: "re.Match[str]") -> str:
+    return f"candidate_{int(found[1]):03d}"
+
 
 def run_at(folder: Path) -> RunPaths:
     """The run at, or around, a folder. Raises `BadInput`."""
+    folder = place_of(folder)
     paths = run_of(folder.resolve())
     if paths is None:
-        raise BadInput(f"{folder} is not in a run folder; name one such as runs/NAME, or list them with: ls runs")
+        raise BadInput(
+            f"{folder} is not in a run folder; name one such as runs/NAME, or list them with: python -m pipeline status"
+        )
     return paths
 
 
 def candidate_at(folder: Path) -> tuple[RunPaths, str]:
     """The run and the id of the candidate at, or around, a folder. Raises `BadInput`."""
+    folder = place_of(folder)
     paths = run_at(folder)
     inside = folder.resolve().relative_to(paths.folder).parts[:2]
     candidate = "/".join(inside)
@@ -31,6 +67,7 @@ def candidate_at(folder: Path) -> tuple[RunPaths, str]:
 
 def holder_at(folder: Path) -> tuple[RunPaths, Attempt]:
     """What holds trials at a folder: the newest attempt of a candidate, or the baseline of a run. Raises `BadInput`."""
+    folder = place_of(folder)
     paths = run_at(folder)
     archive = Reader(paths).read()
     if folder.resolve() == paths.baseline.folder:

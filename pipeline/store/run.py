@@ -222,6 +222,14 @@ def _merged(fixed: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def held_by(paths: RunPaths) -> str:
+    """Who holds a run, as `pid 12 on node`; empty when nobody does."""
+    holder = files.read_if_there(paths.controller, Holder)
+    if holder is None or not holder.alive(time.time()):
+        return ""
+    return f"pid {holder.pid} on {holder.host}" + (f" in Slurm job {holder.job}" if holder.job else "")
+
+
 @contextlib.contextmanager
 def locked(paths: RunPaths, take_over: bool = False) -> Iterator["RunLock"]:
     """Lock a run for its only controller. Raises `CannotGoOn` naming the holder when somebody else does."""
@@ -259,7 +267,7 @@ class RunLock:
             return
         holder = files.read(self._path, Holder)
         if holder.alive(time.time()) and not take_over:
-            where = f"pid {holder.pid} on {holder.host}" + (f" in Slurm job {holder.job}" if holder.job else "")
+            where = held_by(RunPaths(self._path.parent))
             raise CannotGoOn(
                 f"{self._path.parent} is held by {holder.user}, {where}; watch it with "
                 f"`python -m pipeline status {self._path.parent}`, stop that one, or add --take-over"

@@ -103,8 +103,10 @@ def test_each_generation_is_read_once_and_only_up_to_the_one_named() -> None:
     known = KnownIdeas()
     known.update(with_words([[old], [later]]), 1)
     assert known.twin(old, 2) == old and known.twin(later, 2) is None
-    known.update(with_words([[], [later]]), 2)  # what was read is not read again
+    other = Idea("Decay", "Let the step size fall to a tenth over the run.", "explore")
+    known.update(with_words([[other], [later]]), 2)
     assert known.twin(old, 2) == old and known.twin(later, 2) == later
+    assert known.twin(other, 2) is None  # the first generation is not read again
 
 
 @pytest.mark.parametrize(("share", "least"), [(0.8, 0.98), (0.85, 0.995), (0.9, 0.9998), (1.0, 1.0)])
