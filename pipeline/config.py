@@ -129,6 +129,14 @@ class BaselineConfig:
     """Name; prepared data lies in `data/NAME/SCALE/`."""
     folder: str = MISSING
     """Folder of the code: absolute, or relative to the parent of the folder of `--config-dir` or to this repository."""
+    ignore: list[str] = field(
+        default_factory=lambda: [
+            *(".venv/", "venv/", "node_modules/", "wandb/", "outputs/", "multirun/", "runs/", "checkpoints/"),
+            *("*.ckpt", "*.pt", "*.pth", "*.safetensors", ".DS_Store", "*.egg-info/", "build/", "dist/"),
+        ]
+    )
+    """Globs of what lies in `folder` and is not code (as in .gitignore). What the folder's own .gitignore files name is not
+    code either."""
     description: str = ""
     """Text for the ideator: what is trained, how it is scored, which rules hold."""
     evolvable: list[str] = field(default_factory=list)

@@ -15,9 +15,13 @@ from pipeline import loop
 from pipeline.commands.display import Progress, estimated, overview, progress, results, summary_line
 from pipeline.commands.terminal import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
 from pipeline.config import Config
+from pipeline.errors import BadInput
 from pipeline.policy.agenda import trials_left
 from pipeline.setup.build import context_of
+from pipeline.setup.code import code_files
+from pipeline.setup.compose import ONE_RUN_EACH, as_yaml
 from pipeline.setup.create import open_or_create, run_paths_of
+from pipeline.setup.folders import CONF
 from pipeline.setup.preview import dry_run, would_submit
 from pipeline.stages import evaluate
 from pipeline.stages.context import Context
@@ -36,6 +40,8 @@ def main() -> None:
     """Entry point."""
     made = parser("run", "Propose ideas, train them, score them, select, and repeat.", _EXAMPLES)
     add_overrides(made)
+    made.add_argument("--cfg", choices=["job"], help="print the composed configuration, then exit")
+    made.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
     made.add_argument("--once", action="store_true", help="one tick, for cron: start what is due, read what is done")
     made.add_argument(
         "--take-over", action="store_true", help="lock the run although another controller seems to hold it"
@@ -46,7 +52,15 @@ def main() -> None:
 def entry(arguments: argparse.Namespace) -> int:
     """Run the loop with a display, and leave cleanly on Ctrl-C."""
     console = make_console()
+    if arguments.multirun:
+        raise BadInput(f"there is no -m; {ONE_RUN_EACH}")
+    if not arguments.overrides:
+        say(console, _choices())
+        return BadInput.exit_code
     config = config_of(arguments)
+    if arguments.cfg:
+        print(as_yaml(config), end="")
+        return 0
     if config.dry_run:
         for line in (*estimated(config, dry_run(config)), *would_submit(config)):
             say(console, line)
@@ -55,6 +69,8 @@ def entry(arguments: argparse.Namespace) -> int:
         config = replace(config, run=fresh_name(config))
     paths = run_paths_of(config)
     with locked(paths, arguments.take_over) as lock:  # before anything is written
+        if not paths.facts.exists():
+            say(console, f"code of the baseline: {code_files(config.baseline).text()}")
         run, changed = open_or_create(config)
         again = resume_command(arguments, config.run)
         say(console, f"run {run.name} in {run.paths.folder}\nresume with: {again}")
@@ -80,6 +96,19 @@ def entry(arguments: argparse.Namespace) -> int:
         console.print(results(archive, archive.report, context.metric))
         say(console, f"files: {run.paths.folder}")
     return 0
+
+
+def _choices() -> str:
+    """Experiments and scales, each with the comment of its file."""
+    lines = ["choose an experiment, and a scale unless it is the paper's:", ""]
+    for group, sign in (("experiment", "+"), ("scale", "")):
+        for path in sorted((CONF / group).glob("*.yaml")):
+            comment = next(
+                (line for line in path.read_text().splitlines() if line.startswith("# ") and "@" not in line), ""
+            )
+            lines.append(f"  {sign}{group}={path.stem:24} {comment.removeprefix('# ')}")
+        lines.append("")
+    return "\n".join([*lines, "for instance: python -m pipeline.run +experiment=evolve_posttrain scale=tiny"])
 
 
 def _stop_jobs(console: Console, context: Context) -> None:

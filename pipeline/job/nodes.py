@@ -48,8 +48,8 @@ class Peers:
         self._looked = 0.0
         self._failed = False
 
-    def meet(self) -> Meeting:
-        """Where the ranks meet. The first node chooses, and the others wait until it has."""
+    def meet(self) -> Meeting | None:
+        """Where the ranks meet. Node 0 chooses, and the others wait until it has; none when the try is over before."""
         path = self._paths.rendezvous
         if self._node.number == 0:
             with socket.socket() as probe:  # asked of the system, so that trials of one node do not collide
@@ -58,7 +58,7 @@ class Peers:
             if self._others:
                 files.create(path, meeting)
             return meeting
-        while (found := files.read_if_there(path, Meeting)) is None:
+        while (found := files.read_if_there(path, Meeting)) is None and not self._paths.result.exists():
             time.sleep(_LOOK_S)
         return found
 
@@ -100,7 +100,7 @@ def _address(name: str) -> str:
 
 
 def wait_for_claim(paths: TryPaths, job_id: str) -> bool:
-    """For a node that is not the first: whether the first has claimed the try for this job."""
-    while (held := files.read_if_there(paths.claim, Claim)) is None:
+    """On a node other than 0: whether node 0 has claimed the try for this job; false when the try is over before."""
+    while (held := files.read_if_there(paths.claim, Claim)) is None and not paths.result.exists():
         time.sleep(_LOOK_S)
-    return held.job_id == job_id
+    return held is not None and held.job_id == job_id

@@ -57,6 +57,8 @@ def run_try(folder: str) -> None:
         return
     run, job, data = open_run(run_paths), files.read(paths.job, Job), Path(os.environ[DATA_VARIABLE])
     if node.number:
+        if job.of is not None:
+            return  # nothing to train: node 0 alone scores the checkpoint
         with contextlib.suppress(JobTerminated):  # node 0 reports for all
             _Try(run, paths, job, data, time.time(), node).train()
     else:
@@ -138,6 +140,8 @@ class _Try:
         # Nothing of a killed training is scored, so it may as well end a moment later and say by itself what it was.
         limits = RunLimits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
         meeting = peers.meet()
+        if meeting is None:
+            return Failure(Stage.TRAIN, FailureKind.CANCELLED, "the first node ended before the ranks met"), Seconds()
         start_up = time.time() - self.started
         with scratch_folder() as scratch:
             extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}

@@ -1,4 +1,4 @@
-"""The door to the providers of language models, over litellm.
+"""The models of a provider, asked through litellm.
 
 It limits how many requests are in flight and what they may cost together, sends a request again where that helps, waits
 as long as the provider asks, and stops asking when only a person can help. An answer is written down before anybody
@@ -29,7 +29,7 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True)
 class SpendingLimits:
-    """What the door may do, besides what `LlmConfig` says."""
+    """What a `ProviderModel` may do, besides what `LlmConfig` says."""
 
     usd: float
     """Most dollars, those of earlier answers included; 0 means no limit."""

@@ -31,6 +31,11 @@ _NOISE = re.compile(
 )
 
 
+ONE_RUN_EACH = (
+    "start one run for each value: for seed in 1 2 3; do python -m pipeline.run … seed=$seed run=NAME-$seed; done"
+)
+
+
 def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
     """Compose `conf/config.yaml` with overrides, groups of `config_dir` (the user's own) found too.
 
@@ -112,6 +117,11 @@ def live_part(config: Config) -> dict[str, Any]:
     return live
 
 
+def as_yaml(config: Config) -> str:
+    """The composed configuration as Hydra's `--cfg job` prints it."""
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
 def save_site(config: Config) -> Path:
     """Save the settings `cluster.*` outside of the repository; `cluster=site` takes them."""
     path = SITE / "cluster" / "site.yaml"
@@ -189,6 +199,8 @@ def _one_line(error: Exception) -> str:
         causes.append(_NOISE.sub("", str(cause)))
         cause = cause.__cause__
     text = " ".join(" ".join(dict.fromkeys(causes)).split())
+    if "--multirun" in text:
+        return f"{text.partition(' requires')[0]}: a setting takes one value; {ONE_RUN_EACH}"
     if isinstance(error, OverrideParseException) and error.override not in text:
         return f"{error.override} cannot be read: {text}"
     return text

@@ -13,6 +13,7 @@ from pipeline.makers.people import as_seed, propose
 from pipeline.patching import Rules
 from pipeline.policy.agenda import elites
 from pipeline.setup.build import asks_provider, check_parts, data_path, view
+from pipeline.setup.code import code_files
 from pipeline.setup.compose import differences, fixed_part, live_part
 from pipeline.setup.folders import REPOSITORY
 from pipeline.setup.places import candidate_at, run_at
@@ -26,6 +27,10 @@ def run_paths_of(config: Config) -> RunPaths:
     """Where the run that the configuration names lies or will lie. Raises `BadInput` when no run can be there, or when
     a part cannot be made, or its data or the language model's key is missing; nothing is written."""
     paths = RunPaths(Path(config.runs).resolve() / config.run)
+    if os.pathsep in str(paths.folder):
+        raise BadInput(
+            f"{paths.folder}: a run folder cannot have {os.pathsep!r} in its path, which ends an entry of PYTHONPATH"
+        )
     check_parts(config)
     if asks_provider(config):
         find_key(config.llm, os.environ)
@@ -44,11 +49,12 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
     paths = run_paths_of(config)
     data = check_data(data_path(config), config.baseline.name, config.scale)
     if not paths.facts.exists():
-        baseline = Path(config.baseline.folder)
-        sources = Sources(baseline, baseline / config.baseline.ideas, REPOSITORY / "pipeline", config.size)
+        baseline, code = Path(config.baseline.folder), code_files(config.baseline)
+        ideas = baseline / config.baseline.ideas
+        sources = Sources(baseline, code.paths, ideas, REPOSITORY / "pipeline", config.size)
         run, changed = create_run(paths, sources, fixed_part(config), version(), data), list[str]()
         files.replace(paths.live, live_part(config))
-        run.event("created")
+        run.event("created", detail=f"code: {code.text()}")
     else:
         run = open_run(paths)
         changed = _update(run, config, data)

@@ -23,6 +23,7 @@ from pipeline.policy.accounting import devices, trial_h
 from pipeline.policy.forecast import forecast
 from pipeline.records import Completion, Idea, Prompt, Usage
 from pipeline.setup.build import asks_provider, code_reader, make_cluster, needs_model, terms_of
+from pipeline.setup.code import code_files
 from pipeline.setup.parts import class_of, make_part
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths
@@ -93,11 +94,12 @@ def dry_run(config: Config) -> CostEstimate:
     if config.run and paths.facts.exists():
         archive, read = open_run(paths).reader.read(), code_reader(paths)
         return estimate_cost(terms_of(config), archive, pristine_tree(paths), read)
-    folder = Path(config.baseline.folder)
+    folder, code = Path(config.baseline.folder), set(code_files(config.baseline).paths)
     tree = read_tree(folder)
     if isinstance(tree, Refusal):
         raise BadInput(f"baseline.folder={folder}: {tree.reason}")
-    baseline = {path: entry for path, entry in tree.items() if not path.startswith(f"{config.baseline.ideas}/")}
+    ideas = f"{config.baseline.ideas}/"
+    baseline = {path: entry for path, entry in tree.items() if path in code and not path.startswith(ideas)}
     archive = Reader(RunPaths(paths.folder / "not-made")).read()
     return estimate_cost(terms_of(config), archive, baseline, lambda _: baseline)
 

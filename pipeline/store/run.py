@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Sources:
 
     baseline: Path
     """Folder of the baseline."""
+    files: Sequence[str]
+    """Its code: paths relative to the folder."""
     ideas: Path
     """Folder of its idea bank; may be absent. It is not part of a variant."""
     pipeline: Path
@@ -149,11 +151,12 @@ class Run:
 def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], version: str, data: str) -> Run:
     """Make a run folder. Copies the code first; run.json closes it."""
     with files.new_folder(paths.code) as code:
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".*_cache")
-        inside = sources.ideas.relative_to(sources.baseline) if sources.ideas.is_relative_to(sources.baseline) else None
-        shutil.copytree(sources.baseline, code / "baseline", ignore=ignore)
-        if inside is not None and (code / "baseline" / inside).is_dir():
-            shutil.rmtree(code / "baseline" / inside)
+        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
+        (code / "baseline").mkdir()
+        for path in sources.files:
+            if not (sources.baseline / path).is_relative_to(sources.ideas):
+                (code / "baseline" / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(sources.baseline / path, code / "baseline" / path, follow_symlinks=False)
         if sources.ideas.is_dir():
             shutil.copytree(sources.ideas, code / "ideas", ignore=ignore)
         (code / "pipeline").mkdir()
@@ -166,7 +169,7 @@ def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], ver
         (code / "size.json").write_bytes(files.to_json(sources.size))
         digest = files.tree_hash(code)
         for file in code.rglob("*"):
-            if file.is_file():
+            if file.is_file() and not file.is_symlink():
                 file.chmod(0o444)
     files.create(paths.facts, Facts(FORMAT, config, version, digest, data, time.time()))
     return open_run(paths)

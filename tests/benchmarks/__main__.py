@@ -178,8 +178,8 @@ SIZES = (100, 1000, 10_000, 100_000)
 
 def scale(sizes: Sequence[int] = SIZES) -> Iterator[str]:
     """One more generation of 32 on an archive of many: ideas of the bank and prompts with history, standings, twins,
-    accounts. File operations are those in the run folder, without those of its jobs. Code is written and
-    smoke-tested in threads beside the ticks, at a cost that does not depend on the archive. Each size has a process of its own, whose
+    accounts. File operations are those in the run folder, without those of its jobs. Code is written and smoke-tested in
+    threads beside the ticks, at a cost that does not depend on the archive. Each size has a process of its own, whose
     memory is what it says."""
     for candidates in sizes:
         code = f"from tests.benchmarks.__main__ import one_scale; one_scale({candidates})"

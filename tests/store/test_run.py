@@ -30,7 +30,8 @@ from pipeline.store.run import (
 )
 from tests.toy import ROOT, TOY, environment
 
-SOURCES = Sources(TOY, TOY / "ideas", ROOT / "pipeline", {"width": 3})
+FILES = [path.name for path in TOY.iterdir() if path.is_file()]
+SOURCES = Sources(TOY, FILES, TOY / "ideas", ROOT / "pipeline", {"width": 3})
 CONFIG = {"baseline": {"name": "toy", "metric": {"name": "loss"}}, "scale": "tiny"}
 
 

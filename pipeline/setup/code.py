@@ -1,0 +1,77 @@
+"""Which files of a baseline's folder are its code."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pathspec
+
+from pipeline.config import BaselineConfig
+from pipeline.errors import BadInput
+
+_MOST_MB, _MOST_FILES = 50.0, 2000
+_ALWAYS = ("__pycache__/", "*.pyc", ".git", ".*_cache/", ".ipynb_checkpoints/")
+
+
+@dataclass(frozen=True)
+class CodeFiles:
+    """The code of a baseline."""
+
+    paths: tuple[str, ...]
+    """Relative to the folder, with `/`, sorted."""
+    mb: float
+    """Size of all, MB."""
+
+    def text(self) -> str:
+        """One line for a person."""
+        return f"{len(self.paths)} files, {self.mb:.1f} MB"
+
+
+def code_files(baseline: BaselineConfig) -> CodeFiles:
+    """What is copied into a run: all of `baseline.folder` but what its `.gitignore` files and `baseline.ignore` name.
+
+    Raises `BadInput` for what cannot be code: a file that is neither regular, folder nor link, or more than a codebase
+    has."""
+    folder = Path(baseline.folder)
+    found = sorted(_walk(folder, "", [pathspec.GitIgnoreSpec.from_lines([*_ALWAYS, *baseline.ignore])]))
+    sizes = {path: (folder / path).lstat().st_size for path in found}
+    mb = sum(sizes.values()) / 1e6
+    if mb > _MOST_MB or len(found) > _MOST_FILES:
+        largest = ", ".join(sorted(sizes, key=lambda path: -sizes[path])[:3])
+        raise BadInput(
+            f"baseline.folder={folder} holds {len(found)} files, {mb:.0f} MB, which is more than code (the limits are "
+            f"{_MOST_FILES} files and {_MOST_MB:.0f} MB; the largest are {largest}); leave out what is not code with "
+            "baseline.ignore=[PATTERN,…] or a .gitignore"
+        )
+    return CodeFiles(tuple(found), mb)
+
+
+def _walk(folder: Path, inside: str, rules: Sequence[pathspec.GitIgnoreSpec]) -> Iterator[str]:
+    own = folder / inside / ".gitignore"
+    if own.is_file():
+        lines = own.read_text(errors="replace").splitlines()
+        rules = [*rules, pathspec.GitIgnoreSpec.from_lines(_below(line, inside) for line in lines)]
+    for entry in sorted(os.scandir(folder / inside), key=lambda entry: entry.name):
+        path = f"{inside}{entry.name}"
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if any(rule.match_file(f"{path}/" if is_folder else path) for rule in rules):
+            continue
+        if is_folder:
+            yield from _walk(folder, f"{path}/", rules)
+        elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
+            yield path
+        else:
+            raise BadInput(
+                f"{folder / path} is neither a file, a folder nor a link; remove it, or name it in baseline.ignore"
+            )
+
+
+def _below(line: str, inside: str) -> str:
+    """A line of a `.gitignore` in a sub-folder as a line of one at the top."""
+    rule = line.strip()
+    if not inside or not rule or rule.startswith("#"):
+        return line
+    negation, rule = ("!", rule[1:]) if rule.startswith("!") else ("", rule)
+    anchored = "/" in rule.rstrip("/")
+    return f"{negation}/{inside}{'' if anchored else '**/'}{rule.lstrip('/')}"
