@@ -29,7 +29,8 @@ def run_paths_of(config: Config) -> RunPaths:
     paths = RunPaths(Path(config.runs).resolve() / config.run)
     if os.pathsep in str(paths.folder):
         raise BadInput(
-            f"{paths.folder}: a run folder cannot have {os.pathsep!r} in its path, which ends an entry of PYTHONPATH"
+            f"{paths.folder}: a run folder cannot have {os.pathsep!r} in its path, which ends an entry of PYTHONPATH; "
+            "choose another run= or runs="
         )
     check_parts(config)
     if asks_provider(config):
