@@ -302,7 +302,7 @@ class SelectConfig:
     """Trials of the unmodified baseline."""
     canary: bool = True
     """Whether the unmodified baseline is trained once more in each later generation if `cluster.unattended` is true. It
-    tells a changed machine from bad ideas and improves the estimate of the noise."""
+    distinguishes a changed machine from bad ideas and improves the estimate of the noise."""
     parents: int = 4
     """Maximum number of parents."""
     margin: float = 1.0

@@ -1,4 +1,4 @@
-"""The search on one screen. A tick moves every candidate to its next stage by what its folder says; it can be cut off
+"""The search on one screen. A tick moves every candidate to its next stage as its folder shows; it can be cut off
 anywhere and called again, for days in a row or once from cron."""
 
 from collections.abc import Callable
@@ -20,12 +20,13 @@ def tick(context: Context) -> Archive:
     evaluate.step(context, archive)  # what jobs left -> Score or Failure
     select.step(context, archive)  # outcomes -> Selection, and at the end a Report
     upkeep.watch_machines(context, archive)  # failures that look like a machine's -> Alarm -> AlarmVerdict
+    context.note_model()  # whether the language model can be asked
     upkeep.free_disk(context, archive)  # checkpoints and variants that nothing needs again
     return archive
 
 
 def run(context: Context, show: Callable[[Archive], None], beat: Callable[[], None]) -> Archive:
-    """Tick until the run has its report. `show` gets the archive of every tick, `beat` says that we live."""
+    """Tick until the run has its report. `show` gets the archive of every tick, `beat` renews the lock."""
     while True:
         archive = tick(context)
         beat()
@@ -46,7 +47,7 @@ def once(context: Context, show: Callable[[Archive], None]) -> Archive:
 
 
 def is_over(context: Context, archive: Archive) -> bool:
-    """Whether the run has its report, and no setting asks for more."""
+    """Whether the run has its report, and no setting needs more."""
     return archive.report is not None and finishing(context, archive) and not context.run.reader.changed
 
 

@@ -34,7 +34,7 @@ class Purpose(StrEnum):
     BASELINE = "baseline"
     """The unmodified code: the reference and its noise."""
     CANARY = "canary"
-    """The unmodified code, later in the run: tells a changed machine from bad ideas."""
+    """The unmodified code, later in the run: distinguishes a changed machine from bad ideas."""
     CONFIRM = "confirm"
     """An elite trained again with another seed, after the search."""
     TEST = "test"
@@ -527,6 +527,29 @@ class Pause:
     """Why it was paused."""
     at: float
     """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holdup:
+    """A cause for which part of the run waits. Whatever it keeps from being done is tried again without a person, if it can
+    be."""
+
+    what: str
+    """What cannot be done, as `submitting jobs`."""
+    reason: str
+    """What was seen."""
+    since: float
+    """When it began, seconds since 1970."""
+    next_at: float | None = None
+    """When it is tried again, seconds since 1970; null if a person has to act."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the run waits for (waiting.json)."""
+
+    holdups: tuple[Holdup, ...]
+    """At least one; the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

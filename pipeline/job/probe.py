@@ -1,4 +1,4 @@
-"""What `pipeline.doctor` sends to a compute node: a job that looks around and writes down what it sees."""
+"""What `pipeline doctor` sends to a compute node: a job that looks around and writes down what it sees."""
 
 import json
 import os
@@ -15,14 +15,14 @@ from pipeline.store.paths import ProbePaths
 
 _TORCH = """
 import json, torch
-told = dict(torch=torch.__version__, built_for=torch.version.cuda or "", gpus=0, error="")
+found = dict(torch=torch.__version__, built_for=torch.version.cuda or "", gpus=0, error="")
 try:
-    told["gpus"] = torch.cuda.device_count()
-    if told["gpus"]:
-        told["works"] = float((torch.ones(2, device="cuda") + 1).sum())
+    found["gpus"] = torch.cuda.device_count()
+    if found["gpus"]:
+        found["works"] = float((torch.ones(2, device="cuda") + 1).sum())
 except Exception as error:
-    told["error"] = str(error).splitlines()[0]
-print(json.dumps(told))
+    found["error"] = str(error).splitlines()[0]
+print(json.dumps(found))
 """
 _ADDRESSES = (("huggingface.co", 443), ("pypi.org", 443))
 
@@ -34,7 +34,7 @@ class Question:
     interpreter: str
     """Python of the baseline's commands."""
     gpus: int
-    """GPUs that a trial asks for on a node."""
+    """GPUs that a trial needs on a node."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Seen:
     driver: str
     """Version of the NVIDIA driver and model of the GPUs; empty without one."""
     torch: str
-    """Version of torch and of the CUDA it was built for; empty where no GPU is asked for."""
+    """Version of torch and of the CUDA it was built for; empty where no GPU is needed."""
     torch_gpus: int
     """GPUs that torch can use."""
     torch_error: str

@@ -1,6 +1,6 @@
 """The variant's model as processes that answer the evaluator, for the time of one evaluation.
 
-The variant's code is not trusted, so it runs outside of the evaluator's process, as training does. What it says goes through
+The variant's code is not trusted, so it runs outside of the evaluator's process, as training does. What it answers passes through
 a folder of exchange; each process has its own, so that they have nothing in common that they could write.
 """
 
@@ -40,16 +40,16 @@ class Servers:
     """How each ended."""
 
     def one_died(self) -> bool:
-        """Whether one of them ended badly by itself; then nothing good can come of the evaluation."""
+        """Whether one of them failed by itself; then the evaluation cannot succeed."""
         return self.failure() is not None
 
     def let_end(self) -> None:
         """Wait for those that end by themselves, once the evaluator is gone. One that died closed its exchange first,
-        and says only then why."""
+        and prints the reason after that."""
         wait(self.outcomes, _LAST_LINES_S)
 
     def failure(self) -> Failure | None:
-        """The first that ended badly by itself, with the end of its log."""
+        """The first that failed by itself, with the end of its log."""
         for log, future in zip(self.logs, self.outcomes, strict=True):
             if future.done() and (outcome := future.result()).ended is not End.STOPPED:
                 failure = failure_of(Stage.EVALUATE, outcome, self.limits, files.tail(log))

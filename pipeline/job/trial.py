@@ -66,7 +66,7 @@ def run_try(folder: str) -> None:
 
 
 def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE) -> Result:
-    """Do what the job says in the folder of its try, which exists; also outside of any cluster."""
+    """Run the job in the folder of its try, which exists; works outside of any cluster, too."""
     started = time.time()
     try:
         outcome, seconds = _Try(run, paths, job, data, started, node).outcome()
@@ -137,7 +137,7 @@ class _Try:
         allowed_s = 60 * train.limit_min
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
-        # Nothing of a killed training is scored, so it may as well end a moment later and say by itself what it was.
+        # Nothing of a killed training is scored, so it may end a moment later and report its own error.
         limits = RunLimits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
         meeting = peers.meet()
         if meeting is None:
@@ -195,7 +195,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _gpu_model() -> str:
-    """As the driver's own program says; the controller's packages include no CUDA library to ask."""
+    """As nvidia-smi prints it; the controller's packages include no CUDA library."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout

@@ -22,7 +22,7 @@ class Room:
     """What a generation that opens now may be."""
 
     ideas: int
-    """Number of ideas that the ideator is asked for."""
+    """Number of ideas that the ideator proposes."""
     generation: int
     """Which generation it is; in steady mode the candidates so far over `ideate.candidates`."""
     selection: Selection | None

@@ -1,6 +1,6 @@
 """What a run takes in hours of GPUs (of cores where a trial has no GPU): requested, used, wasted, waited.
 
-Counts every try. A job's own clock says when it began and ended; where the cluster keeps accounts, theirs is taken
+Counts every try. Start and end are taken from the job's own clock; where the cluster keeps accounts, theirs is taken
 instead, because a job also holds its GPUs before our first and after our last line.
 """
 

@@ -34,7 +34,7 @@ def reference_seeds(terms: Terms, archive: Archive) -> Iterator[tuple[Purpose, i
     """Purpose and seed of every trial of the unmodified baseline that is wanted by now.
 
     Where jobs run on machines that nobody watches, one more is trained in each later generation (the canary). One in each
-    wave would be one beside nearly every trial, as a wave is what became ready since the last tick. An alarm asks for
+    wave would be one beside nearly every trial, as a wave is what became ready since the last tick. An alarm needs
     one, too."""
     select = terms.config.select
     for number in range(select.baseline_seeds):
@@ -79,7 +79,7 @@ def is_done(terms: Terms, archive: Archive) -> bool:
 
 
 def trials_left(terms: Terms, archive: Archive) -> int:
-    """How many trials are still to come until the end, as far as can be told: for an estimate of the time left."""
+    """Number of trials still to come, estimated: for the time left."""
     config = terms.config
     if finishing(terms, archive):
         return sum(1 for _ in agenda(terms, archive))

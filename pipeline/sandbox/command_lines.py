@@ -44,7 +44,7 @@ def budget_argument(train: TrainConfig) -> str:
 
 
 SCRATCH_VARIABLE = "GROUNDWORK_SCRATCH"
-"""Tells a job the folder for temporary files and caches."""
+"""Environment variable that names a job its folder for temporary files and caches."""
 _CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
 
 

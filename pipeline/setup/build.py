@@ -1,7 +1,6 @@
 """The parts of a run as objects: cluster, language model, makers, search method. Nothing is written here."""
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -114,7 +113,7 @@ def needs_model(config: Config) -> bool:
 
 
 def asks_provider(config: Config) -> bool:
-    """Whether a provider is asked, which needs a key and costs money."""
+    """Whether a paid provider is used, which needs a key."""
     return needs_model(config) and config.llm.kind is LlmKind.provider
 
 
@@ -126,12 +125,8 @@ def make_model(run: Run, config: Config, stopping: threading.Event) -> Model:
             raise BadInput(f"llm.source={config.llm.source} holds no recorded answers; name a run folder that has llm/")
         return Replay(Ledger(source), config.llm.source)
 
-    def notify(reason: str) -> None:
-        run.event("language model paused", detail=reason)
-        print(f"the language model is paused: {reason}", file=sys.stderr)
-
     key, ledger = find_key(config.llm, os.environ), Ledger(run.paths)
-    limits = SpendingLimits(config.budget.usd, ledger.spending().usage.usd or 0.0, stopping, notify)
+    limits = SpendingLimits(config.budget.usd, ledger.spending().usage.usd or 0.0, stopping)
     return ProviderModel(config.llm, key, ledger, limits)
 
 

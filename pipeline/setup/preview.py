@@ -1,4 +1,4 @@
-"""What a run would cost and submit, before anything is asked: its prompts are the real ones, only that nobody answers."""
+"""Estimate what a run would cost and submit, from its real prompts; no request is sent."""
 
 import contextlib
 import os
@@ -73,6 +73,7 @@ class _Silent:
     """A model that only records what it is asked."""
 
     trouble: Trouble | None = None
+    delay: Trouble | None = None
 
     def __init__(self) -> None:
         self._asked: list[Prompt] = []

@@ -77,7 +77,7 @@ def _fail(context: Context, candidate: Candidate, attempt: AttemptPaths, failure
 
 
 def _implement(context: Context, archive: Archive, candidate: Candidate) -> None:
-    """Write an attempt of a candidate, up to smoke.json or failure.json. Goes on where a killed call ended."""
+    """Write an attempt of a candidate, up to smoke.json or failure.json. Resumes where a killed call ended."""
     done = [attempt for attempt in candidate.attempts if attempt.failure is not None]
     attempt = candidate.paths.attempt(len(done))
     if attempt.smoke.exists() or attempt.failure.exists():
@@ -150,7 +150,7 @@ def _crash(paths: RunPaths, candidate: Candidate, attempt: Attempt) -> Crash:
 
 
 def _twin(context: Context, archive: Archive, syntax: str) -> Failure | None:
-    """A failure that names the attempt with the same code, whoever wrote it and whatever comes of it; a machine's fault
+    """A failure that names the attempt with the same code, whoever wrote it and however it ends; a machine's fault
     does not count, and neither do duplicates.
 
     The code is not trained again. Its score is shared: whoever reads this failure finds it with the twin

@@ -26,7 +26,7 @@ _PART = ".part-"
 
 
 def create(path: Path, record: object) -> bool:
-    """Write a record as JSON unless the file is already there; tells whether it was this call that made it.
+    """Write a record as JSON unless the file is already there; returns whether this call created it.
 
     Raises `CannotGoOn` when the disk is full or the folder cannot be written.
     """

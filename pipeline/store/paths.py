@@ -1,11 +1,11 @@
 """Where everything of a run lies. No other file of the program builds a path inside a run folder.
 
 runs/NAME/
-  run.json live.json controller.json pause.json events.jsonl report.json account.json
+  run.json live.json controller.json pause.json waiting.json events.jsonl report.json account.json
   alarms/alarm_0/{alarm,verdict}.json   failures that looked like a machine's
   code/{baseline,ideas,pipeline}/ size.json
   baseline/trial_0/ …
-  guidance.md                   what a person tells the ideator; copied into the generation that it was read for
+  guidance.md                   guidance by a person for the ideator; copied into the generation that used it
   proposals/NAME.json           ideas of people and elites of other runs, for the next generation
   marks/generation_000/candidate_003.json   what a person decided about a candidate
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
@@ -218,7 +218,7 @@ class AlarmPaths:
 
 @dataclass(frozen=True, slots=True)
 class ProbePaths:
-    """What `pipeline.doctor` asks a compute node, in a folder beside the runs that is removed again."""
+    """What `pipeline doctor` asks a compute node, in a folder beside the runs that is removed again."""
 
     folder: Path
 
@@ -293,6 +293,11 @@ class RunPaths:
         return self.folder / "pause.json"
 
     @property
+    def waiting(self) -> Path:
+        """While it is there, something cannot be done for now: for `status`, never read to decide."""
+        return self.folder / "waiting.json"
+
+    @property
     def events(self) -> Path:
         return self.folder / "events.jsonl"
 
@@ -301,7 +306,7 @@ class RunPaths:
         return self.folder / "report.json"
 
     def old_report(self, number: int) -> Path:
-        """A report from before the run was asked to go on."""
+        """A report from before the run was resumed with other limits."""
         return self.folder / f"report_{number}.json"
 
     @property

@@ -31,7 +31,7 @@ class Quota:
 
 
 def quota_of(folder: Path) -> Quota | None:
-    """The quota that holds for a folder; none where there is none, or no program that tells."""
+    """The quota that holds for a folder; none where no quota or no quota program exists."""
     mounts = (part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint))
     mount = max(mounts, key=lambda part: len(part.mountpoint), default=None)
     asked = (

@@ -1,8 +1,8 @@
 """Reads a run folder, once and again. What can no longer change is read once.
 
-The controller is the only one that adds to a run, apart from its jobs and from people. So its reader is told what it
-added (`touch`), asks the tries in flight for what their jobs wrote, and lists the few places where people write; nothing
-else is read again. Any other reader reads everything again that is not settled.
+The controller is the only one that adds to a run, apart from its jobs and from people. So it reports to its reader what it
+added (`touch`); the reader polls the tries in flight for what their jobs wrote, and lists the few places where people
+write; nothing else is read again. Any other reader reads everything again that is not settled.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class Reader:
     """One reader of one run folder. Raises `Damaged` when a file is not what it should be."""
 
     def __init__(self, paths: RunPaths, controller: bool = False) -> None:
-        """`controller`: whether this process alone adds to the run, and says so with `touch`."""
+        """`controller`: whether this process alone adds to the run, and reports it with `touch`."""
         self.paths = paths
         self._controller = controller
         self._index = Index()

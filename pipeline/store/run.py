@@ -93,7 +93,7 @@ class Holder:
 
 
 class Run:
-    """The door to one run folder."""
+    """Access to one run folder."""
 
     def __init__(self, paths: RunPaths, facts: Facts) -> None:
         self.paths = paths
