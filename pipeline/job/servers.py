@@ -1,7 +1,7 @@
 """The variant's model as processes that answer the evaluator, for the time of one evaluation.
 
-The variant's code is not trusted, so it runs outside of the evaluator's process, as training does. What it answers passes through
-a folder of exchange; each process has its own, so that they have nothing in common that they could write.
+The variant's code is not trusted, so it runs outside of the evaluator's process, as training does. What it answers passes
+through a folder of exchange; each process has its own, so that they have nothing in common that they could write.
 """
 
 import contextlib
