@@ -88,7 +88,7 @@ def test_the_implementer_writes_the_code_of_a_person(project: Project) -> None:
         idea = project.folder / f"{name}.md"
         idea.write_text(f"{name}\n\n{text}\n")
         at = ["--idea", str(idea)]
-        program("propose", f"{project.folder}/runs/replace", *at, extra={"PYTHONPATH": f"{ROOT}:{project.folder}"}).ok()
+        program("propose", f"{project.folder}/runs/replace", *at).ok()
     program("run", *arguments).ok()
     found = {one.idea.title: one for one in read_archive(project.folder / "runs/replace").candidates}
     assert set(found) == {"good", "bad", "protected"}
