@@ -270,6 +270,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("live.json", "the run", None, "The live settings now in force, as in [Settings](settings.md)."),
     ("controller.json", "the run", run.Holder, "The lock: exists while a controller holds the run."),
     ("pause.json", "the run", records.Pause, "While it exists nothing new is started."),
+    ("waiting.json", "the run", records.Waiting, "Exists while something cannot be done for now."),
     ("events.jsonl", "the run", records.Event, "One event a line."),
     ("account.json", "the run", accounting.RunAccount, "Device hours as of the last selection or report."),
     ("alarm.json", "an alarm", records.Alarm, "Opens it, in `alarms/alarm_K/`: failures look like a machine's."),

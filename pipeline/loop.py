@@ -5,8 +5,11 @@ from collections.abc import Callable
 
 from pipeline.policy.stopping import finishing
 from pipeline.stages import evaluate, ideate, implement, select, train, upkeep
-from pipeline.stages.context import Context
+from pipeline.stages.context import ASKING, Context
 from pipeline.store.archive import Archive
+
+_PATIENCE_S = 20.0
+"""How long one call from cron waits for a language model that does not answer."""
 
 
 def tick(context: Context) -> Archive:
@@ -39,11 +42,16 @@ def run(context: Context, show: Callable[[Archive], None], beat: Callable[[], No
 def once(context: Context, show: Callable[[Archive], None]) -> Archive:
     """For cron: ticks until nothing is left to do at once; jobs that were submitted run on by themselves."""
     archive = tick(context)
-    while not is_over(context, archive) and (context.run.reader.changed or context.background.busy):
+    while not is_over(context, archive) and (context.run.reader.changed or _at_work(context)):
         wait(context)
         archive = tick(context)
     show(archive)
     return archive
+
+
+def _at_work(context: Context) -> bool:
+    """Whether something is under way here that does not wait for somebody else."""
+    return context.background.busy and not context.holdups.lasts(ASKING, _PATIENCE_S)
 
 
 def is_over(context: Context, archive: Archive) -> bool:

@@ -245,7 +245,7 @@ def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, An
         room.dev.stop_controller()
         try:
             events = room.bench.folder / "away/events.jsonl"
-            wait_until(lambda: '"refused"' in events.read_text(), process)
+            wait_until(lambda: '"waiting"' in events.read_text(), process)
             room.gate.unlink()  # the trials end while nobody can be asked
             wait_until(lambda: all(trial.score for trial in trials_of(room.bench.archive("away"))), process)
         finally:

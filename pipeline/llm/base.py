@@ -27,6 +27,10 @@ class Model(Protocol):
     def trouble(self) -> Trouble | None:
         """Why nothing is answered for now, if so."""
 
+    @property
+    def delay(self) -> Trouble | None:
+        """Why an answer that is asked for is late, if so."""
+
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
         """The answer; `sample` counts several to one prompt. Raises `Unanswered`."""
 

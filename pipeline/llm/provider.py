@@ -37,7 +37,7 @@ class SpendingLimits:
     """What earlier answers of the run cost."""
     stopping: threading.Event
     """Set when the program ends: answers under way are waited for a moment, then given up."""
-    notify: Callable[[str], None]
+    notify: Callable[[str], None] = lambda reason: None
     """Called once with the reason of every pause."""
 
 
@@ -64,6 +64,7 @@ class ProviderModel:
         self._asking: dict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
         self._spent_usd, self._reserved_usd = limits.spent_usd, 0.0
         self._trouble: Trouble | None = None
+        self._delay: Trouble | None = None
         self._jitter = random.Random()
 
     @property
@@ -72,6 +73,11 @@ class ProviderModel:
             if self._trouble is not None and self._trouble.until is not None and time.time() >= self._trouble.until:
                 self._trouble = None
             return self._trouble
+
+    @property
+    def delay(self) -> Trouble | None:
+        with self._lock:
+            return self._delay
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
         with self._lock:
@@ -124,10 +130,12 @@ class ProviderModel:
                 raise Unanswered
             answer = self._request(prompt)
             if not isinstance(answer, Exception):
+                self._note_delay(None)
                 return self._completion(answer, number + 1, time.monotonic() - began)
             words = self._words(answer)
             verdict = self._judge(answer, words)
             if verdict.then is Then.ANSWERED:
+                self._note_delay(None)
                 return Completion("", verdict.words, self._config.model, Usage(), number + 1, at=time.time())
             if verdict.then is Then.PAUSE:
                 raise self._in_trouble(f"{self._config.model}: {verdict.words} ({words})")
@@ -138,10 +146,17 @@ class ProviderModel:
                     f"{self._config.model} asks to wait {asked_s:.0f} s ({words})", time.time() + asked_s
                 )
             most_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**number)
-            self._limits.stopping.wait(asked_s + self._jitter.uniform(0.5, 1.0) * most_s)
-        raise self._in_trouble(
-            f"{self._config.model} does not answer ({words}); asked again later", time.time() + _OUTAGE_S
-        )
+            wait_s = asked_s + self._jitter.uniform(0.5, 1.0) * most_s
+            self._note_delay(Trouble(self._silent(words), time.time() + wait_s))
+            self._limits.stopping.wait(wait_s)
+        raise self._in_trouble(self._silent(words), time.time() + _OUTAGE_S)
+
+    def _silent(self, words: str) -> str:
+        return f"{self._config.model} does not answer ({words}); asked again later"
+
+    def _note_delay(self, delay: Trouble | None) -> None:
+        with self._lock:
+            self._delay = delay
 
     def _judge(self, error: Exception, words: str) -> ErrorAction:
         if isinstance(error, self._litellm.ContextWindowExceededError):

@@ -11,6 +11,7 @@ class Replay:
     """A model that knows only what was recorded."""
 
     trouble: Trouble | None = None
+    delay: Trouble | None = None
 
     def __init__(self, ledger: AnswerStore, source: str) -> None:
         self._ledger = ledger

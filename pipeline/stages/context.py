@@ -1,5 +1,7 @@
 """What every stage gets beside the archive: the run that is moved forward, and the parts that move it."""
 
+import functools
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,8 +13,16 @@ from pipeline.llm.base import Model, Trouble
 from pipeline.makers.base import Ideator, Implementer
 from pipeline.methods.base import Terms
 from pipeline.patching import Rules
+from pipeline.records import Holdup, Waiting
 from pipeline.sandbox.base import Sandbox
+from pipeline.store import files
 from pipeline.store.run import Run
+
+SUBMITTING, POLLING, ASKING = "submitting jobs", "asking about jobs", "asking the language model"
+"""What can be held up."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
+_TOLD_S = 600.0
+"""A cause that comes back within this time is no news."""
 
 
 class Background:
@@ -70,6 +80,91 @@ class Bookmark:
     """Ids of candidates that were open, or elites, since then: only these can have something to remove."""
 
 
+class Holdups:
+    """What the run waits for. Each cause makes one event when it begins and one when it is over, and is in waiting.json in
+    between; what failed is tried again after pauses that grow."""
+
+    def __init__(self, run: Run, clock: Callable[[], float]) -> None:
+        self._run = run
+        self._clock = clock
+        self._began = clock()
+        waiting = files.read_if_there(run.paths.waiting, Waiting)
+        self._open = {one.what: one for one in (waiting.holdups if waiting is not None else ())}
+        self._pauses: dict[str, float] = {}
+        self._told: dict[str, tuple[str, float]] = {}
+        """The last cause of each, and when it was there."""
+        self._quiet: set[str] = set()
+        """Those whose cause was no news when it came back."""
+
+    @property
+    def open(self) -> tuple[Holdup, ...]:
+        """Those of now, the oldest first."""
+        return tuple(self._open.values())
+
+    def lasts(self, what: str, seconds: float) -> bool:
+        """Whether it has been held up for so long since this process began."""
+        holdup = self._open.get(what)
+        return holdup is not None and self._clock() - max(holdup.since, self._began) >= seconds
+
+    def due(self, what: str) -> bool:
+        """Whether to try now: nothing keeps it from being done, or the pause is over. The first try of a process is."""
+        holdup = self._open.get(what)
+        if holdup is None or what not in self._pauses:
+            return True
+        return holdup.next_at is not None and self._clock() >= holdup.next_at
+
+    def failed(self, what: str, reason: str) -> None:
+        """It was tried in vain, and is tried again after a pause."""
+        pause_s = min(2 * self._pauses.get(what, _FIRST_PAUSE_S / 2), _LONGEST_PAUSE_S)
+        self._pauses[what] = pause_s
+        self.wait(what, reason, self._clock() + pause_s)
+
+    def wait(self, what: str, reason: str, next_at: float | None) -> None:
+        """It cannot be done until then; with no time, until a person acts."""
+        now, old = self._clock(), self._open.get(what)
+        if old is not None and _cause(old.reason) == _cause(reason):
+            new = Holdup(what, old.reason, old.since, next_at)
+        else:
+            new = Holdup(what, reason, now, next_at)
+            cause, at = self._told.get(what, ("", 0.0))
+            if cause == _cause(reason) and now - at <= _TOLD_S:
+                self._quiet.add(what)
+            else:
+                self._quiet.discard(what)
+                self._run.event("waiting", detail=f"{what}: {reason}")
+        if new != old:
+            self._open[what] = new
+            self._write()
+
+    def over(self, what: str) -> None:
+        """It was done, or need not be done."""
+        old = self._open.pop(what, None)
+        self._pauses.pop(what, None)
+        if old is not None:
+            self._write()
+            now = self._clock()
+            self._told[what] = (_cause(old.reason), now)
+            if what not in self._quiet:
+                self._run.event("waiting is over", detail=f"{what}, after {now - old.since:.0f} s")
+
+    def fade(self, what: str) -> None:
+        """It did not fail now, which says little until the time of the next try has passed."""
+        old = self._open.get(what)
+        if old is not None and (old.next_at is None or self._clock() >= old.next_at):
+            self.over(what)
+
+    def _write(self) -> None:
+        if self._open:
+            files.replace(self._run.paths.waiting, Waiting(self.open))
+        else:
+            self._run.paths.waiting.unlink(missing_ok=True)
+
+
+def _cause(reason: str) -> str:
+    """A reason without what differs from time to time: numbers and ids."""
+    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", reason)
+
+
 @dataclass(frozen=True)
 class Context(Terms):
     """One run being moved forward."""
@@ -89,6 +184,21 @@ class Context(Terms):
     model: Model | None = None
     """The language model, where one is needed."""
     bookmark: Bookmark = field(default_factory=Bookmark)
+
+    @functools.cached_property
+    def holdups(self) -> Holdups:
+        """What it waits for now."""
+        return Holdups(self.run, self.clock)
+
+    def note_model(self) -> None:
+        """Note whether the language model answers."""
+        trouble = (self.model.trouble or self.model.delay) if self.model is not None else None
+        if trouble is not None:
+            self.holdups.wait(ASKING, trouble.reason, trouble.until)
+        elif self.background.busy:
+            self.holdups.fade(ASKING)  # asked again, and no answer yet
+        else:
+            self.holdups.over(ASKING)
 
     @property
     def trouble(self) -> Trouble | None:

@@ -9,11 +9,14 @@ from pipeline.errors import ClusterRefused
 from pipeline.policy.machines import reference_gpu
 from pipeline.policy.trials import to_retry
 from pipeline.records import Ended, Failure, FailureKind, Pause, Purpose, Result, Stage
-from pipeline.stages.context import Context
+from pipeline.stages.context import POLLING, Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.run import is_void, void, with_job_id
 from pipeline.store.views import Attempt, Trial, Try
+
+_SILENCE_S = 125.0
+"""How long after its last refusal the cluster counts as answering again: in its pauses it says what it knew before."""
 
 
 def step(context: Context, archive: Archive) -> None:
@@ -42,8 +45,9 @@ def _end_tries(context: Context, archive: Archive) -> None:
         found = context.cluster.find([one.job.name for one in lost]) if lost else {}
         statuses = context.cluster.poll(list(known)) if known else {}
     except ClusterRefused as refused:
-        context.run.event("refused", detail=str(refused))
+        context.holdups.wait(POLLING, str(refused), now + _SILENCE_S)  # the cluster's own pauses are shorter
         return
+    context.holdups.fade(POLLING)
     for one in lost:
         _adopt(context, one, found.get(one.job.name), now)
     for job_id, one in known.items():

@@ -13,7 +13,7 @@ from pipeline.policy.machines import shunned
 from pipeline.policy.stopping import finishing
 from pipeline.policy.trials import Wanted, is_ready
 from pipeline.records import Job, Purpose
-from pipeline.stages.context import Context
+from pipeline.stages.context import SUBMITTING, Context
 from pipeline.store import files
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import TryPaths
@@ -32,6 +32,9 @@ def step(context: Context, archive: Archive) -> None:
     retries = context.config.train.retries
     wave = [wanted for wanted in agenda(context, archive) if is_ready(wanted.found, retries)][:free]
     if not wave:
+        context.holdups.over(SUBMITTING)
+        return
+    if not context.holdups.due(SUBMITTING):
         return
     files.check_space(context.run.paths.folder, *wave_needs(context.config, len(wave)))
     jobs = {}
@@ -47,8 +50,10 @@ def step(context: Context, archive: Archive) -> None:
     try:
         taken = context.cluster.submit(requests, shunned(archive, context.clock()))
     except ClusterRefused as refused:
-        context.run.event("refused", detail=str(refused))
+        context.holdups.failed(SUBMITTING, str(refused))
         taken = {}
+    else:
+        context.holdups.over(SUBMITTING)
     for name, (paths, job) in jobs.items():
         if name in taken:
             context.run.replace(paths.job, with_job_id(job, taken[name], context.clock()))

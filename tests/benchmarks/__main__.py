@@ -218,7 +218,9 @@ def one_scale(candidates: int) -> None:
         counted[0], ticks, everything, looks = 0, time.thread_time(), time.process_time(), 0
         while not advance(context, clock, cluster, 30.0):  # a look each half minute of trials of ten minutes
             looks += 1
-        ticks_ms, all_ms = (1000 * spent / 32 for spent in (time.thread_time() - ticks, time.process_time() - everything))
+        ticks_ms, all_ms = (
+            1000 * spent / 32 for spent in (time.thread_time() - ticks, time.process_time() - everything)
+        )
         operations = counted[0] / 32
         context.background.close()
         memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -247,6 +249,7 @@ class Canned:
     """A language model whose answer to every prompt is ten ideas that nobody had."""
 
     trouble: Trouble | None = None
+    delay: Trouble | None = None
 
     def __init__(self) -> None:
         self.prompts, self._rng = 0, random.Random(0)
