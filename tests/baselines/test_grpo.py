@@ -466,6 +466,40 @@ RANGES = yaml.safe_load((GRPO / "ideas" / "settings.yaml").read_text())["ranges"
 BASELINE = yaml.safe_load((ROOT / "conf" / "baseline" / "grpo.yaml").read_text())
 
 
+def gradients(
+    modules: SimpleNamespace, data: Path, output: Path, size: dict, microbatch: int, monkeypatch: pytest.MonkeyPatch
+) -> list[torch.Tensor]:
+    """The gradient of each update of one training step, before it is clipped."""
+    found: list[torch.Tensor] = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def watching(parameters, max_norm: float) -> torch.Tensor:
+        held = [weight for weight in parameters if weight.grad is not None]
+        found.append(torch.cat([weight.grad.flatten() for weight in held]).clone())
+        return clip(held, max_norm)
+
+    settings = {"rollouts": 64, "minibatch": 32, "epochs": 2, "microbatch": microbatch}
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", watching)
+        train(modules, data, output, size | {"settings": settings})
+    return found
+
+
+@pytest.mark.parametrize("name", ["baseline", *IDEAS])
+def test_microbatches_change_no_gradient_of_an_idea(
+    grpo: SimpleNamespace, data: Path, size: dict, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`microbatch` bounds memory and changes no result, whatever the idea: 1 and 4 microbatches give one gradient."""
+    grpo.measure.make_variant(name, tmp_path / "variant", "Tiny")
+    with code(tmp_path / "variant") as modules:
+        whole, parts = (gradients(modules, data, tmp_path / str(rows), size, rows, monkeypatch) for rows in (32, 8))
+    assert len(whole) == len(parts) == 4
+    for one, other in zip(whole, parts, strict=True):
+        assert one.norm() > 0
+        assert torch.cosine_similarity(one, other, dim=0) > 0.999
+        assert one.norm().item() == pytest.approx(other.norm().item(), rel=1e-3)
+
+
 @pytest.mark.parametrize("name", IDEAS)
 def test_an_idea_applies_touches_evolvable_files_only_and_trains(
     grpo: SimpleNamespace, data: Path, size: dict, tmp_path: Path, name: str

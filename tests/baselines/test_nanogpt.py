@@ -563,6 +563,36 @@ def test_an_idea_applies_touches_evolvable_files_only_and_changes_the_training(
     torch.testing.assert_close(logits_of(later)[:, :20], logits_of(tokens)[:, :20])
 
 
+@pytest.mark.parametrize("name", ["baseline", *IDEAS])
+def test_microbatches_change_no_gradient_of_an_idea(
+    nanogpt: SimpleNamespace, train, tmp_path: Path, size: dict, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`microbatch` bounds memory and changes no result, whatever the idea: 1 and 4 microbatches give one gradient."""
+    nanogpt.measure.make_variant(name, tmp_path / "changed", "Tiny")
+    norm_of = torch.nn.utils.get_total_norm
+
+    def gradients(micro: int) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+
+        def watching(held: list[torch.Tensor]) -> torch.Tensor:
+            found.append(torch.cat([gradient.flatten() for gradient in held]).clone())
+            return norm_of(held)
+
+        with code(tmp_path / "changed") as modules, monkeypatch.context() as patch:
+            patch.setattr(torch.nn.utils, "get_total_norm", watching)
+            settings = size["settings"] | {"microbatch": micro}
+            train(str(micro), budget="steps=5", modules=modules, settings=settings)
+        return found
+
+    micro = 4 if name == "batch_warmup" else 8  # it starts with half a batch, which is then the one microbatch
+    whole, parts = gradients(micro), gradients(micro // 4)
+    assert len(whole) == len(parts) == 5
+    for one, other in zip(whole, parts, strict=True):
+        assert one.norm() > 0
+        assert torch.cosine_similarity(one, other, dim=0) > 0.999
+        assert one.norm().item() == pytest.approx(other.norm().item(), rel=1e-3)
+
+
 def test_the_bank_is_described() -> None:
     words = {name: yaml.safe_load((NANOGPT / "ideas" / f"{name}.yaml").read_text()) for name in IDEAS}
     assert len(words) >= 12
