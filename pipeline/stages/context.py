@@ -20,6 +20,8 @@ from pipeline.store.run import Run
 
 SUBMITTING, POLLING, ASKING = "submitting jobs", "asking about jobs", "asking the language model"
 """What can be held up."""
+_IDEA_WORKERS = 8
+"""Generations whose ideas are written at once; with `search.mode=steady` several are open together."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
 _TOLD_S = 600.0
 """A cause that comes back within this time is no news."""
@@ -29,7 +31,9 @@ class Background:
     """Work that a tick starts and a later tick finds done in the files. One at a time for each key."""
 
     def __init__(self, workers: int) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="background")
+        """`workers` codes are written at once; ideas have workers of their own, so that neither waits for the other."""
+        self._codes = ThreadPoolExecutor(workers, thread_name_prefix="code")
+        self._ideas = ThreadPoolExecutor(_IDEA_WORKERS, thread_name_prefix="ideas")
         self._running: dict[str, Future[None]] = {}
         self.done = threading.Event()
         """Set whenever a piece of work is over."""
@@ -40,15 +44,15 @@ class Background:
         self.codes: dict[str, tuple[str, str]] = {}
         """Syntax hash to the candidate and the attempt that wrote it, since the archive was read. Guarded by `alone`."""
 
-    def start(self, key: str, work: Callable[[], None]) -> None:
-        """Start work unless it is under way. Raises what an earlier call with this key raised."""
+    def start(self, key: str, work: Callable[[], None], ideas: bool = False) -> None:
+        """Start writing code, or `ideas`, unless it is under way. Raises what an earlier call with this key raised."""
         future = self._running.get(key)
         if future is not None and future.done():
             del self._running[key]
             future.result()
             future = None
         if future is None:
-            self._running[key] = self._pool.submit(work)
+            self._running[key] = (self._ideas if ideas else self._codes).submit(work)
             self._running[key].add_done_callback(lambda _: self.done.set())
 
     def check(self) -> None:
@@ -65,7 +69,8 @@ class Background:
     def close(self) -> None:
         """Start nothing more and wait for what runs."""
         self.stopping.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._ideas, self._codes):
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @dataclass
