@@ -13,7 +13,7 @@ def test_ideas_do_not_wait_for_code_nor_code_for_ideas() -> None:
         background.start(f"ideas {number}", gate.wait, ideas=True)  # type: ignore[arg-type]
     background.start("code", lambda: written.append("code"))
     while background.busy and not written:
-        background.done.wait(5)
+        background.done.wait(0.01)
     assert written == ["code"]
     gate.set()
     background.close()
@@ -30,9 +30,11 @@ def test_a_key_is_started_once_and_again_when_it_is_over() -> None:
         background.start("one", work)
     gate.set()
     while background.busy:
-        background.done.wait(5)
+        background.done.wait(0.01)
     assert len(runs) == 1
     background.start("one", work)
+    while background.busy:
+        background.done.wait(0.01)
     background.close()
     assert len(runs) == 2
 
@@ -45,7 +47,7 @@ def test_what_work_raised_is_raised_by_the_next_tick() -> None:
 
     background.start("one", fail)
     while background.busy:
-        background.done.wait(5)
+        background.done.wait(0.01)
     with pytest.raises(ValueError, match="it broke"):
         background.check()
     background.check()
