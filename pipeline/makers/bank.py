@@ -1,10 +1,12 @@
 """The idea bank of a baseline: published ideas, and ranges of settings.
 
 A bank is a folder: `NAME.yaml` (title, text, why, source) beside `NAME.diff` (a patch against the baseline), and
-`settings.yaml` (ranges). An idea of the bank holds its change as data, so that no text has to be implemented.
+`settings.yaml` (ranges). An idea of the bank holds its change as data, so that no text has to be implemented. Where the
+implementer reads text, an idea needs no patch.
 """
 
 import math
+import pkgutil
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import BaselineConfig
+from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.patching import Refusal, read_settings
 from pipeline.patching.trees import Tree
@@ -37,7 +39,7 @@ class Published:
     source: str
     """The publication."""
     patch: str
-    """Unified diff against the baseline."""
+    """Unified diff against the baseline; empty where only the text says what to do."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Range:
     """Where new values of a setting come from: a factor on the present value, log-uniform, or one of some choices."""
 
     why: str = ""
-    """What it may do."""
+    """What a change may do, where the values have no order."""
+    higher: str = ""
+    """What a larger value may do."""
+    lower: str = ""
+    """What a smaller value may do."""
     factor: tuple[float, float] | None = None
     """Least and greatest factor."""
     choices: tuple[Any, ...] = ()
@@ -54,7 +60,13 @@ class Range:
     def fits(self, now: Any) -> bool:
         """Whether new values can be drawn from a present one: a factor needs a number, and a variant may have put anything
         in its place."""
-        return self.factor is None or (isinstance(now, int | float) and not isinstance(now, bool))
+        return self.factor is None or _is_number(now)
+
+    def reason(self, now: Any, value: Any) -> str:
+        """Why to go from the present value to this one: by the direction where there is one."""
+        if not _is_number(now) or not _is_number(value) or now == value:
+            return self.why
+        return (self.higher if value > now else self.lower) or self.why
 
     def draw(self, now: Any, rng: random.Random) -> Any:
         """A value that differs from the present one, of the same type; the present one if there is no other."""
@@ -81,12 +93,12 @@ class Bank:
     settings_file: str
     """File of the variant that holds the settings."""
     settings_class: str
-    """Dataclass in it."""
+    """Dataclass in it; empty where the settings are constants of the module, or keys of a YAML or JSON file."""
 
     def settings(self, tree: Tree) -> dict[str, Any]:
         """Present values of the settings that have ranges; those that a range cannot start from are left out."""
         text = self.settings_text(tree)
-        values = read_settings(text, self.settings_class) if isinstance(text, str) else text
+        values = read_settings(text, self.settings_class, self.settings_file) if isinstance(text, str) else text
         if isinstance(values, Refusal):
             return {}
         return {
@@ -104,8 +116,10 @@ class Bank:
             return Refusal("unreadable", f"{self.settings_file} is not UTF-8 in the parent's code")
 
 
-def load_bank(folder: Path, baseline: BaselineConfig, scale: str) -> Bank:
-    """Read a bank. Raises `BadInput` naming the file that cannot be used."""
+def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank:
+    """Read a bank. Raises `BadInput` naming the file that cannot be used. `patches`: whether each idea needs one; as the
+    run's implementer requires if not given."""
+    needed = _needs_patches(config) if patches is None else patches
     published, ranges = {}, {}
     for path in sorted(folder.glob("*.yaml")):
         content = _yaml(path)
@@ -115,11 +129,24 @@ def load_bank(folder: Path, baseline: BaselineConfig, scale: str) -> Bank:
             continue
         patch = path.with_suffix(".diff")
         missing = [key for key in ("title", "text", "why", "source") if not content.get(key)]
-        if missing or not patch.is_file():
-            raise BadInput(f"{path} needs {', '.join(missing) or f'a patch beside it, {patch.name}'}")
+        if missing:
+            raise BadInput(f"{path} needs {', '.join(missing)}")
+        if needed and not patch.is_file():
+            raise BadInput(
+                f"{path} needs a patch beside it, {patch.name}; or let implement=llm or implement=command write its code"
+            )
         words = {key: " ".join(str(content[key]).split()) for key in ("title", "text", "why", "source")}
-        published[path.stem] = Published(**words, patch=patch.read_text())
-    return Bank(published, ranges, baseline.settings_file, baseline.settings_class.get(scale, ""))
+        published[path.stem] = Published(**words, patch=patch.read_text() if patch.is_file() else "")
+    baseline = config.baseline
+    return Bank(published, ranges, baseline.settings_file, baseline.settings_class.get(config.scale, ""))
+
+
+def _needs_patches(config: Config) -> bool:
+    return not pkgutil.resolve_name(config.implement.maker["_target_"]).reads_text
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -136,7 +163,8 @@ def _range(path: Path, name: str, words: Any) -> Range:
     factor, choices = words.get("factor"), words.get("choices")
     if (factor is None) == (choices is None):
         raise BadInput(f"{path}: {name} needs either `factor: [low, high]` or `choices: [...]`")
-    return Range(str(words.get("why", "")), tuple(factor) if factor else None, tuple(choices or ()))
+    why, higher, lower = (" ".join(str(words.get(key, "")).split()) for key in ("why", "higher", "lower"))
+    return Range(why, higher, lower, tuple(factor) if factor else None, tuple(choices or ()))
 
 
 def draw_settings(bank: Bank, now: Mapping[str, Any], count: int, rng: random.Random) -> Change:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import BadInput
 from pipeline.makers.bank import TRIES, draw_settings, load_bank
-from pipeline.makers.base import Brief, Tools
+from pipeline.makers.base import Brief, Tools, UsedUp
 from pipeline.records import Change, Idea
 from pipeline.store.views import Candidate
 
@@ -77,14 +76,14 @@ class BankIdeator:
     slow = False
 
     def __init__(self, tools: Tools) -> None:
-        self._bank = load_bank(tools.ideas, tools.config.baseline, tools.config.scale)
+        self._bank = load_bank(tools.ideas, tools.config)
         self._code = tools.code
         self._seed = tools.config.seed
         self._patch_share = tools.config.ideate.patch_share
         self._tried = Tried()
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `BadInput` when the bank has nothing that was not tried."""
+        """Raises `UsedUp` when the bank has nothing that was not tried."""
         rng = random.Random(f"{self._seed}/{brief.generation.number}/{brief.number}")
         self._tried.update(brief)
         for _ in range(TRIES):
@@ -92,7 +91,12 @@ class BankIdeator:
             idea = idea or self._explore(rng)
             if idea is not None:
                 return idea
-        raise BadInput("the idea bank is used up; add ideas or ranges to it, or ask for fewer candidates")
+        state = "used up" if self._bank.published or self._bank.ranges else "empty"
+        raise UsedUp(
+            f"the idea bank is {state}; add ideas or ranges to it (step 7 of docs/how-to/bring-your-own-training-code.md), "
+            "propose ideas of your own (python -m pipeline propose RUN --idea FILE), or start a run with ideate=llm or, for "
+            "proposals alone, ideate.candidates=0"
+        )
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
         """It learns nothing beside its parents."""
@@ -146,11 +150,12 @@ class BankIdeator:
         return Idea(title, text, "exploit", (parent.id, other.id), change=Change(join=True))
 
     def _settings(self, parent: Candidate | None, has: Ingredients, rng: random.Random) -> Idea | None:
-        change = draw_settings(self._bank, self._bank.settings(self._code(parent)), 1, rng)
+        now = self._bank.settings(self._code(parent))
+        change = draw_settings(self._bank, now, 1, rng)
         if not change.settings or self._tried.has(has.with_change(change)):
             return None
         values = ", ".join(f"{name} = {value}" for name, value in change.settings.items())
-        why = " ".join(self._bank.ranges[name].why for name in change.settings)
+        why = " ".join(self._bank.ranges[name].reason(now[name], value) for name, value in change.settings.items())
         title = f"{parent.idea.title} + {values}" if parent else values
         origin, parents = ("exploit", (parent.id,)) if parent else ("explore", ())
         return Idea(title, f"Set {values}. {why}".strip(), origin, parents, change=Change(settings=change.settings))

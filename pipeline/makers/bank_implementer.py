@@ -17,7 +17,7 @@ class BankImplementer:
     reads_text = False
 
     def __init__(self, tools: Tools) -> None:
-        self._bank = load_bank(tools.ideas, tools.config.baseline, tools.config.scale)
+        self._bank = load_bank(tools.ideas, tools.config, patches=True)
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
         change = idea.change
@@ -40,8 +40,8 @@ class BankImplementer:
 
     def _set(self, code: Tree, settings: Mapping[str, Any]) -> Tree | Refusal:
         before = self._bank.settings_text(code)
-        text = edit_settings(before, self._bank.settings_class, settings) if isinstance(before, str) else before
+        file = self._bank.settings_file
+        text = edit_settings(before, self._bank.settings_class, settings, file) if isinstance(before, str) else before
         if isinstance(text, Refusal):
             return text
-        file = self._bank.settings_file
         return {**code, file: Entry(text.encode(), code[file].mode)}

@@ -23,6 +23,10 @@ from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate, Generation
 
 
+class UsedUp(BadInput):
+    """An ideator has no more ideas."""
+
+
 @dataclass(frozen=True)
 class Tools:
     """What makers may use."""
@@ -87,7 +91,7 @@ class Ideator(Protocol):
     """Whether an idea takes so long that a tick must not wait for it."""
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `Unanswered` while there is nobody to ask."""
+        """Raises `Unanswered` while there is nobody to ask, and `UsedUp` when it has no more ideas."""
         ...
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:

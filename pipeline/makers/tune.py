@@ -18,7 +18,7 @@ class TuneIdeator:
     slow = False
 
     def __init__(self, tools: Tools) -> None:
-        self._bank = load_bank(tools.ideas, tools.config.baseline, tools.config.scale)
+        self._bank = load_bank(tools.ideas, tools.config)
         self._tools = tools
 
     def propose(self, brief: Brief) -> Idea:
@@ -27,9 +27,18 @@ class TuneIdeator:
         rng = random.Random(f"{self._tools.config.seed}/{generation}/{brief.number}")
         change = draw_settings(self._bank, self._bank.settings(self._tools.code(None)), len(self._bank.ranges), rng)
         if not change.settings:
-            raise BadInput(f"there is nothing to tune: the idea bank has no {SETTINGS_FILE} with ranges")
+            raise BadInput(f"there is nothing to tune: {self._nothing()}")
         values = ", ".join(f"{name} = {value}" for name, value in change.settings.items())
         return Idea(f"settings {generation}.{brief.number}", f"Set {values}.", "tune", change=change)
+
+    def _nothing(self) -> str:
+        bank = self._bank
+        if not bank.ranges:
+            return f"the idea bank has no {SETTINGS_FILE} with ranges"
+        if not bank.settings_file:
+            return "baseline.settings_file is empty; name the Python, YAML or JSON file that holds the settings"
+        names = ", ".join(bank.ranges)
+        return f"{bank.settings_file} holds none of the settings that {SETTINGS_FILE} has ranges for: {names}"
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
         """It learns nothing."""

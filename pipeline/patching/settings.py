@@ -1,21 +1,28 @@
-"""Settings of a baseline, read and changed in the text of its dataclass.
+"""Settings of a baseline, read and changed in the text of the file that holds them. Three forms are known:
 
     @dataclass
     class Settings:
         learning_rate: float = 3e-4  # of AdamW
 
-Only the characters of a value change; comments, order and layout stay, so that two changes of different settings
-merge.
+constants at the top level of a module (`learning_rate = 3e-4`, with no class named), and the keys of a YAML or JSON file
+(data_files.py). Only the characters of a value change; comments, order and layout stay, so that two changes of different
+settings merge.
 """
 
 import ast
+from collections import Counter
 from collections.abc import Mapping
 
+from pipeline.patching import data_files
 from pipeline.patching.refusal import Refusal
 
 
-def read_settings(source: str, class_name: str) -> dict[str, object] | Refusal:
-    """Name → value of the settings whose values are literals; computed ones (`field(…)`, `2 * 8`) are left out."""
+def read_settings(source: str, class_name: str, path: str = "settings.py") -> dict[str, object] | Refusal:
+    """Name → value of the settings whose values are literals; computed ones (`field(…)`, `2 * 8`) are left out. No class:
+    the constants of the module. In a YAML or JSON file names have a dot for each level."""
+    if path.endswith(data_files.SUFFIXES):
+        places = data_files.places(source, path)
+        return places if isinstance(places, Refusal) else {name: place.value for name, place in places.items()}
     found = _values(source, class_name)
     if isinstance(found, Refusal):
         return found
@@ -23,8 +30,12 @@ def read_settings(source: str, class_name: str) -> dict[str, object] | Refusal:
     return {name: literal[0] for name, literal in literals.items() if literal is not None}
 
 
-def edit_settings(source: str, class_name: str, changes: Mapping[str, object]) -> str | Refusal:
+def edit_settings(
+    source: str, class_name: str, changes: Mapping[str, object], path: str = "settings.py"
+) -> str | Refusal:
     """The source with these settings set to these values. A setting that has its value already keeps its text."""
+    if path.endswith(data_files.SUFFIXES):
+        return _edit_data(source, changes, path)
     found = _values(source, class_name)
     if isinstance(found, Refusal):
         return found
@@ -32,8 +43,7 @@ def edit_settings(source: str, class_name: str, changes: Mapping[str, object]) -
     starts = _line_starts(source.encode())
     for name, value in changes.items():
         if name not in found:
-            valid = ", ".join(sorted(found)) or "none"
-            return Refusal("unknown_setting", f"{class_name} has no setting {name!r}; it has: {valid}")
+            return _unknown(class_name or path, name, found)
         text = repr(value)
         written = _literal_text(text)
         if written is None or not _same(written[0], value):
@@ -52,22 +62,57 @@ def edit_settings(source: str, class_name: str, changes: Mapping[str, object]) -
     return data.decode()
 
 
+def _edit_data(source: str, changes: Mapping[str, object], path: str) -> str | Refusal:
+    found = data_files.places(source, path)
+    if isinstance(found, Refusal):
+        return found
+    edits: list[tuple[int, int, str]] = []
+    for name, value in changes.items():
+        if name not in found:
+            return _unknown(path, name, found)
+        value = list(value) if isinstance(value, tuple) else value
+        text = data_files.literal(value, path)
+        if text is None:
+            return Refusal("bad_value", f"{name}: {value!r} cannot be written in {path}")
+        if not _same(found[name].value, value):
+            edits.append((found[name].start, found[name].end, text))
+    for start, end, text in sorted(edits, reverse=True):
+        source = source[:start] + text + source[end:]
+    return source
+
+
+def _unknown(place: str, name: str, found: Mapping[str, object]) -> Refusal:
+    valid = ", ".join(sorted(found)) or "none"
+    return Refusal("unknown_setting", f"{place} has no setting {name!r}; it has: {valid}")
+
+
 def _values(source: str, class_name: str) -> dict[str, ast.expr] | Refusal:
-    """Name → value node of the annotated assignments in the body of the class."""
+    """Name → value node of the annotated assignments in the body of the class; without one, of all assignments at the top
+    level of the module to a name that has only one there."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
-        return Refusal("syntax", f"the source of {class_name} does not parse: {error}")
+        return Refusal("syntax", f"the source of {class_name or 'the settings'} does not parse: {error}")
+    if not class_name:
+        pairs = list(filter(None, map(_assigned, tree.body)))
+        times = Counter(name for name, _ in pairs)
+        return {name: value for name, value in pairs if times[name] == 1}
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     named = [node for node in classes if node.name == class_name]
     if len(named) != 1:
         names = ", ".join(node.name for node in classes) or "none"
         return Refusal("unknown_setting", f"{len(named)} classes are named {class_name!r}; the classes are: {names}")
-    return {
-        node.target.id: node.value
-        for node in named[0].body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
-    }
+    pairs = list(filter(None, map(_assigned, (node for node in named[0].body if isinstance(node, ast.AnnAssign)))))
+    return dict(pairs)
+
+
+def _assigned(node: ast.stmt) -> tuple[str, ast.expr] | None:
+    """Name and value of an assignment to one name."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    if len(targets) == 1 and isinstance(targets[0], ast.Name) and value is not None:
+        return targets[0].id, value
+    return None
 
 
 def _literal(node: ast.expr) -> tuple[object] | None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from pipeline.config import Mode
 from pipeline.llm.base import Unanswered
-from pipeline.makers.base import Brief
+from pipeline.makers.base import Brief, UsedUp
 from pipeline.methods.base import Room
 from pipeline.policy.agenda import reference_seeds
 from pipeline.policy.budget import affordable
 from pipeline.policy.stopping import stop_reason
-from pipeline.records import Idea
+from pipeline.records import Idea, Parents
 from pipeline.stages.context import Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -103,7 +103,7 @@ def _request(context: Context, archive: Archive, generation: Generation) -> None
         return
     propose = functools.partial(_propose, context, archive, generation)
     if context.ideator.slow:
-        context.background.start(f"ideas {generation.number}", propose)
+        context.background.start(f"ideas {generation.number}", propose, ideas=True)
     else:
         propose()
 
@@ -125,8 +125,28 @@ def _propose(context: Context, archive: Archive, generation: Generation) -> None
                 idea = context.ideator.propose(Brief(archive, generation, parents, number, exploit, alike, dict(ideas)))
             except Unanswered:
                 return
+            except UsedUp as error:
+                _end_early(context, archive, generation, number, error)
+                return
             _add(context, generation, number, idea)
         ideas[number] = idea
+
+
+def _end_early(context: Context, archive: Archive, generation: Generation, ideas: int, error: UsedUp) -> None:
+    """Let a generation be complete with the ideas that it has. Raises the error where nothing would be left to do."""
+    smaller = without_more(generation.parents, ideas, archive.waiting)
+    if smaller.size or stop_reason(context, archive) is not None:
+        context.run.replace(generation.paths.parents, smaller)
+        context.run.event("fewer ideas", generation.paths.folder, f"{ideas} of {generation.parents.ideas}")
+    elif not archive.open:
+        end = f"; or end this search with stop.candidates={archive.count}" if archive.count else ""
+        raise UsedUp(f"{error}{end}")
+
+
+def without_more(parents: Parents, ideas: int, waiting: tuple[str, ...]) -> Parents:
+    """The parents of a generation that gets no more ideas; one that would be empty takes up the proposals that wait."""
+    empty = not ideas and not parents.proposals
+    return replace(parents, ideas=ideas, proposals=waiting if empty else parents.proposals)
 
 
 def _add(context: Context, generation: Generation, number: int, idea: Idea) -> None:

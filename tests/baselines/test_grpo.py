@@ -557,7 +557,8 @@ def test_every_change_of_a_setting_changes_the_first_step(
     monkeypatch.setattr(grpo.clock.Budget, "over", lambda budget, step: step == 1)  # the first of 12 steps
     now = vars(grpo.settings.Tiny())[setting]
     values = [value for value in values_of(setting, now) if value != now]
-    assert values and RANGES[setting]["why"]
+    assert values
+    assert_directions_are_explained(RANGES[setting], now, values)
     size = size | {"settings": {"rollouts": 128, "minibatch": 64}}
     first = []
     for number, value in enumerate([now, *values]):
@@ -565,6 +566,13 @@ def test_every_change_of_a_setting_changes_the_first_step(
         row = metrics(train(grpo, data, tmp_path / str(number), size, budget="steps=12"))[0]
         first.append(tuple(row[name] for name in row if name != "learning_rate"))  # it is only reported
     assert len(set(first)) == len(first)
+
+
+def assert_directions_are_explained(change: dict, now: float, values: list) -> None:
+    """Every value that can be drawn has a text that speaks of its direction; one text for both cannot be right."""
+    assert "why" not in change
+    assert all(change["higher" if value > now else "lower"] for value in values)
+    assert change["higher"] != change["lower"]
 
 
 def test_most_pairs_of_ideas_merge(grpo: SimpleNamespace, tmp_path: Path) -> None:

@@ -617,10 +617,18 @@ def test_every_change_of_a_setting_changes_the_training(
     change = RANGES[setting]
     ends = change["choices"] if "choices" in change else [type(now)(now * factor) for factor in change["factor"]]
     values = [now, *(value for value in ends if value != now)]
-    assert len(values) > 1 and change["why"]
+    assert len(values) > 1
+    assert_directions_are_explained(change, now, values[1:])
     plain = {name: value for name, value in size["settings"].items() if name != setting}
     tried = [weights(train(str(value), settings=plain | {setting: value}, budget="steps=3")) for value in values]
     assert len(set(tried)) == len(tried)
+
+
+def assert_directions_are_explained(change: dict, now: float, values: list) -> None:
+    """Every value that can be drawn has a text that speaks of its direction; one text for both cannot be right."""
+    assert "why" not in change
+    assert all(change["higher" if value > now else "lower"] for value in values)
+    assert change["higher"] != change["lower"]
 
 
 def test_most_pairs_of_ideas_merge(nanogpt: SimpleNamespace, tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import BadInput
+from pipeline.makers.bank import Range, load_bank
 from pipeline.makers.bank_ideator import BankIdeator, Ingredients, Tried
+from pipeline.makers.bank_implementer import BankImplementer
+from pipeline.makers.base import UsedUp
 from pipeline.records import Change, Idea, Parents
+from pipeline.stages.ideate import without_more
 from pipeline.store.paths import RunPaths
 from pipeline.store.views import Candidate, Generation
 from tests.makers.world import IDEAS, archive_of, brief_of, candidate, generation, tools_of
@@ -181,7 +185,10 @@ def test_a_used_up_bank_says_what_to_do(tmp_path: Path) -> None:
     ideator = BankIdeator(tools_of(ideas=tmp_path / "ideas"))
     last = brief_of(archive_of(PATHS, opened(0, *map(patch, BANK[:-1]), size=5)), 4)
     assert ideator.propose(last).change == Change(patch=BANK[-1])
-    with pytest.raises(BadInput, match="the idea bank is used up; add ideas or ranges"):
+    words = (
+        "the idea bank is used up; add ideas or ranges to it .*step 7 of docs/.* propose RUN .*ideate=llm.*candidates=0"
+    )
+    with pytest.raises(UsedUp, match=words):
         ideator.propose(brief_of(archive_of(PATHS, opened(0, *map(patch, BANK), size=6)), 5))
 
 
@@ -200,3 +207,80 @@ def test_a_child_is_never_code_that_was_tried() -> None:
     assert all(idea.change is not None and idea.change.settings and not idea.change.join for idea in ideas.values())
     settings = [(idea.parents, *idea.change.settings.items()) for idea in ideas.values() if idea.change is not None]
     assert len(set(settings)) == len(settings)
+
+
+def test_an_absent_bank_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsedUp, match=r"the idea bank is empty; .* propose RUN .*ideate=llm"):
+        BankIdeator(tools_of(ideas=tmp_path / "nowhere")).propose(brief_of(archive_of(PATHS, opened(0, size=1)), 0))
+
+
+def test_a_generation_without_more_ideas_takes_up_what_waits_instead_of_being_empty() -> None:
+    asked = Parents((name_of(0, 0),), 0.5, 4)
+    with_a_persons = replace(asked, proposals=("human-1",))
+    assert without_more(asked, 2, ("human-2",)) == replace(asked, ideas=2)  # the proposal waits for the next one
+    assert without_more(asked, 0, ("human-2",)) == replace(asked, ideas=0, proposals=("human-2",))
+    assert without_more(with_a_persons, 0, ("human-2",)) == replace(with_a_persons, ideas=0)
+    assert without_more(asked, 0, ()).size == 0
+
+
+# ---- why
+
+
+@pytest.mark.parametrize(
+    ("now", "value", "why"),
+    [
+        pytest.param(0.95, 0.9, "shorter", id="smaller"),
+        pytest.param(0.95, 0.999, "longer", id="larger"),
+        pytest.param(1, 0.5, "shorter", id="an integer is ordered too"),
+        pytest.param("adam", "muon", "another", id="no order"),
+        pytest.param(False, True, "another", id="a switch has no order"),
+        pytest.param(None, 3, "another", id="off"),
+    ],
+)
+def test_the_reason_speaks_of_the_direction(now: object, value: object, why: str) -> None:
+    assert Range("another", "longer", "shorter", choices=(value,)).reason(now, value) == why
+
+
+def test_without_a_text_for_the_direction_the_general_one_stands() -> None:
+    assert Range("another", higher="longer", choices=(1, 3)).reason(2, 1) == "another"
+    assert Range("another", choices=(1, 3)).reason(2, 3) == "another"
+
+
+def test_a_proposed_setting_is_explained_by_its_direction(tmp_path: Path) -> None:
+    """`beta2 = 0.9` was explained as "a longer memory", where the baseline has 0.95."""
+    text = "ranges:\n  batch: {choices: [2, 16], why: w, higher: More rows., lower: Fewer rows.}\n"
+    (tmp_path / "settings.yaml").write_text(text)
+    ideator, ideas = BankIdeator(tools_of(ideas=tmp_path)), dict[int, Idea]()
+    archive = archive_of(PATHS, opened(0, size=2))
+    for number in range(2):
+        ideas[number] = ideator.propose(brief_of(archive, number, ideas=ideas))
+    assert {idea.text for idea in ideas.values()} == {"Set batch = 2. Fewer rows.", "Set batch = 16. More rows."}
+
+
+# ---- ideas without a patch
+
+
+def without_patches(folder: Path) -> Path:
+    """A bank of one idea, in words."""
+    words = "title: Higher rate\ntext: Raise it.\nwhy: To see.\nsource: none\n"
+    (folder / "higher_rate.yaml").write_text(words)
+    return folder
+
+
+@pytest.mark.parametrize("implement", ["command", "llm"])
+def test_an_idea_in_words_needs_no_patch_where_text_is_read(implement: str, tmp_path: Path) -> None:
+    given = [f"implement={implement}", *(["implement.command=[sed]"] if implement == "command" else [])]
+    tools = tools_of(*given, ideas=without_patches(tmp_path))
+    archive, ideator = archive_of(PATHS, opened(0, size=2)), BankIdeator(tools)
+    idea = ideator.propose(brief_of(archive, 0))
+    assert (idea.title, idea.text) == ("Higher rate", "Raise it. To see.")
+    with pytest.raises(UsedUp):  # it counts as tried
+        ideator.propose(brief_of(archive, 1, ideas={0: idea}))
+
+
+def test_where_the_bank_writes_the_code_each_idea_needs_a_patch(tmp_path: Path) -> None:
+    tools = tools_of(ideas=without_patches(tmp_path))
+    for make in (BankIdeator, BankImplementer):
+        with pytest.raises(BadInput, match=r"needs a patch beside it, higher_rate.diff; or let implement=llm or"):
+            make(tools)
+    assert load_bank(tmp_path, tools.config, patches=False).published["higher_rate"].patch == ""
