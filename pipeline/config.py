@@ -156,9 +156,11 @@ class BaselineConfig:
     ideas: str = "ideas"
     """Folder of the idea bank inside `folder`; may be absent."""
     settings_file: str = ""
-    """The evolvable file whose dataclasses hold the settings; empty if there are none."""
+    """The evolvable file that holds the settings: Python, YAML or JSON; empty if there is none. In a YAML or JSON file a
+    setting is named by its keys, e.g. `optimizer.lr`."""
     settings_class: dict[str, str] = field(default_factory=dict)
-    """Scale to the dataclass of its settings."""
+    """Scale to the dataclass of its settings in a Python file; without one the settings are the constants at the top level
+    of the file."""
 
 
 @dataclass
