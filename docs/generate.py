@@ -294,6 +294,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("job.json", "a try", records.Job, "Opens it."),
     ("claim.json", "a try", records.Claim, "A process runs it."),
     ("result.json", "a try", records.Result, "Closes it."),
+    ("ended.json", "a try", records.Result, "The end of a job that is gone, declared by the controller."),
     ("spoiled.json", "a try", records.Failure, "A machine's fault found later; replaces the result."),
     ("rendezvous.json", "a try", nodes.Meeting, "On several nodes: where the ranks meet."),
     ("node_K.json", "a try", nodes.NodeEnd, "On several nodes: how training ended on node K."),

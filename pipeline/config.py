@@ -43,6 +43,14 @@ class Format(Enum):
     files = "files"
 
 
+class IdeaKind(Enum):
+    """What a language model is asked to propose."""
+
+    any = "any"
+    algorithmic = "algorithmic"
+    settings = "settings"
+
+
 class LlmKind(Enum):
     """Source of the answers."""
 
@@ -161,6 +169,9 @@ class BaselineConfig:
     settings_class: dict[str, str] = field(default_factory=dict)
     """Scale to the dataclass of its settings in a Python file; without one the settings are the constants at the top level
     of the file."""
+    packages: list[str] = field(default_factory=list)
+    """Globs of more packages that prompts name as importable. They always name those that the code imports and the common
+    ones of this field, e.g. torch, as far as the interpreter has them."""
 
 
 @dataclass
@@ -201,6 +212,12 @@ class IdeateConfig:
     """Maximum number of ideas requested from a language model at once."""
     history_tokens: int = 12000
     """Maximum tokens about earlier candidates in a prompt for ideas; fewer if `llm.context` is small."""
+    kind: IdeaKind = IdeaKind.any
+    """What a language model is asked to propose: `any`, `algorithmic` (changes of the code, not of settings alone) or `settings`
+    (other values only)."""
+    lessons_every: int = 0
+    """Generations after which a language model writes a note on what worked, what failed and what to try, which later prompts
+    show; 0: no notes."""
     seeds: list[str] = live(factory=list)
     """Folders of other runs, whose elites are trained again in this run, or of single candidates. Each becomes a candidate
     of the next generation, once."""
@@ -334,6 +351,15 @@ class GpuFlag(Enum):
     gpus_per_node = "gpus-per-node"
 
 
+class Memory(Enum):
+    """How memory is requested."""
+
+    per_node = "per_node"
+    per_cpu = "per_cpu"
+    per_gpu = "per_gpu"
+    none = "none"
+
+
 @dataclass
 class SlurmConfig:
     """Options of a submission to Slurm. Empty: the option is not passed."""
@@ -344,6 +370,11 @@ class SlurmConfig:
     """`--account`."""
     qos: str = live("")
     """`--qos`."""
+    clusters: str = live("")
+    """`--clusters`: the one cluster to use, where one Slurm manages several; passed to every command of Slurm."""
+    memory: Memory = live(Memory.per_node)
+    """How `train.resources.mem_gb` is requested: `per_node` (`--mem`), `per_cpu` (`--mem-per-cpu`, divided by the cores),
+    `per_gpu` (`--mem-per-gpu`, divided by the GPUs), or `none`: the site's default."""
     gpu_flag: GpuFlag = live(GpuFlag.gres)
     """Option that requests GPUs: `gres`, supported everywhere, or `gpus_per_node`, which some sites require."""
     gpu_type: str = live("")
@@ -514,3 +545,6 @@ class Config:
     """Folder with your own classes, which `_target_` may name; empty means the one around `--config-dir`."""
     scale: str = MISSING
     """Name of the scale; set by `conf/scale/`."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """Your own templates of prompts by name: the files `prompts/NAME.md` in the folder around `--config-dir`, each in the place
+    of `pipeline/makers/prompts/NAME.md` and with the same variables."""

@@ -372,7 +372,8 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a try ended (result.json); the last file that the job writes."""
+    """How a try ended (result.json); the last file that the job writes. The controller declares the end of a job that is
+    gone (ended.json). A score or a failure of the idea that the job writes later counts instead."""
 
     ended: Ended
     """Scored or failed."""

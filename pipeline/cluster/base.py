@@ -9,6 +9,9 @@ from typing import Protocol
 
 from pipeline.records import FailureKind, Resources
 
+_LONGEST_LINE = 300
+"""Characters of a line of a log that are shown."""
+
 
 class Phase(StrEnum):
     """Where a job is."""
@@ -32,6 +35,10 @@ class JobStatus:
     """For a waiting job: whether it can never start as it was asked for."""
     node: str = ""
     """Where it runs or ran."""
+    last_line: str = ""
+    """For an ended job: the last line of its own log that says why, if there is a log."""
+    note: str = ""
+    """What a person should know about this answer. A cluster says the same thing once."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,9 @@ class Cluster(Protocol):
         ...
 
     def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """State of every id, by at most one query. An id the cluster does not know is ENDED with fault VANISHED.
+        """State of every id, by at most one query. An id the cluster does not know is ENDED with fault VANISHED, once it is
+        sure: a cluster that may know it later says RUNNING with a reason until then. So it does of a job about which it
+        says something that cannot be understood.
 
         Raises `ClusterRefused` when the cluster does not answer; nothing can be concluded then.
         """
@@ -98,3 +107,11 @@ class Work:
     """What each job needs."""
     environment: Mapping[str, str]
     """The whole environment of the job."""
+
+
+def last_line(log: str) -> str:
+    """The last line of a job's log that says why it ended: of the program rather than of Slurm's own programs, which only
+    report its exit code. Empty if there is none."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(("slurmstepd", "srun:", "submitit INFO"))]
+    return (own or lines or [""])[-1][:_LONGEST_LINE]

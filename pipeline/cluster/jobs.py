@@ -7,17 +7,21 @@ from dataclasses import dataclass
 import psutil
 
 from pipeline.cluster.local import job_id_of
-from pipeline.cluster.slurm_text import expand_nodes
+from pipeline.cluster.slurm_text import expand_nodes, full_id
+
+CLUSTER_VARIABLE = "GROUNDWORK_SLURM_CLUSTER"
+"""Tells a job which cluster it was sent to, where the settings name one: it is part of the job's id."""
 
 
 def current_job_id() -> str:
     """The cluster's id of the job this process runs in, as `Cluster.submit` returned it; the process itself where no
     cluster started it."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    cluster = os.environ.get(CLUSTER_VARIABLE, "")
     if array and task:
-        return f"{array}_{task}"
+        return full_id(f"{array}_{task}", cluster)
     if job := os.environ.get("SLURM_JOB_ID"):
-        return job
+        return full_id(job, cluster)
     return job_id_of(psutil.Process(int(os.environ.get("SUBMITIT_LOCAL_JOB_ID", os.getpid()))))
 
 

@@ -15,13 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import psutil
 import submitit
 
-from pipeline.cluster.base import JobStatus, Phase, Request, Work
+from pipeline.cluster.base import JobStatus, Phase, Request, Work, last_line
 from pipeline.config import ClusterConfig
 from pipeline.errors import BadInput
 from pipeline.records import FailureKind
 
 _END_GRACE_S = 15.0
 """How long a job may take to end its processes before it is killed."""
+_LOG_TAIL_BYTES = 8192
+"""How much of the end of a job's log is read."""
 
 
 class LocalCluster:
@@ -66,7 +68,23 @@ class LocalCluster:
 
     def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         self._children = [child for child in self._children if not child.done()]
-        return {job_id: _status(_process(job_id)) for job_id in job_ids}
+        return {job_id: self._status(job_id) for job_id in job_ids}
+
+    def _status(self, job_id: str) -> JobStatus:
+        if _process(job_id) is not None:
+            return JobStatus(Phase.RUNNING, node=os.uname().nodename)
+        said = filter(None, (last_line(self._log(job_id, kind)) for kind in ("err", "out")))
+        return JobStatus(Phase.ENDED, "the process is gone", FailureKind.VANISHED, last_line=next(said, ""))
+
+    def _log(self, job_id: str, kind: str) -> str:
+        """The end of a job's log as submitit keeps it."""
+        path = self._work.folder / f"{job_id.partition('.')[0]}_0_log.{kind}"
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - _LOG_TAIL_BYTES))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
         # A child whose id was not recorded claims its try by itself within seconds, or finds it claimed.
@@ -126,12 +144,6 @@ def _process(job_id: str) -> psutil.Process | None:
     except (psutil.Error, ValueError):
         return None
     return None
-
-
-def _status(process: psutil.Process | None) -> JobStatus:
-    if process is None:
-        return JobStatus(Phase.ENDED, "the process is gone", FailureKind.VANISHED)
-    return JobStatus(Phase.RUNNING, node=os.uname().nodename)
 
 
 @contextlib.contextmanager

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline.cluster.base import JobStatus, Request, Work
 from pipeline.cluster.slurm_commands import cancel_jobs
-from pipeline.cluster.slurm_submit import SlurmSubmitter
-from pipeline.cluster.slurm_text import ClusterLimits
+from pipeline.cluster.slurm_submit import SlurmSubmitter, check_settings
+from pipeline.cluster.slurm_text import ClusterLimits, by_cluster
 from pipeline.cluster.slurm_watch import SlurmWatcher, seconds_used
 from pipeline.config import ClusterConfig
 
@@ -16,11 +16,13 @@ _MOST_JOBS = 64
 
 
 class SlurmCluster:
-    """One run's jobs on the cluster that `sbatch` reaches. `clock` counts seconds."""
+    """One run's jobs on the cluster that `sbatch` reaches, or on the one that the settings name. `clock` counts seconds."""
 
     here = False
 
     def __init__(self, work: Work, config: ClusterConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        """Raises `BadInput` for settings that contradict each other."""
+        check_settings(config.slurm, work.resources)
         self._slots = config.max_parallel or _MOST_JOBS
         self._submitter = SlurmSubmitter(work, config.slurm, self._slots, clock)
         self._watcher = SlurmWatcher(work.folder, config.slurm.query_s, clock)
@@ -44,7 +46,7 @@ class SlurmCluster:
         return seconds_used(job_ids)
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        cancel_jobs(job_ids)
+        cancel_jobs(by_cluster(job_ids))
 
     # ---- for `doctor` and `dry_run`
 

@@ -2,6 +2,7 @@
 submitit starts inside `outside_any_job`.
 
 Each function raises `ClusterRefused` with Slurm's error when the command fails, and `BadInput` when it is not installed.
+`cluster` is the one to ask, as `cluster.slurm.clusters` names it; empty for the one that the machine belongs to.
 """
 
 import contextlib
@@ -9,7 +10,7 @@ import getpass
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from submitit.helpers import clean_env
@@ -19,8 +20,10 @@ from pipeline.cluster.slurm_text import (
     QOS_FIELDS,
     SACCT_FIELDS,
     SQUEUE_FORMAT,
+    Answer,
     ClusterLimits,
     JobRow,
+    Ours,
     QueueRow,
     parse_limits,
     parse_sacct,
@@ -40,34 +43,35 @@ def require_slurm() -> None:
         raise _missing("srun")
 
 
-def queue_of_user() -> tuple[QueueRow, ...]:
+def queue_of_user(ours: Ours, cluster: str = "") -> Answer[QueueRow]:
     """This user's jobs, those that ended a short while ago included."""
-    return _squeue(f"--user={os.getuid()}")
+    return _squeue(cluster, f"--user={os.getuid()}", ours)
 
 
-def queue_by_name(names: Iterable[str]) -> tuple[QueueRow, ...]:
+def queue_by_name(names: Collection[str], cluster: str = "") -> Answer[QueueRow]:
     """Jobs with these names, those that ended a short while ago included."""
-    return _squeue(f"--name={','.join(names)}")
+    return _squeue(cluster, f"--name={','.join(names)}", Ours(names=names))
 
 
-def accounts_of(job_ids: Iterable[str]) -> tuple[JobRow, ...]:
-    """What accounting has recorded of these jobs and of the other tasks of their arrays."""
-    arrays = sorted({job_id.partition("_")[0] for job_id in job_ids})
-    return _sacct(f"--jobs={','.join(arrays)}")
+def accounts_of(job_ids: Collection[str], cluster: str = "") -> Answer[JobRow]:
+    """What accounting has recorded of these jobs and of the other tasks of their arrays. The ids are plain."""
+    ours = Ours.jobs(job_ids)
+    return _sacct(cluster, ours, f"--jobs={','.join(sorted(ours.numbers))}")
 
 
-def accounts_by_name(names: Iterable[str], since: str) -> tuple[JobRow, ...]:
+def accounts_by_name(names: Collection[str], since: str, cluster: str = "") -> Answer[JobRow]:
     """What accounting has recorded of jobs with these names. `since` is local time, ISO 8601."""
-    return _sacct(f"--name={','.join(names)}", f"--starttime={since}")
+    return _sacct(cluster, Ours(names=names), f"--name={','.join(names)}", f"--starttime={since}")
 
 
-def limits_of_user(account: str, qos: str) -> ClusterLimits:
+def limits_of_user(account: str, qos: str, cluster: str = "") -> ClusterLimits:
     """How much the cluster accepts from this user; empty `account` and `qos` are the user's defaults."""
-    config = _output("scontrol", "show", "config")
+    config = _output("scontrol", *_on(cluster), "show", "config")
     associations = qos_table = ""
     with contextlib.suppress(ClusterRefused):  # no slurmdbd, no such limits
-        show = ("sacctmgr", "--parsable2", "show")
-        associations = _output(*show, "assoc", "where", f"user={getpass.getuser()}", f"format={ASSOC_FIELDS}")
+        show = ("sacctmgr", "--parsable2", "show")  # it asks slurmdbd, which all clusters share
+        who = (f"user={getpass.getuser()}", *([f"cluster={cluster}"] if cluster else []))
+        associations = _output(*show, "assoc", "where", *who, f"format={ASSOC_FIELDS}")
         qos_table = _output(*show, "qos", f"format={QOS_FIELDS}")
     return parse_limits(config, associations, qos_table, account=account, job_qos=qos)
 
@@ -79,15 +83,16 @@ def expected_start(script: Path) -> str:
     return _one_line(done.stdout + done.stderr)
 
 
-def cancel_jobs(job_ids: Sequence[str]) -> None:
-    """Cancel these jobs; ids that Slurm does not know are ignored."""
-    for start in range(0, len(job_ids), _IDS_AT_ONCE):
-        _scancel(*job_ids[start : start + _IDS_AT_ONCE])
+def cancel_jobs(by_cluster: Mapping[str, Sequence[str]]) -> None:
+    """Cancel these jobs, plain ids by cluster; ids that Slurm does not know are ignored."""
+    for cluster, job_ids in by_cluster.items():
+        for start in range(0, len(job_ids), _IDS_AT_ONCE):
+            _scancel(cluster, *job_ids[start : start + _IDS_AT_ONCE])
 
 
-def cancel_name(name: str) -> None:
+def cancel_name(name: str, cluster: str = "") -> None:
     """Cancel the jobs of this name, if there are any."""
-    _scancel(f"--name={name}")
+    _scancel(cluster, f"--name={name}")
 
 
 @contextlib.contextmanager
@@ -103,17 +108,23 @@ def outside_any_job() -> Iterator[None]:
             os.environ.pop("SLURM_CONF", None)
 
 
-def _squeue(selection: str) -> tuple[QueueRow, ...]:
-    return parse_squeue(_output("squeue", "--array", "--states=all", f"--format={SQUEUE_FORMAT}", selection))
+def _on(cluster: str) -> list[str]:
+    """The option that names the cluster; spelt alike by all of Slurm's commands."""
+    return [f"--clusters={cluster}"] if cluster else []
 
 
-def _sacct(*selection: str) -> tuple[JobRow, ...]:
-    command = ("sacct", "--duplicates", "--allocations", "--parsable2", f"--format={SACCT_FIELDS}")
-    return parse_sacct(_output(*command, *selection))
+def _squeue(cluster: str, selection: str, ours: Ours) -> Answer[QueueRow]:
+    command = ("squeue", *_on(cluster), "--array", "--states=all", f"--format={SQUEUE_FORMAT}")
+    return parse_squeue(_output(*command, selection), ours)
 
 
-def _scancel(*selection: str) -> None:
-    done = _run("scancel", *selection)
+def _sacct(cluster: str, ours: Ours, *selection: str) -> Answer[JobRow]:
+    command = ("sacct", *_on(cluster), "--duplicates", "--allocations", "--parsable2", f"--format={SACCT_FIELDS}")
+    return parse_sacct(_output(*command, *selection), ours)
+
+
+def _scancel(cluster: str, *selection: str) -> None:
+    done = _run("scancel", *_on(cluster), *selection)
     if "Invalid job id" not in done.stderr:
         _check(done)
 
@@ -132,6 +143,7 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str]":
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # names of other people's jobs are in any encoding
             check=False,
             timeout=_COMMAND_LIMIT_S,
         )

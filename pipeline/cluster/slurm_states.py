@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pipeline.cluster.base import Phase
-from pipeline.errors import CannotGoOn
+from pipeline.errors import ClusterRefused
 from pipeline.records import FailureKind
 
 
-class BadSlurmText(CannotGoOn):
-    """Slurm printed something this program does not know; taking it for "done" would lose jobs."""
+class BadSlurmText(ClusterRefused):
+    """Slurm printed something that cannot be parsed. Nothing can be concluded from it: taking it for "done" would lose
+    jobs."""
 
 
 class SlurmState(StrEnum):
@@ -169,7 +170,11 @@ _REASONS: dict[str, Advice] = {
         True,
     ),
     "Constraints": Advice("no node can give what it asks for at this time", "See `sinfo -o '%N %T %G %f'`"),
-    "MaxMemPerLimit": Advice("it asks for more memory than a node or CPU may give", _ASK_LESS, never_starts=True),
+    "MaxMemPerLimit": Advice(
+        "it asks for more memory than a node or CPU may give",
+        "Lower train.resources.mem_gb, or set cluster.slurm.memory",
+        never_starts=True,
+    ),
     "InvalidAccount": Advice("its account is not valid", "Set cluster.slurm.account", never_starts=True),
     "InvalidQOS": Advice("its QOS is not valid", "Set cluster.slurm.qos", never_starts=True),
     "AccountNotAllowed": Advice(

@@ -3,15 +3,19 @@
 
 import contextlib
 import io
+import math
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import submitit
 from submitit.core.utils import FailedJobError
 
 from pipeline.cluster.base import Request, Work
+from pipeline.cluster.jobs import CLUSTER_VARIABLE
 from pipeline.cluster.slurm_commands import (
     cancel_name,
     expected_start,
@@ -22,8 +26,9 @@ from pipeline.cluster.slurm_commands import (
 from pipeline.cluster.slurm_text import ClusterLimits, SubmitError, expand_nodes, read_refusal
 from pipeline.cluster.slurm_watch import find_waves
 from pipeline.cluster.slurm_waves import Wave
-from pipeline.config import GpuFlag, SlurmConfig
+from pipeline.config import GpuFlag, Memory, SlurmConfig
 from pipeline.errors import BadInput, ClusterRefused
+from pipeline.records import Resources
 
 _SUBMIT_PAUSE_S = 60.0
 """How long nothing is submitted after a limit was reached."""
@@ -36,6 +41,16 @@ _KEPT = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "LMOD*", "__LMOD*", "_LMFILES_", "LOADEDMODULES", "MODULE*",
 )  # fmt: skip
 """Variables of a job that stay: Slurm's own, a site's module system, and what no program runs without."""
+_ADVICE = (
+    (
+        r"memory|--mem\b|mem-per",
+        "; how memory is requested is a setting: cluster.slurm.memory=per_node, per_cpu, per_gpu or none, and the amount is "
+        "train.resources.mem_gb",
+    ),
+    (r"cluster '|--cluster", "; check cluster.slurm.clusters"),
+)
+"""What a refusal is about, and the settings to change."""
+_SETTINGS = " (see cluster.slurm.* and train.resources)"
 
 
 class SlurmSubmitter:
@@ -64,6 +79,11 @@ class SlurmSubmitter:
         while waiting:
             try:
                 taken |= self._submit_wave(waiting[:size], avoid)
+            except _NoArrays as refused:
+                if size == 1:
+                    raise BadInput(f"Slurm refuses these jobs: {refused}{_SETTINGS}") from None
+                self._limits, size = replace(self.limits(), max_array_size=1), 1
+                continue
             except _LimitReached as reached:
                 size = min(size, len(waiting)) // 2  # others' jobs count, too: there may be room for fewer
                 if size:
@@ -83,7 +103,8 @@ class SlurmSubmitter:
     def limits(self) -> ClusterLimits:
         """The cluster's limits, read once."""
         if self._limits is None:
-            self._limits = limits_of_user(self._settings.account, self._settings.qos)
+            settings = self._settings
+            self._limits = limits_of_user(settings.account, settings.qos, settings.clusters)
         return self._limits
 
     def _wave_size(self, queued: int) -> int:
@@ -93,7 +114,7 @@ class SlurmSubmitter:
         return min(limits.max_array_size, max(1, limits.max_submit_jobs - queued))
 
     def _submit_wave(self, requests: Sequence[Request], avoid: Sequence[str]) -> dict[str, str]:
-        wave = Wave.create(self._work.folder, requests)
+        wave = Wave.create(self._work.folder, requests, self._settings.clusters)
         executor = self._executor(wave, avoid)
         try:
             # Submitit prints the error of sbatch, which is also in the exception.
@@ -101,13 +122,13 @@ class SlurmSubmitter:
                 jobs = [executor.submit(self._work.function, str(request.folder)) for request in requests]
         except FailedJobError as error:
             return _after_error(wave, str(error))
-        return dict(zip(wave.requests, [job.job_id for job in jobs], strict=True))
+        return wave.job_ids(jobs[0].job_id.partition("_")[0])
 
     def _cancel_unconfirmed(self) -> None:
         """Cancel waves whose submission was never confirmed: their tries are submitted again."""
         for wave in Wave.all_in(self._work.folder):
             if wave.unconfirmed.exists():
-                cancel_name(wave.name)
+                cancel_name(wave.name, wave.cluster)
                 wave.unconfirmed.unlink()
 
     def would_start(self) -> str:
@@ -118,7 +139,7 @@ class SlurmSubmitter:
             try:
                 return expected_start(Path(script.name))
             except ClusterRefused as refused:
-                raise BadInput(f"{refused} (see cluster.slurm.* and train.resources)") from None
+                raise BadInput(f"{refused}{_SETTINGS}{advice_for(str(refused))}") from None
 
     def script(self, count: int) -> str:
         """The sbatch script of a wave of `count` jobs."""
@@ -147,7 +168,7 @@ class SlurmSubmitter:
             "nodes": needs.nodes,
             "ntasks_per_node": 1,
             "cpus_per_task": needs.cpus_per_task,
-            "mem": f"{round(1024 * (needs.mem_gb + _OWN_MEM_GB))}M",
+            **memory_option(settings.memory, needs),
             "stderr_to_stdout": True,
             "array_parallelism": self._slots,
             "setup": self._setup(),
@@ -171,6 +192,8 @@ class SlurmSubmitter:
         }
         if settings.reservation:
             additional["reservation"] = settings.reservation
+        if settings.clusters:
+            additional["clusters"] = settings.clusters
         executor.update_parameters(
             additional_parameters={**additional, **{name: value or True for name, value in settings.extra.items()}},
             wckey=None,  # submitit's own, which sites that check these keys do not have
@@ -187,6 +210,7 @@ class SlurmSubmitter:
             "PYTHONSAFEPATH": "1",
             # srun would else obey the --export=NIL of sbatch, and the task would not find its own job.
             "SLURM_EXPORT_ENV": "ALL",
+            **({CLUSTER_VARIABLE: self._settings.clusters} if self._settings.clusters else {}),
         }
         # A module system is a function of the login profile. What else the profile exports is unset below.
         profile = ["[ -r /etc/profile ] && . /etc/profile"] if self._settings.setup else []
@@ -201,8 +225,56 @@ class SlurmSubmitter:
         ]
 
 
+def check_settings(settings: SlurmConfig, needs: Resources) -> None:
+    """Raises `BadInput` for settings that contradict each other, with the one to change."""
+    if re.search(r"[,\s]", settings.clusters) or settings.clusters.lower() == "all":
+        raise BadInput(
+            f"cluster.slurm.clusters={settings.clusters} must name one cluster: job ids are unique only within a cluster"
+        )
+    for name in settings.extra:
+        option = name.lstrip("-").replace("_", "-")
+        if option in ("clusters", "cluster", "M"):
+            raise BadInput(
+                f"cluster.slurm.extra sets {name}, which every command of Slurm must know; set cluster.slurm.clusters="
+                f"{settings.extra[name] or 'NAME'}"
+            )
+        if option in ("mem", "mem-per-cpu", "mem-per-gpu") and settings.memory is not Memory.none:
+            raise BadInput(
+                f"cluster.slurm.extra sets {name}, which cluster.slurm.memory={settings.memory.value} sets too; use "
+                "cluster.slurm.memory=per_node, per_cpu or per_gpu instead, or cluster.slurm.memory=none to keep yours"
+            )
+    memory_option(settings.memory, needs)
+
+
+_MEMORY_OPTIONS = {Memory.per_node: "mem", Memory.per_cpu: "mem_per_cpu", Memory.per_gpu: "mem_per_gpu"}
+
+
+def memory_option(memory: Memory, needs: Resources) -> dict[str, str]:
+    """How the memory of a job is requested: submitit's name of the option to its value. Raises `BadInput` for memory per GPU
+    without a GPU."""
+    if memory is Memory.none:
+        return {}
+    parts = {Memory.per_node: 1, Memory.per_cpu: needs.cpus_per_task, Memory.per_gpu: needs.gpus_per_node}[memory]
+    if not parts:
+        raise BadInput(
+            "cluster.slurm.memory=per_gpu needs GPUs, and a trial requests none (train.resources.gpus_per_node=0); set "
+            "cluster.slurm.memory=per_node, per_cpu or none"
+        )
+    whole = round(1024 * (needs.mem_gb + _OWN_MEM_GB))
+    return {_MEMORY_OPTIONS[memory]: f"{math.ceil(whole / parts)}M"}
+
+
+def advice_for(message: str) -> str:
+    """Which settings an error of Slurm is about, as the end of a message; empty where it does not say."""
+    return next((advice for pattern, advice in _ADVICE if re.search(pattern, message, re.IGNORECASE)), "")
+
+
 class _LimitReached(Exception):
     """A limit of the cluster is reached."""
+
+
+class _NoArrays(Exception):
+    """The cluster accepts no job array."""
 
 
 def _after_error(wave: Wave, error: str) -> dict[str, str]:
@@ -212,8 +284,10 @@ def _after_error(wave: Wave, error: str) -> dict[str, str]:
     message = "; ".join(lines) or error[-500:]
     if refusal is SubmitError.LIMIT:
         raise _LimitReached(message)
+    if refusal is SubmitError.NO_ARRAYS:
+        raise _NoArrays(message)
     if refusal is SubmitError.WRONG:
-        raise BadInput(f"Slurm refuses these jobs: {message} (see cluster.slurm.* and train.resources)")
+        raise BadInput(f"Slurm refuses these jobs: {message}{_SETTINGS}{advice_for(message)}")
     try:
         found = find_waves([wave])
     except ClusterRefused:

@@ -1,17 +1,23 @@
 """Slurm's printed text to frozen records, and nothing else: no process is started here, no clock is read.
 
 Tables are read by their header line, so the order of columns is free, and lines that a site prints before the header
-are passed over. The name comes last in our own formats, because it alone may hold the separator.
+are skipped. The name comes last in our own formats, because it alone may contain the separator.
+
+A user's queue also holds jobs that are not ours, in forms that this program need not understand. So a line is first matched
+by the number or the name of the job, and only our own lines are parsed. A line of ours that cannot be parsed is returned as
+text: nothing is known about that job, which is neither an error nor the end of the job.
 """
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from submitit.slurm.slurm import SlurmParseException, _parse_node_list
 
-from pipeline.cluster.slurm_states import BadSlurmText, SlurmState, explain_reason, read_state
+from pipeline.cluster.slurm_states import MEANING, BadSlurmText, SlurmState, explain_reason, read_state
 from pipeline.records import FailureKind
 
 SACCT_FIELDS = "JobID,State,ExitCode,NodeList,ElapsedRaw,JobName"
@@ -64,9 +70,90 @@ class QueueRow:
     """Job name."""
 
 
-def parse_sacct(text: str) -> tuple[JobRow, ...]:
+Row = TypeVar("Row", JobRow, QueueRow)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Which lines of a table are about our jobs."""
+
+    numbers: Collection[str] = ()
+    """Numbers of jobs and arrays, e.g. `1000` for the task `1000_3`."""
+    names: Collection[str] = ()
+    """Job names."""
+
+    @classmethod
+    def jobs(cls, job_ids: Collection[str], names: Collection[str] = ()) -> "Ours":
+        """These jobs, their arrays' other tasks, and the jobs with these names."""
+        return cls(frozenset(job_id.partition("_")[0] for job_id in job_ids), frozenset(names))
+
+    def match(self, job: str, name: str) -> bool:
+        """Whether a line with this id and name is about one of them."""
+        number = re.match(r"\d+", job)
+        return (number is not None and number[0] in self.numbers) or name in self.names
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Row]):
+    """What a table says about our jobs."""
+
+    rows: tuple[Row, ...]
+    """Our lines, in their order."""
+    unreadable: Mapping[str, str]
+    """Job id to a line of ours that cannot be parsed; under the empty id lines whose id cannot be parsed either."""
+    others: int
+    """Number of lines about other jobs that are not known to be over."""
+
+    def unclear(self, job_id: str) -> str:
+        """The line that could not be parsed and is, or may be, about this job; empty if there is none."""
+        if any(job_id in row.job_ids for row in self.rows):
+            return ""
+        return self.unreadable.get(job_id) or self.unreadable.get("", "")
+
+
+def parse_sacct(text: str, ours: Ours) -> Answer[JobRow]:
     """Lines of `sacct --duplicates --parsable2 --format=SACCT_FIELDS`, steps included, oldest incarnation first."""
-    return tuple(_job_row(fields) for fields in _table(text, "JobID"))
+    return _answer(text, ("JobID", "State", "JobName"), ours, _job_row)
+
+
+def parse_squeue(text: str, ours: Ours) -> Answer[QueueRow]:
+    """Lines of `squeue --array --states=all --format=SQUEUE_FORMAT`."""
+    return _answer(text, ("JOBID", "STATE", "NAME"), ours, _queue_row)
+
+
+def _answer(
+    text: str, columns: tuple[str, str, str], ours: Ours, read: Callable[[Mapping[str, str]], Row]
+) -> Answer[Row]:
+    """Our lines of a table; `columns` are those with the id, the state and the name."""
+    rows: list[Row] = []
+    unreadable: dict[str, str] = {}
+    others = 0
+    for line, fields in _table(text, columns[0]):
+        job, state, name = (fields.get(column, "") for column in columns)
+        if not ours.match(job, name):
+            others += bool(state) and not _is_over(state)
+            continue
+        try:
+            rows.append(read(fields))
+        except (BadSlurmText, KeyError):  # a form of a field that is new to us, or a line that is cut off
+            unreadable |= dict.fromkeys(_readable_ids(job), line)
+    return Answer(tuple(rows), unreadable, others)
+
+
+def _is_over(state: str) -> bool:
+    """Whether a job in this state never runs again; false for states that are not known."""
+    try:
+        return MEANING[read_state(state)].over
+    except BadSlurmText:
+        return False
+
+
+def _readable_ids(job: str) -> tuple[str, ...]:
+    """The job ids in a text; an empty one if it cannot be parsed."""
+    try:
+        return expand_job_id(job.partition(".")[0])
+    except BadSlurmText:
+        return ("",)
 
 
 def _job_row(fields: Mapping[str, str]) -> JobRow:
@@ -90,33 +177,43 @@ def _job_row(fields: Mapping[str, str]) -> JobRow:
     )
 
 
-def parse_squeue(text: str) -> tuple[QueueRow, ...]:
-    """Lines of `squeue --array --states=all --format=SQUEUE_FORMAT`."""
-    return tuple(
-        QueueRow(
-            expand_job_id(fields["JOBID"]),
-            read_state(fields["STATE"]),
-            fields["REASON"],
-            expand_nodes(fields["NODELIST"]),
-            fields["NAME"],
-        )
-        for fields in _table(text, "JOBID")
+def _queue_row(fields: Mapping[str, str]) -> QueueRow:
+    return QueueRow(
+        expand_job_id(fields["JOBID"]),
+        read_state(fields["STATE"]),
+        fields["REASON"],
+        expand_nodes(fields["NODELIST"]),
+        fields["NAME"],
     )
 
 
-def _table(text: str, first: str) -> Iterator[Mapping[str, str]]:
-    """Lines behind the header that begins with the column `first`. Text without a header is no empty answer."""
+def _table(text: str, first: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Lines behind the header that begins with the column `first`, whole and by column; a line with fewer columns lacks the
+    last ones. Raises `BadSlurmText` without a header: that is no empty answer."""
     names: list[str] = []
     for line in text.splitlines():
         if not names:
             names = line.split("|") if line.split("|")[0] == first else []
         elif line.strip():
             values = line.split("|", len(names) - 1)
-            if len(values) < len(names):
-                raise BadSlurmText(f"Slurm printed {line!r} where the columns {'|'.join(names)} were requested")
-            yield dict(zip(names, (value.strip() for value in values), strict=True))
+            yield line, dict(zip(names, (value.strip() for value in values), strict=False))
     if not names:
         raise BadSlurmText(f"Slurm printed no table that begins with {first}: {text[:200]!r}")
+
+
+def full_id(job: str, cluster: str) -> str:
+    """The id of a job for the rest of the program: `1000_3`, or `1000_3@c2` on a cluster that the settings name. Job ids are
+    unique only within a cluster."""
+    return f"{job}@{cluster}" if cluster else job
+
+
+def by_cluster(job_ids: Collection[str]) -> Mapping[str, list[str]]:
+    """Clusters that the settings named, empty for none, to the plain ids of these jobs there."""
+    found: dict[str, list[str]] = {}
+    for job_id in job_ids:
+        job, _, cluster = job_id.partition("@")
+        found.setdefault(cluster, []).append(job)
+    return found
 
 
 def expand_job_id(text: str) -> tuple[str, ...]:
@@ -173,7 +270,7 @@ class ClusterLimits:
     """How much the cluster accepts at once."""
 
     max_array_size: int
-    """Tasks in one array (indices are below it)."""
+    """Tasks in one array (indices are below it); 1 where arrays are disabled."""
     max_submit_jobs: int | None
     """Jobs that this user may have waiting or running, every array task is one; none for no limit, or none known."""
     version: tuple[int, ...] = ()
@@ -191,19 +288,26 @@ def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = 
         raise BadSlurmText(f"`scontrol show config` prints no MaxArraySize: {config[:200]!r}") from None
     submit: list[int] = []
     in_use = {job_qos} if job_qos else set()
-    for row in _table(assoc, "Account") if assoc.strip() else ():
+    for row in _rows(assoc, "Account"):
         if not account or row["Account"] == account:
             submit += _numbers_in(row, "MaxSubmit", "GrpSubmit")
-            in_use |= {row["Def QOS"] or "normal"} if not job_qos else set()
-    for row in _table(qos, "Name") if qos.strip() else ():
+            in_use |= {row.get("Def QOS") or "normal"} if not job_qos else set()
+    for row in _rows(qos, "Name"):
         if row["Name"] in in_use:
             submit += _numbers_in(row, "MaxSubmitPU", "MaxSubmitPA", "GrpSubmit")
     version = tuple(int(number) for number in re.findall(r"\d+", values.get("SLURM_VERSION", "")))
-    return ClusterLimits(array, min(submit, default=None), version)
+    # MaxArraySize = 0 disables arrays.
+    return ClusterLimits(max(1, array), min(submit, default=None), version)
+
+
+def _rows(text: str, first: str) -> Iterator[Mapping[str, str]]:
+    """Rows of a table of limits; none where there is no such table: then no limit is known."""
+    with contextlib.suppress(BadSlurmText):
+        yield from (fields for _, fields in _table(text, first))
 
 
 def _numbers_in(row: Mapping[str, str], *columns: str) -> list[int]:
-    return [int(row[column]) for column in columns if row[column].isdigit()]
+    return [int(row[column]) for column in columns if row.get(column, "").isdigit()]
 
 
 # ---- logs
@@ -238,11 +342,14 @@ class SubmitError(StrEnum):
     """A limit is reached; the same jobs may be accepted later, fewer of them now."""
     NO_ANSWER = "no answer"
     """Slurm did not answer in time. It may have done what was requested."""
+    NO_ARRAYS = "no arrays"
+    """This cluster accepts no job arrays of that size, or none at all."""
     WRONG = "wrong"
     """The request itself: it will never be accepted."""
 
 
 _REFUSALS = (
+    (SubmitError.NO_ARRAYS, r"Invalid job array specification"),
     (
         SubmitError.LIMIT,
         r"violates accounting/QOS policy|SubmitJob|unable to accept job|Resource temporarily unavailable"

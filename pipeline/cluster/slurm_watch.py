@@ -6,29 +6,33 @@ counts as vanished is trained twice. `sacct` is asked only about jobs that have 
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.cluster.base import JobStatus, Phase
+from pipeline.cluster.base import JobStatus, Phase, last_line
 from pipeline.cluster.slurm_commands import accounts_by_name, accounts_of, queue_by_name, queue_of_user
 from pipeline.cluster.slurm_states import MEANING, explain_reason
-from pipeline.cluster.slurm_text import JobRow, QueueRow, read_log
+from pipeline.cluster.slurm_text import Answer, JobRow, Ours, QueueRow, by_cluster, full_id, read_log
 from pipeline.cluster.slurm_waves import Wave
 from pipeline.errors import ClusterRefused
 from pipeline.records import FailureKind
 
 _LONGEST_PAUSE_S = 120.0
 """Where the pause between queries stops growing while Slurm does not answer."""
+_UNKNOWN_GRACE_S = 60.0
+"""How long neither the queue nor accounting may know a job before it counts as vanished."""
 _ACCOUNTING_GRACE_S = 600.0
-"""How long accounting may lag behind the queue before a job counts as vanished."""
+"""How long accounting may lag behind the queue, or be unreadable, before a job counts as vanished."""
 _LOG_TAIL_BYTES = 8192
 """How much of the end of a job's log is searched for Slurm's messages."""
 
 
 class SlurmWatcher:
-    """The jobs of one run, by one query for all of them, at most one in `query_s` seconds. `clock` counts seconds."""
+    """The jobs of one run, by one query for all of them (one for each cluster that they were sent to), at most one in
+    `query_s` seconds. `clock` counts seconds."""
 
     queued: int
     """Jobs of this user that wait or run, by the last query and what was submitted since."""
@@ -43,6 +47,8 @@ class SlurmWatcher:
         self._next_query = 0.0
         self._pause = query_s
         self._left_queue: dict[str, float] = {}
+        self._noted: set[str] = set()
+        self._asked = False
 
     def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
         """State of every id, as of the last query. Raises `ClusterRefused` when Slurm does not answer."""
@@ -55,54 +61,101 @@ class SlurmWatcher:
             self._pause = self._query_s
             self._next_query = now + self._pause
         submitted = JobStatus(Phase.PENDING, "submitted; Slurm is asked about it soon")
-        return {job_id: self._known.get(job_id, submitted) for job_id in job_ids}
+        found = {job_id: self._known.get(job_id, submitted) for job_id in job_ids}
+        self._known = {job_id: replace(status, note="") for job_id, status in self._known.items()}
+        return found
 
     def _query(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        queue = queue_of_user()
-        self.queued = sum(not MEANING[row.state].over for row in queue)
-        rows = {job_id: row for row in queue for job_id in row.job_ids}
-        statuses = {
-            job_id: self._with_logged_fault(job_id, _queue_status(rows[job_id])) for job_id in job_ids if job_id in rows
-        }
-        gone = [job_id for job_id in job_ids if job_id not in rows]
-        if gone:
-            statuses |= self._look_back(gone)
+        names, queued = self._wave_names(), 0
+        statuses: dict[str, JobStatus] = {}
+        for cluster, plain in by_cluster(job_ids).items():
+            queue = queue_of_user(Ours.jobs(plain, names), cluster)
+            queued += queue.others + sum(not MEANING[row.state].over for row in queue.rows) + len(queue.unreadable)
+            for job, status in self._on_cluster(plain, queue, cluster).items():
+                statuses[full_id(job, cluster)] = status
+        self.queued, self._asked = queued, True
         return statuses
 
-    def _look_back(self, gone: Sequence[str]) -> dict[str, JobStatus]:
-        """Status by accounting of jobs that have left the queue. They are over; the reason may not be known yet."""
-        recorded: dict[str, JobRow] = {}
-        lags = False
+    def _wave_names(self) -> list[str]:
+        """Names of all jobs of the run."""
         try:
-            for row in accounts_of(gone):
-                recorded |= dict.fromkeys(row.job_ids, row)  # the last incarnation counts
+            return os.listdir(self._folder)
+        except FileNotFoundError:
+            return []
+
+    def _on_cluster(self, jobs: Sequence[str], queue: Answer[QueueRow], cluster: str) -> dict[str, JobStatus]:
+        """State of jobs with plain ids that were sent to one cluster."""
+        rows = {job: row for row in queue.rows for job in row.job_ids}
+        statuses: dict[str, JobStatus] = {}
+        gone = []
+        for job in jobs:
+            line = queue.unclear(job)
+            if job not in rows and not line:
+                gone.append(job)
+                continue
+            self._left_queue.pop(full_id(job, cluster), None)
+            statuses[job] = self._unclear(line) if line else self._with_log(job, _queue_status(rows[job]))
+        return statuses | (self._look_back(gone, cluster) if gone else {})
+
+    def _unclear(self, line: str) -> JobStatus:
+        """The state of a job about which Slurm prints a line that cannot be parsed."""
+        reason = f"Slurm printed a line about it that this version cannot parse: {line!r}"
+        note = reason if line not in self._noted else ""
+        self._noted.add(line)
+        return JobStatus(Phase.RUNNING, reason, note=note)
+
+    def _look_back(self, gone: Sequence[str], cluster: str) -> dict[str, JobStatus]:
+        """Status by accounting of jobs that are not in the queue. They are over, or not known yet."""
+        recorded: dict[str, JobRow] = {}
+        accounts, lags = Answer[JobRow]((), {}, 0), False
+        try:
+            accounts = accounts_of(gone, cluster)
         except ClusterRefused as refused:
             lags = "disabled" not in str(refused)  # a site without accounting never has more to say
+        for row in accounts.rows:
+            recorded |= dict.fromkeys(row.job_ids, row)  # the last incarnation counts
         now = self._clock()
         statuses = {}
-        for job_id in gone:
-            last = recorded.get(job_id)
-            since = now - self._left_queue.setdefault(job_id, now)
+        for job in gone:
+            last, line = recorded.get(job), accounts.unclear(job)
+            if (key := full_id(job, cluster)) not in self._left_queue:
+                self._left_queue[key] = now - self._missing_since(job)
+            since = now - self._left_queue[key]
             if last is not None and MEANING[last.state].over:
-                statuses[job_id] = self._with_logged_fault(job_id, _ended_status(last))
-            elif (last is not None or lags) and since < _ACCOUNTING_GRACE_S:
-                reason = "left the queue; accounting has not recorded yet how it ended"
-                statuses[job_id] = JobStatus(Phase.RUNNING, reason)
+                statuses[job] = self._with_log(job, _ended_status(last))
+            elif (last is not None or line or lags) and since < _ACCOUNTING_GRACE_S:
+                reason = "not in the queue; accounting has not recorded yet how it ended"
+                statuses[job] = self._unclear(line) if line else JobStatus(Phase.RUNNING, reason)
+            elif not line and since < _UNKNOWN_GRACE_S:
+                reason = (
+                    "neither the queue nor accounting has it; it counts as vanished if that remains so for a minute"
+                )
+                statuses[job] = JobStatus(Phase.RUNNING, reason)
             else:
-                reason = "neither the queue nor accounting has it"
-                statuses[job_id] = JobStatus(Phase.ENDED, reason, FailureKind.VANISHED)
+                reason = f"accounting has only {line!r}" if line else "neither the queue nor accounting has it"
+                vanished = JobStatus(Phase.ENDED, reason, FailureKind.VANISHED)
+                statuses[job] = self._with_log(job, vanished)
         return statuses
 
-    def _with_logged_fault(self, job_id: str, status: JobStatus) -> JobStatus:
-        """The status; where it does not say why a job ended, with the fault that Slurm wrote into the job's log."""
-        if status.phase is not Phase.ENDED or status.fault is not None:
+    def _missing_since(self, job: str) -> float:
+        """For how many seconds a job counts as missing when it is first found to be. The first query of a process grants no
+        grace to a job that was submitted long ago: with cron, each query is the first of a process."""
+        for pickle in self._folder.glob(f"*/{job}_submitted.pkl") if not self._asked else ():
+            if time.time() - pickle.stat().st_mtime > _ACCOUNTING_GRACE_S:
+                return _UNKNOWN_GRACE_S
+        return 0.0
+
+    def _with_log(self, job: str, status: JobStatus) -> JobStatus:
+        """The status; if the job is over, with what the end of its log says: its last line, and Slurm's fault if the status
+        names none."""
+        if status.phase is not Phase.ENDED:
             return status
-        for log in self._folder.glob(f"*/{job_id}_*_log.out"):
+        for log in self._folder.glob(f"*/{job}_*_log.out"):
             with log.open("rb") as file:
                 file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
-                kind = read_log(file.read().decode(errors="replace"))
-            if kind is not None:
-                return replace(status, fault=kind)
+                text = file.read().decode(errors="replace")
+            kind = read_log(text) if status.fault in (None, FailureKind.VANISHED) else None
+            return replace(status, fault=kind or status.fault, last_line=last_line(text))
         return status
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
@@ -115,29 +168,35 @@ class SlurmWatcher:
 
 def seconds_used(job_ids: Sequence[str]) -> Mapping[str, float]:
     """Seconds that jobs held their resources, all incarnations together."""
-    if not job_ids:
-        return {}
     spent: dict[str, float] = {}
-    try:
-        rows = accounts_of(job_ids)
-    except ClusterRefused:
-        return {}  # no slurmdbd, or none that answers: the jobs' own clocks will do
-    for row in rows:
-        for job_id in row.job_ids if not row.step else ():
-            spent[job_id] = spent.get(job_id, 0.0) + row.elapsed_s
+    for cluster, jobs in by_cluster(job_ids).items():
+        with contextlib.suppress(ClusterRefused):  # no slurmdbd, or none that answers: the jobs' own clocks will do
+            for row in accounts_of(jobs, cluster).rows:
+                for job in row.job_ids if not row.step else ():
+                    spent[full_id(job, cluster)] = spent.get(full_id(job, cluster), 0.0) + row.elapsed_s
     return {job_id: spent[job_id] for job_id in job_ids if job_id in spent}
 
 
 def find_waves(waves: Sequence[Wave]) -> dict[str, str]:
     """Job ids of these waves by the names of their requests, newest last; a submission that was interrupted is completed.
-    Raises `ClusterRefused` when the queue cannot be read."""
-    by_name = {wave.name: wave for wave in waves}
-    rows: list[QueueRow | JobRow] = list(queue_by_name(by_name))
+    Raises `ClusterRefused` when the queue cannot be read, or says something about a wave that cannot be parsed."""
+    found: dict[str, str] = {}
+    for cluster in dict.fromkeys(wave.cluster for wave in waves):
+        found |= _find_on(cluster, {wave.name: wave for wave in waves if wave.cluster == cluster})
+    return found
+
+
+def _find_on(cluster: str, by_name: Mapping[str, Wave]) -> dict[str, str]:
+    queue = queue_by_name(by_name, cluster)
+    for line in queue.unreadable.values():
+        raise ClusterRefused(f"squeue printed a line about our jobs that this version cannot parse: {line!r}")
+    rows: list[QueueRow | JobRow] = list(queue.rows)
     missing = set(by_name) - {row.name for row in rows}
     if missing:
         with contextlib.suppress(ClusterRefused):
-            created = min(wave.created for wave in waves) - 3600
-            rows += accounts_by_name(missing, time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(created)))
+            created = min(wave.created for wave in by_name.values()) - 3600
+            since = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(created))
+            rows += accounts_by_name(missing, since, cluster).rows
     found: dict[str, str] = {}
     for row in rows:
         wave = by_name[row.name]

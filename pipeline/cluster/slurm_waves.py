@@ -11,6 +11,7 @@ from pathlib import Path
 from submitit.core.utils import DelayedSubmission
 
 from pipeline.cluster.base import Request
+from pipeline.cluster.slurm_text import full_id
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,20 @@ class Wave:
     """Names of the requests; array task k is the k-th."""
     tries: tuple[str, ...]
     """Their folders, relative to `folder`: a run folder holds no absolute path, and may be moved."""
+    cluster: str = ""
+    """The cluster it is submitted to, where the settings name one."""
 
     @classmethod
-    def create(cls, parent: Path, requests: Sequence[Request]) -> "Wave":
+    def create(cls, parent: Path, requests: Sequence[Request], cluster: str = "") -> "Wave":
         """Make the folder of a new wave."""
         # People see the beginning of the first name in `squeue`; the rest makes it unique among all runs.
         name = f"{requests[0].name[:40]}.{uuid.uuid4().hex[:12]}"
         folder = parent / name
         tries = [os.path.relpath(request.folder, folder) for request in requests]
-        wave = cls(folder, tuple(request.name for request in requests), tuple(tries))
+        wave = cls(folder, tuple(request.name for request in requests), tuple(tries), cluster)
         folder.mkdir(parents=True)
         half_written = folder / "wave.json.new"
-        half_written.write_text(json.dumps({"requests": wave.requests, "tries": wave.tries}))
+        half_written.write_text(json.dumps({"requests": wave.requests, "tries": wave.tries, "cluster": cluster}))
         half_written.replace(folder / "wave.json")
         return wave
 
@@ -43,7 +46,7 @@ class Wave:
         """Every wave below a folder."""
         for path in sorted(parent.glob("*/wave.json")):
             read = json.loads(path.read_text())
-            yield cls(path.parent, tuple(read["requests"]), tuple(read["tries"]))
+            yield cls(path.parent, tuple(read["requests"]), tuple(read["tries"]), read.get("cluster", ""))
 
     @property
     def name(self) -> str:
@@ -61,14 +64,17 @@ class Wave:
         return self.folder / "unconfirmed"
 
     def job_ids(self, job: str) -> dict[str, str]:
-        """Name of each request to its id in the array `job`."""
+        """Name of each request to its id in the array `job`, a number."""
+        return {name: full_id(plain, self.cluster) for name, plain in self._plain_ids(job).items()}
+
+    def _plain_ids(self, job: str) -> dict[str, str]:
         if len(self.requests) == 1:
             return {self.requests[0]: job}
         return {name: f"{job}_{number}" for number, name in enumerate(self.requests)}
 
     def complete(self, job: str) -> None:
         """Give submitit's pickles the names for which the tasks of the array `job` wait, up to a minute."""
-        ids = tuple(self.job_ids(job).values())
+        ids = tuple(self._plain_ids(job).values())
         for pickle in self.folder.glob("*.pkl"):
             if pickle.stem.isalnum():  # a bare uuid: not yet named
                 try_folder = os.path.relpath(DelayedSubmission.load(pickle).args[0], self.folder)

@@ -58,7 +58,7 @@ class Peers:
             if self._others:
                 files.create(path, meeting)
             return meeting
-        while (found := files.read_if_there(path, Meeting)) is None and not self._paths.result.exists():
+        while (found := files.read_if_there(path, Meeting)) is None and not _is_over(self._paths):
             time.sleep(_LOOK_S)
         return found
 
@@ -99,8 +99,14 @@ def _address(name: str) -> str:
     return name
 
 
+def _is_over(paths: TryPaths) -> bool:
+    """Whether node 0 reported an end, or the controller has given the try up. In the second case a training that has begun
+    continues: if the job is alive after all, its result counts."""
+    return paths.result.exists() or paths.ended.exists()
+
+
 def wait_for_claim(paths: TryPaths, job_id: str) -> bool:
     """On a node other than 0: whether node 0 has claimed the try for this job; false when the try is over before."""
-    while (held := files.read_if_there(paths.claim, Claim)) is None and not paths.result.exists():
+    while (held := files.read_if_there(paths.claim, Claim)) is None and not _is_over(paths):
         time.sleep(_LOOK_S)
     return held is not None and held.job_id == job_id

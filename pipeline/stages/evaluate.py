@@ -7,13 +7,13 @@ from dataclasses import replace
 from pipeline.cluster.base import Cluster, Phase
 from pipeline.errors import ClusterRefused
 from pipeline.policy.machines import reference_gpu
-from pipeline.policy.trials import to_retry
+from pipeline.policy.trials import UNCOUNTED, to_retry
 from pipeline.records import Ended, Failure, FailureKind, Pause, Purpose, Result, Stage
 from pipeline.stages.context import POLLING, Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.run import is_void, void, with_job_id
-from pipeline.store.views import Attempt, Trial, Try
+from pipeline.store.views import Attempt, Candidate, Trial, Try
 
 _SILENCE_S = 125.0
 """How long after its last refusal the cluster counts as answering again: in its pauses it says what it knew before."""
@@ -22,6 +22,7 @@ _SILENCE_S = 125.0
 def step(context: Context, archive: Archive) -> None:
     """Give every try that is over its result, and every trial that is decided its score or failure."""
     _end_tries(context, archive)
+    _reopen(context, archive)
     for holder, trial in archive.open_trials():
         _close(context, archive, holder, trial)
 
@@ -36,7 +37,7 @@ def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int
 
 
 def _end_tries(context: Context, archive: Archive) -> None:
-    """Ask the cluster once about all jobs, and write the result of those that can write none themselves."""
+    """Ask the cluster once about all jobs, and declare the end of those that can write no result themselves."""
     now = context.clock()
     in_flight = archive.in_flight()
     lost = [one for one in in_flight if one.job.job_id is None]
@@ -52,15 +53,19 @@ def _end_tries(context: Context, archive: Archive) -> None:
         _adopt(context, one, found.get(one.job.name), now)
     for job_id, one in known.items():
         status = statuses[job_id]
+        if status.note:
+            context.run.event("unclear", one.paths.folder, status.note)
         if status.phase is Phase.PENDING and status.never_starts:
             context.cluster.cancel([job_id])
             reason = f"Slurm can never start {job_id}: {status.reason}"
             _end(one, FailureKind.INTERRUPTED, reason, now)
             resume = f"then: python -m pipeline resume {context.run.paths.folder}"
             files.create(context.run.paths.pause, Pause("groundwork", f"{reason}; {resume}", now))
-        elif status.phase is Phase.ENDED:
-            node = status.node.partition(",")[0]
-            _end(one, status.fault or FailureKind.VANISHED, f"no result: {status.reason}", now, node)
+        elif status.phase is Phase.ENDED and (one.claim is not None or void(one.paths)):
+            reason = f"no result: {status.reason}"
+            if status.last_line and one.claim is None:  # it died before it could say anything in its own files
+                reason += f"; its log ends with: {status.last_line}"
+            _end(one, status.fault or FailureKind.VANISHED, reason, now, status.node.partition(",")[0])
         else:
             continue
         context.run.reader.touch(one.paths.folder)
@@ -78,20 +83,51 @@ def _adopt(context: Context, one: Try, job_id: str | None, now: float) -> None:
 
 
 def _end(one: Try, kind: FailureKind, reason: str, now: float, node: str = "") -> None:
-    """Write the result of a try that wrote none itself; if it did meanwhile, that is the one that counts."""
+    """Declare the end of a try that wrote no result itself. No job starts it any more; if one is at it after all, and comes
+    to a result, that is the one that counts."""
+    if one.claim is None:
+        void(one.paths)
     failure = Failure(Stage.TRAIN, kind, reason, one.paths.folder.name)
-    started, host = (one.claim.at, one.claim.host) if one.claim is not None else (now, "")
+    started, host = (one.claim.at, one.claim.host) if one.claim is not None and not one.void else (now, "")
     files.create(
-        one.paths.result, Result(Ended.FAILED, failure=failure, host=node or host, started_at=started, ended_at=now)
+        one.paths.ended, Result(Ended.FAILED, failure=failure, host=node or host, started_at=started, ended_at=now)
     )
+
+
+def _reopen(context: Context, archive: Archive) -> None:
+    """Take back failures by faults of machines where a job has left a result since; the next tick closes the trial by that.
+    May be cut off anywhere and called again."""
+    for trial in archive.baseline.trials:
+        # Of the baseline's own no fault of a machine is final.
+        excused = trial.purpose is Purpose.BASELINE and trial.failure is not None and trial.failure.kind.infrastructure
+        if trial.overruled or excused:
+            context.run.take_back(trial.paths.failure, trial.paths.old_failure)
+    for candidate in map(archive.candidate, archive.overruled):
+        for attempt in candidate.attempts:
+            for trial in attempt.trials:
+                if trial.overruled:
+                    _take_back(context, candidate, attempt, trial)
+
+
+def _take_back(context: Context, candidate: Candidate, attempt: Attempt, trial: Trial) -> None:
+    if trial.purpose is Purpose.SEARCH:
+        # The attempt's first: while the candidate's is there, no stage looks at it.
+        for decided, paths in ((attempt.failure, attempt.paths), (candidate.failure, candidate.paths)):
+            if decided is not None and decided.kind.infrastructure:
+                context.run.take_back(paths.failure, paths.old_failure)
+    context.run.take_back(trial.paths.failure, trial.paths.old_failure)
+    context.run.event("late result", trial.deciding.paths.folder)
 
 
 def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) -> None:
     """Decide a trial by its tries, if it can be decided."""
-    newest, run = trial.newest, context.run
-    if newest.result is None or not _comparable(context, archive, trial):
+    one, run = trial.deciding, context.run
+    if one.result is None or not _comparable(context, archive, trial, one):
         return
-    score, failure = newest.score, newest.failure
+    if one is not trial.newest and trial.newest.result is None:
+        _stop(context, trial.newest)
+        return
+    score, failure = one.score, one.failure
     if score is not None:
         decides = trial.purpose is Purpose.SEARCH
         run.create(trial.paths.score, replace(score, order=run.reader.next_order() if decides else 0))
@@ -99,23 +135,67 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
     elif failure is not None:
         if to_retry(trial, context.config.train.retries):
             return
+        if trial.purpose is Purpose.BASELINE and failure.kind.infrastructure:
+            _pause(context, archive, trial, failure)
+            return
         if trial.purpose is Purpose.SEARCH:
             run.create(holder.paths.failure, failure)  # before the trial is closed and no longer looked at
         run.create(trial.paths.failure, failure)
-    shutil.rmtree(newest.paths.resume, ignore_errors=True)
+    for tried in trial.tries:
+        shutil.rmtree(tried.paths.resume, ignore_errors=True)
 
 
-def _comparable(context: Context, archive: Archive, trial: Trial) -> bool:
+def _stop(context: Context, one: Try) -> None:
+    """End a job whose trial needs it no longer, since an earlier one that was given up left a result after all."""
+    if one.job.job_id is None:
+        return  # it is found, or can never run, first
+    try:
+        context.cluster.cancel([one.job.job_id])
+    except ClusterRefused as refused:
+        context.holdups.wait(POLLING, str(refused), context.clock() + _SILENCE_S)
+        return
+    _end(one, FailureKind.INTERRUPTED, "an earlier job of this trial left a result after all", context.clock())
+    context.run.reader.touch(one.paths.folder)
+
+
+def _pause(context: Context, archive: Archive, trial: Trial, failure: Failure) -> None:
+    """Wait for a person: the machines let no job of the unmodified code end, and no more retry is allowed. When the run is
+    resumed the retries begin anew."""
+    run, now = context.run, context.clock()
+    seen = failure.reason.splitlines()[0] if failure.reason else ""
+    reason = (
+        f"no job of the unmodified baseline came to a result, by a fault of the machines and not of the code "
+        f"({failure.kind}: {seen}); see {trial.paths.folder} and the logs in {run.paths.jobs}, repair the machines, then: "
+        f"python -m pipeline resume {run.paths.folder}"
+    )
+    if files.create(run.paths.pause, Pause("groundwork", reason, now)):
+        run.event("paused", trial.paths.folder, reason)
+    if archive.pause is None:
+        run.reader.touch(trial.paths.folder)  # look at once again: until the pause is in force, retries would start
+        return
+    for one in trial.tries:
+        old = one.failure
+        if one.result is None or old is None or old.kind in UNCOUNTED:
+            continue
+        excused = replace(
+            old, kind=FailureKind.INTERRUPTED, reason=f"{old.kind}, before the run was resumed: {old.reason}"
+        )
+        if one.declared and one.spoiled is None:
+            run.replace(one.paths.ended, replace(one.result, failure=excused))
+        else:
+            run.replace(one.paths.spoiled, excused)
+
+
+def _comparable(context: Context, archive: Archive, trial: Trial, one: Try) -> bool:
     """Whether a try ran on the GPU model of the run. One that did not is spoiled, and decided at the next tick."""
-    newest = trial.newest
-    if newest.score is None or newest.result is None or not newest.result.gpu or trial.purpose is Purpose.TEST:
+    if one.score is None or one.result is None or not one.result.gpu or trial.purpose is Purpose.TEST:
         return True
     wanted = reference_gpu(archive)
     if wanted is None:
         return False  # the baseline's first trial has no result yet
-    if wanted == newest.result.gpu:
+    if wanted == one.result.gpu:
         return True
-    reason = f"ran on {newest.result.gpu}, the run is measured on {wanted}; request it with cluster.slurm.gpu_type"
-    failure = Failure(Stage.TRAIN, FailureKind.OTHER_GPU, reason, newest.paths.folder.name)
-    context.run.create(newest.paths.spoiled, failure)
+    reason = f"ran on {one.result.gpu}, the run is measured on {wanted}; request it with cluster.slurm.gpu_type"
+    failure = Failure(Stage.TRAIN, FailureKind.OTHER_GPU, reason, one.paths.folder.name)
+    context.run.create(one.paths.spoiled, failure)
     return False

@@ -80,7 +80,8 @@ def _baseline_done(context: Context, archive: Archive) -> bool:
 
 def _check_baseline(archive: Archive) -> None:
     for trial in archive.baseline.of(Purpose.BASELINE):  # a canary raises an alarm instead
-        if trial.failure is not None:
+        # A fault of a machine says nothing about the code: evaluate pauses the run for it.
+        if trial.failure is not None and not trial.failure.kind.infrastructure:
             raise CannotGoOn(
                 f"the unmodified baseline failed ({trial.failure.stage}/{trial.failure.kind}): "
                 f"{trial.failure.reason.splitlines()[0]}; read {trial.paths.folder}, fix it, and start a new run"

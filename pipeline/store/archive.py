@@ -157,6 +157,8 @@ class Archive:
     """What people decided about candidates, by id."""
     waiting: tuple[str, ...] = ()
     """Names of proposals that no generation includes yet."""
+    overruled: tuple[str, ...] = ()
+    """Ids of candidates with a trial that was closed by a fault of a machine, of which a job has left a result since."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:

@@ -9,11 +9,11 @@ runs/NAME/
   proposals/NAME.json           ideas of people and elites of other runs, for the next generation
   marks/generation_000/candidate_003.json   what a person decided about a candidate
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
-  generation_000/{parents,selection,account,summary}.json guidance.md
+  generation_000/{parents,selection,account,summary}.json guidance.md lessons.md
     candidate_000/{idea,failure}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
         trial_0/{score,failure}.json
-          try_0/{job,claim,result,spoiled}.json train.log evaluate.log serve_0.log
+          try_0/{job,claim,result,ended,spoiled}.json train.log evaluate.log serve_0.log
             output/{metrics.jsonl,checkpoint/,resume/}
 """
 
@@ -38,6 +38,12 @@ class TryPaths:
     @property
     def result(self) -> Path:
         return self.folder / "result.json"
+
+    @property
+    def ended(self) -> Path:
+        """How the try ended as the controller declares it, when the job is gone and wrote no result. A result that the job
+        writes later replaces it."""
+        return self.folder / "ended.json"
 
     @property
     def spoiled(self) -> Path:
@@ -263,6 +269,12 @@ class GenerationPaths:
     def guidance(self) -> Path:
         """What a person had written for the ideator when the generation opened."""
         return self.folder / "guidance.md"
+
+    @property
+    def lessons(self) -> Path:
+        """With `ideate.lessons_every`: what a language model learned from the outcomes that were known when the generation
+        opened."""
+        return self.folder / "lessons.md"
 
     def candidate(self, number: int) -> CandidatePaths:
         return CandidatePaths(self.folder / f"candidate_{number:03d}")

@@ -6,6 +6,7 @@ write; nothing else is read again. Any other reader reads everything again that 
 """
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -45,6 +46,9 @@ from pipeline.store.paths import (
 )
 from pipeline.store.views import Attempt, Candidate, Generation, RaisedAlarm, Trial, Try
 
+_LATE_AT_ONCE = 20
+"""How many candidates with a job that was given up are looked at in one reading."""
+
 
 def read_archive(folder: Path) -> Archive:
     """A whole run folder, read once."""
@@ -72,6 +76,7 @@ class Reader:
         self._pause: Pause | None = None
         self._marks: dict[str, Mark] = {}
         self._proposals: list[str] = []
+        self._overdue: dict[str, None] = {}
         self._lock = threading.Lock()
 
     @property
@@ -105,7 +110,12 @@ class Reader:
                 self._alarms or (),
                 self._marks,
                 tuple(name for name in self._proposals if name not in self._taken),
+                tuple(name for name in self._overdue if self._overruled(name)),
             )
+
+    def _overruled(self, name: str) -> bool:
+        attempts = self._index.candidates[name].attempts
+        return any(trial.overruled for attempt in attempts for trial in attempt.trials)
 
     def touch(self, folder: Path, taken_back: bool = False) -> None:
         """Something was added in a folder of the run, or `taken_back` from it."""
@@ -147,8 +157,14 @@ class Reader:
             candidates = tuple(one for one in map(read_candidate, folders) if one is not None)
         for candidate in candidates:
             if self._index.candidates.get(candidate.id) != candidate:
-                self._index.put(candidate)
+                self._put(candidate)
         self._put_generation(paths, candidates)
+
+    def _put(self, candidate: Candidate) -> None:
+        self._index.put(candidate)
+        self._overdue.pop(candidate.id, None)
+        if candidate.overdue:
+            self._overdue[candidate.id] = None
 
     def _put_generation(self, paths: GenerationPaths, candidates: tuple[Candidate, ...], reread: bool = True) -> None:
         """`reread`: whether its own two files may have changed."""
@@ -213,7 +229,7 @@ class Reader:
         read = (self._read_candidate(name, places, name in again) for name, places in changed.items())
         found = [candidate for candidate in read if candidate is not None]
         for candidate in (*found, *(self._refreshed(changed) if self._asked else ())):
-            self._index.put(candidate)
+            self._put(candidate)
             changed.setdefault(candidate.id, [])
         by_generation: dict[int, list[Candidate]] = {number: [] for number in own_files}
         for name in changed:
@@ -236,9 +252,13 @@ class Reader:
         return replace(known, attempts=attempts)
 
     def _refreshed(self, without: Container[str]) -> list[Candidate]:
-        """Open candidates whose jobs wrote something."""
+        """Candidates whose jobs wrote something: the open ones, and, some at a time, those with a job that was given up."""
+        late = [name for name in itertools.islice(self._overdue, _LATE_AT_ONCE) if name not in self._index.open]
+        for name in late:  # the others come first next time
+            self._overdue.pop(name)
+            self._overdue[name] = None
         found = []
-        for candidate in self._index.open.values():
+        for candidate in (*self._index.open.values(), *(self._index.candidates[name] for name in late)):
             if candidate.id not in without:
                 attempts = tuple(map(refreshed, candidate.attempts))
                 if any(new is not old for new, old in zip(attempts, candidate.attempts, strict=True)):
@@ -310,9 +330,25 @@ def _with_job(paths: TryPaths, known: Try | None) -> Try | None:
         job = files.read_if_there(paths.job, Job)
         if job is None:
             return None
-        return replace(known, job=job) if known is not None else Try(paths, job, None, None)
-    result = known.result or files.read_if_there(paths.result, Result)
-    return replace(known, result=result, spoiled=known.spoiled or files.read_if_there(paths.spoiled, Failure))
+        if known is None:
+            return Try(paths, job, None, None)
+        known = replace(known, job=job)
+    if known.result is None or known.declared:
+        known = replace(known, claim=known.claim or files.read_if_there(paths.claim, Claim))
+        known = _with_result(known) or known
+    return replace(known, spoiled=files.read_if_there(paths.spoiled, Failure))
+
+
+def _with_result(known: Try) -> Try | None:
+    """A try with its result as it is now; none if it has none. A job's own result is the one that counts, unless the
+    controller had declared an end and the job says no more than that it was ended, by a fault of a machine."""
+    own = files.read_if_there(known.paths.result, Result)
+    if own is not None and replace(known, result=own, spoiled=None).conclusive:
+        return replace(known, result=own, declared=False)
+    ended = files.read_if_there(known.paths.ended, Result)
+    if ended is None:
+        return replace(known, result=own, declared=False) if own is not None else None
+    return replace(known, result=ended, declared=own is None)
 
 
 def read_attempt(paths: AttemptPaths) -> Attempt:
@@ -336,17 +372,30 @@ def read_trial(paths: TrialPaths) -> Trial | None:
 
 
 def refreshed(attempt: Attempt) -> Attempt:
-    """With what the jobs in flight have written since; the same object where they wrote nothing."""
-    for number, trial in enumerate(attempt.trials):
-        one = trial.in_flight
-        if one is None:
-            continue
-        claim = one.claim or files.read_if_there(one.paths.claim, Claim)
-        result = files.read_if_there(one.paths.result, Result) if claim is not None else None
-        if claim is not one.claim or result is not None:
-            changed = replace(trial, tries=(*trial.tries[:-1], replace(one, claim=claim, result=result)))
-            attempt = replace(attempt, trials=(*attempt.trials[:number], changed, *attempt.trials[number + 1 :]))
-    return attempt
+    """With what the jobs in flight, and those that were given up, have written since; the same object where they wrote
+    nothing."""
+    trials = tuple(map(_refreshed_trial, attempt.trials))
+    if all(new is old for new, old in zip(trials, attempt.trials, strict=True)):
+        return attempt
+    return replace(attempt, trials=trials)
+
+
+def _refreshed_trial(trial: Trial) -> Trial:
+    tries = tuple(
+        _refreshed_try(one) if one is trial.in_flight or (one.may_report and not trial.closed) or trial.overdue else one
+        for one in trial.tries
+    )
+    changed = any(new is not old for new, old in zip(tries, trial.tries, strict=True))
+    return replace(trial, tries=tries) if changed else trial
+
+
+def _refreshed_try(one: Try) -> Try:
+    if one.result is not None and not one.may_report:
+        return one
+    claim = one.claim or files.read_if_there(one.paths.claim, Claim)
+    if claim is not None and one.paths.result.exists():
+        return _with_result(replace(one, claim=claim)) or one
+    return replace(one, claim=claim) if claim is not one.claim else one
 
 
 def proposal_names(paths: RunPaths) -> list[str]:
@@ -372,13 +421,9 @@ def _try(paths: TryPaths) -> Try | None:
     job = files.read_if_there(paths.job, Job)
     if job is None:
         return None  # killed between the folder and job.json; train makes it again
-    return Try(
-        paths,
-        job,
-        files.read_if_there(paths.claim, Claim),
-        files.read_if_there(paths.result, Result),
-        files.read_if_there(paths.spoiled, Failure),
-    )
+    claim = files.read_if_there(paths.claim, Claim)
+    one = Try(paths, job, claim, None, files.read_if_there(paths.spoiled, Failure))
+    return _with_result(one) or one
 
 
 # ---- the summary of a settled generation
@@ -393,6 +438,7 @@ class TryRow:
     claim: Claim | None
     result: Result | None
     spoiled: Failure | None
+    declared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,7 +501,10 @@ def _attempt_row(attempt: Attempt) -> AttemptRow:
     trials = tuple(
         TrialRow(
             trial.paths.folder.name,
-            tuple(TryRow(one.paths.folder.name, one.job, one.claim, one.result, one.spoiled) for one in trial.tries),
+            tuple(
+                TryRow(one.paths.folder.name, one.job, one.claim, one.result, one.spoiled, one.declared)
+                for one in trial.tries
+            ),
             trial.score,
             trial.failure,
         )
@@ -492,5 +541,7 @@ def _candidate(paths: GenerationPaths, row: CandidateRow) -> Candidate:
 
 def _trial(attempt: Path, row: TrialRow) -> Trial:
     folder = attempt / row.name
-    tries = tuple(Try(TryPaths(folder / one.name), one.job, one.claim, one.result, one.spoiled) for one in row.tries)
+    tries = tuple(
+        Try(TryPaths(folder / one.name), one.job, one.claim, one.result, one.spoiled, one.declared) for one in row.tries
+    )
     return Trial(TrialPaths(folder), tries, row.score, row.failure)

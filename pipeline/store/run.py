@@ -21,12 +21,12 @@ from pipeline.records import FORMAT, Claim, Event, Job
 from pipeline.store import files
 from pipeline.store.paths import RunPaths, TryPaths
 from pipeline.store.reader import Reader
+from pipeline.store.views import VOID
 
 _BEAT_S = 10.0
 _STALE_S = 120.0
-_VOID = "void"
 JOB_CODE = (
-    *("__init__.py", "records.py", "metric.py", "config.py", "errors.py"),
+    *("__init__.py", "records.py", "metric.py", "config.py", "errors.py", "text.py"),
     *("store", "llm", "patching", "cluster", "sandbox", "job"),
 )
 """What of this program runs inside jobs: `job/` and the two floors below it."""
@@ -204,12 +204,12 @@ def claim(paths: TryPaths, job_id: str, node: str = "") -> bool:
 
 def void(paths: TryPaths) -> bool:
     """Take a try so that no job ever runs it; false when a job has it already."""
-    return claim(paths, _VOID)
+    return claim(paths, VOID)
 
 
 def is_void(held: Claim) -> bool:
     """Whether `void` made this claim."""
-    return held.job_id == _VOID
+    return held.job_id == VOID
 
 
 def with_job_id(job: Job, job_id: str, now: float) -> Job:

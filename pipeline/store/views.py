@@ -29,6 +29,9 @@ from pipeline.store.paths import (
     number_of,
 )
 
+VOID = "void"
+"""Id in the claim of a try that the controller gave up before a job ran it."""
+
 
 class State(StrEnum):
     """How far a candidate, or a trial, came."""
@@ -50,6 +53,23 @@ class Try:
     claim: Claim | None
     result: Result | None
     spoiled: Failure | None = None
+    declared: bool = False
+    """Whether `result` is what the controller declared, not what the job wrote."""
+
+    @property
+    def void(self) -> bool:
+        """Whether it was given up before a job ran it; then none ever will."""
+        return self.claim is not None and self.claim.job_id == VOID
+
+    @property
+    def may_report(self) -> bool:
+        """Whether its job was given up, and may yet write a result."""
+        return self.declared and not self.void
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether it came to a score, or to a failure that is no fault of a machine."""
+        return self.score is not None or (self.failure is not None and not self.failure.kind.infrastructure)
 
     @property
     def score(self) -> Score | None:
@@ -78,7 +98,7 @@ class Try:
 
     def waited_s(self, now: float) -> float:
         """Seconds in the queue; a job that never started and is over waited for nothing."""
-        if self.job.submitted_at is None or (self.claim is None and self.result is not None):
+        if self.job.submitted_at is None or (self.result is not None and (self.claim is None or self.void)):
             return 0.0
         return max(0.0, (self.claim.at if self.claim else now) - self.job.submitted_at)
 
@@ -108,6 +128,26 @@ class Trial:
     @property
     def newest(self) -> Try:
         return self.tries[-1]
+
+    @property
+    def deciding(self) -> Try:
+        """The try that the trial is decided by: the first that is conclusive, else the newest. It is not the newest if a job
+        that was given up wrote its result after all."""
+        return next((one for one in self.tries if one.conclusive), self.newest)
+
+    @property
+    def overruled(self) -> bool:
+        """Whether it was closed by a fault of a machine, and a job has left a result since."""
+        return self._spoiled and self.deciding.conclusive
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was closed by a fault of a machine, and a job has left a result since, or may yet."""
+        return self._spoiled and any(one.may_report or one.conclusive for one in self.tries)
+
+    @property
+    def _spoiled(self) -> bool:
+        return self.failure is not None and self.failure.kind.infrastructure
 
     @property
     def in_flight(self) -> Try | None:
@@ -185,6 +225,11 @@ class Candidate:
     def open(self) -> bool:
         """Whether something is still to come: its outcome, or that of another trial."""
         return not self.closed or any(not trial.closed for attempt in self.attempts for trial in attempt.trials)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a job that was given up may yet change what came of a trial, or has left a result that does."""
+        return any(trial.overdue for attempt in self.attempts for trial in attempt.trials)
 
     def tries(self) -> Iterator[Try]:
         """All its jobs so far."""

@@ -3,6 +3,7 @@ else; a new promise is written here and then kept by all."""
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,24 +20,24 @@ from tests.slurm_cluster.waiting import wait_for
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 
 REPOSITORY = Path(__file__).parents[2]
-CLUSTERS: dict[str, Callable[[Work], Cluster]] = {
-    "local": lambda work: LocalCluster(work, ClusterConfig(max_parallel=4)),
-    "slurm": lambda work: SlurmCluster(work, ClusterConfig(max_parallel=4, slurm=SlurmConfig(query_s=0))),
+CLUSTERS: dict[str, Callable[[Work, Callable[[], float]], Cluster]] = {
+    "local": lambda work, clock: LocalCluster(work, ClusterConfig(max_parallel=4)),
+    "slurm": lambda work, clock: SlurmCluster(work, ClusterConfig(max_parallel=4, slurm=SlurmConfig(query_s=0)), clock),
 }
 
 
 class Desk:
     """A cluster and a place to work."""
 
-    def __init__(self, make: Callable[[Work], Cluster], folder: Path) -> None:
+    def __init__(self, make: Callable[[Work, Callable[[], float]], Cluster], folder: Path) -> None:
         self.make = make
         self.folder = folder
         self.jobs: dict[str, Cluster] = {}
 
-    def cluster(self, function: Callable[[str], object]) -> Cluster:
+    def cluster(self, function: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> Cluster:
         environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "ALLOWED": "a 'quoted' value"}
         folder = self.folder / "jobs"
-        return self.make(Work(function, REPOSITORY, folder, Resources(mem_gb=0.5, time_min=10), environment))
+        return self.make(Work(function, REPOSITORY, folder, Resources(mem_gb=0.5, time_min=10), environment), clock)
 
     def requests(self, *names: str) -> list[Request]:
         made = [Request(f"gw-{self.folder.name}-{name}", self.folder / name) for name in names]
@@ -140,9 +141,13 @@ def test_a_job_that_fails_is_over(desk: Desk) -> None:
     wait_for(lambda: phase(cluster, job) is Phase.ENDED)
 
 
-def test_an_unknown_id_has_vanished(desk: Desk) -> None:
-    status = desk.cluster(jobs.stay).poll(["999999"])["999999"]
-    assert status.phase is Phase.ENDED and status.fault is FailureKind.VANISHED and status.reason
+def test_an_unknown_id_has_vanished_sooner_or_later(desk: Desk) -> None:
+    cluster = desk.cluster(jobs.stay, clock=lambda: 100 * time.monotonic())
+    first = cluster.poll(["999999"])["999999"]
+    assert first.phase is not Phase.PENDING and first.reason
+    wait_for(lambda: phase(cluster, "999999") is Phase.ENDED, 20)
+    status = cluster.poll(["999999"])["999999"]
+    assert status.fault is FailureKind.VANISHED and status.reason
 
 
 def test_an_id_without_accounts_used_nothing_that_is_known(desk: Desk) -> None:

@@ -3,7 +3,7 @@ the dev cluster were printed by it (22.05); other lines follow public sites and 
 
 import pytest
 
-from pipeline.cluster.base import Phase
+from pipeline.cluster.base import Phase, last_line
 from pipeline.cluster.slurm_states import MEANING, BadSlurmText, SlurmState, explain_reason, read_state
 from pipeline.cluster.slurm_text import (
     ASSOC_FIELDS,
@@ -11,9 +11,12 @@ from pipeline.cluster.slurm_text import (
     SACCT_FIELDS,
     SQUEUE_FORMAT,
     ClusterLimits,
+    Ours,
     SubmitError,
+    by_cluster,
     expand_job_id,
     expand_nodes,
+    full_id,
     parse_exit_code,
     parse_limits,
     parse_sacct,
@@ -21,7 +24,18 @@ from pipeline.cluster.slurm_text import (
     read_log,
     read_refusal,
 )
+from pipeline.errors import ClusterRefused
 from pipeline.records import FailureKind
+
+
+class Everything(Ours):
+    """Every line of a table is about a job of ours."""
+
+    def match(self, job: str, name: str) -> bool:
+        return True
+
+
+ALL = Everything()
 
 # ---- sacct
 
@@ -40,7 +54,7 @@ DEV_SACCT = f"""\
 
 
 def test_sacct_of_the_dev_cluster() -> None:
-    held, never, failed, batch, step, running, waiting = parse_sacct(DEV_SACCT)
+    held, never, failed, batch, step, running, waiting = parse_sacct(DEV_SACCT, ALL).rows
     assert (held.state, held.cancelled_by, held.nodes, held.elapsed_s) == (SlurmState.CANCELLED, 0, (), 0)
     assert (never.state, never.name, never.cancelled_by) == (SlurmState.PENDING, "depnever", None)
     assert (failed.exit_code, failed.signal, failed.step) == (9, 0, "")
@@ -58,7 +72,7 @@ def test_several_incarnations_keep_their_order_and_their_own_time() -> None:
 31|PREEMPTED|0:0|n2|65|wrap
 31|RUNNING|0:0|n[2-3]|12|wrap
 """
-    rows = parse_sacct(text)
+    rows = parse_sacct(text, ALL).rows
     assert [row.state for row in rows] == [SlurmState.NODE_FAIL, SlurmState.PREEMPTED, SlurmState.RUNNING]
     assert sum(row.elapsed_s for row in rows) == 29 + 65 + 12
     assert rows[-1].nodes == ("n2", "n3")
@@ -78,26 +92,26 @@ def test_several_incarnations_keep_their_order_and_their_own_time() -> None:
     ],
 )
 def test_lines_of_sacct(line: str, state: str, exit_code: int, signal: int) -> None:
-    (row,) = parse_sacct(f"{SACCT_HEADER}\n{line}\n")
+    (row,) = parse_sacct(f"{SACCT_HEADER}\n{line}\n", ALL).rows
     assert (row.state, row.exit_code, row.signal) == (SlurmState(state), exit_code, signal)
     assert row.name == line.split("|", 5)[-1]
 
 
 def test_a_banner_of_the_site_before_the_header_is_passed_over() -> None:
-    assert len(parse_sacct("ECMWF banner\n\n" + DEV_SACCT)) == 7
+    assert len(parse_sacct("ECMWF banner\n\n" + DEV_SACCT, ALL).rows) == 7
 
 
 def test_only_what_is_read_can_break_an_answer() -> None:
     """The resources of a job are read by nobody: a site whose AllocTRES makes no sense must not stop a run."""
     assert set(SACCT_FIELDS.split(",")) == {"JobID", "State", "ExitCode", "NodeList", "ElapsedRaw", "JobName"}
     lines = SACCT_HEADER.replace("JobName", "AllocTRES|JobName") + "\n7|FAILED|1:0|n1|5|cpu=many,?|a|b\n"
-    (row,) = parse_sacct(lines)
+    (row,) = parse_sacct(lines, ALL).rows
     assert (row.state, row.elapsed_s, row.name) == (SlurmState.FAILED, 5, "a|b")
 
 
 def test_a_header_alone_means_no_jobs() -> None:
-    assert parse_sacct(SACCT_HEADER + "\n") == ()
-    assert parse_squeue("JOBID|STATE|REASON|NODELIST|NAME\n") == ()
+    for answer in (parse_sacct(SACCT_HEADER + "\n", ALL), parse_squeue("JOBID|STATE|REASON|NODELIST|NAME\n", ALL)):
+        assert (answer.rows, dict(answer.unreadable), answer.others) == ((), {}, 0)
 
 
 @pytest.mark.parametrize(
@@ -106,16 +120,51 @@ def test_a_header_alone_means_no_jobs() -> None:
         "",
         "sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection",
         "Slurm accounting storage is disabled\n",
-        f"{SACCT_HEADER}\n22|RUNNING|0:0\n",  # cut off by a full pipe
-        f"{SACCT_HEADER}\n22|RUNNING|0|n1|21|x\n",
-        f"{SACCT_HEADER}\n22|RUNNING|0:0|n1||x\n",
-        f"{SACCT_HEADER}\n22|RUNING|0:0|n1|1|x\n",
-        f"{SACCT_HEADER}\nx22|RUNNING|0:0|n1|1|x\n",
     ],
 )
 def test_broken_sacct_is_an_error_and_never_an_empty_answer(text: str) -> None:
-    with pytest.raises(BadSlurmText):
-        parse_sacct(text)
+    with pytest.raises(BadSlurmText) as raised:
+        parse_sacct(text, ALL)
+    assert isinstance(raised.value, ClusterRefused)  # nothing can be concluded, and the program asks again
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "22|RUNNING|0:0",  # cut off by a full pipe
+        "22",
+        "22|RUNNING|0|n1|21|x",
+        "22|RUNNING|0:0|n1||x",
+        "22|RUNING|0:0|n1|1|x",
+        "22|RUNNING|0:0|n[1-|1|x",
+    ],
+)
+def test_a_line_of_ours_that_cannot_be_parsed_leaves_its_job_unclear(line: str) -> None:
+    answer = parse_sacct(f"{SACCT_HEADER}\n{line}\n23|FAILED|1:0|n1|1|x\n", Ours.jobs(["22", "23"]))
+    assert [row.job_ids for row in answer.rows] == [("23",)]
+    assert (answer.unclear("22"), answer.unclear("23"), answer.unclear("24")) == (line, "", "")
+
+
+def test_a_line_of_ours_whose_id_cannot_be_parsed_leaves_all_jobs_without_a_line_unclear() -> None:
+    line = "sl-22/0|RUNNING|0:0|n1|1|run1.g0"
+    answer = parse_sacct(f"{SACCT_HEADER}\n{line}\n23|FAILED|1:0|n1|1|x\n", Ours.jobs(["22", "23"], ["run1.g0"]))
+    assert (answer.unclear("22"), answer.unclear("23")) == (line, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "77+0|RUNNING|0:0|n3|1|mpi",
+        "77|FUTURE|?|n[|x|mpi",
+        "77",
+        "second line of a name",
+        "x|y|z",
+        "s7.1|RUNNING|0:0|n1|1|m",
+    ],
+)
+def test_lines_of_other_jobs_are_not_parsed(line: str) -> None:
+    answer = parse_sacct(f"{SACCT_HEADER}\n{line}\n22_0|FAILED|1:0|n1|1|x\n", Ours.jobs(["22_0"]))
+    assert [row.job_ids for row in answer.rows] == [("22_0",)] and not answer.unreadable
 
 
 # ---- squeue
@@ -134,7 +183,7 @@ JOBID|STATE|REASON|NODELIST|NAME
 
 
 def test_squeue_of_the_dev_cluster() -> None:
-    rows = {row.job_ids[0]: row for row in parse_squeue(DEV_SQUEUE)}
+    rows = {row.job_ids[0]: row for row in parse_squeue(DEV_SQUEUE, ALL).rows}
     assert rows["28_2"].reason == "QOSMaxGRESPerUser"
     assert rows["22_2"].nodes == ("n1",) and rows["22_2"].name == "run1.g0"
     assert rows["29"].state is SlurmState.TIMEOUT
@@ -144,7 +193,43 @@ def test_squeue_of_the_dev_cluster() -> None:
 
 def test_broken_squeue_is_an_error() -> None:
     with pytest.raises(BadSlurmText, match="no table"):
-        parse_squeue("slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n")
+        parse_squeue("slurm_load_jobs error: Unable to contact slurm controller (connect failure)\n", ALL)
+
+
+HET_SQUEUE = """\
+JOBID|STATE|REASON|NODELIST|NAME
+77+0|RUNNING|None|n3|mpi-coupled
+77+1|RUNNING|None|n4|mpi-coupled
+1000|RUNNING|None|n1|run.0123456789ab
+"""
+"""A heterogeneous job of the same user beside ours."""
+
+
+def test_a_heterogeneous_job_in_the_queue_is_somebody_elses() -> None:
+    for ours in (Ours.jobs(["1000"]), Ours(names=["run.0123456789ab"])):
+        answer = parse_squeue(HET_SQUEUE, ours)
+        assert [row.job_ids for row in answer.rows] == [("1000",)]
+        assert not answer.unreadable and answer.others == 2
+
+
+def test_jobs_of_others_count_until_they_are_known_to_be_over() -> None:
+    lines = (
+        "1|RUNNING|None|n1|a\n2|FAILED|None|n1|b\n3|OF_2031|None|n1|c\n4+0|PENDING|None||d\n5|TIMEOUT|None|n1|e\n6\n"
+    )
+    assert parse_squeue(f"JOBID|STATE|REASON|NODELIST|NAME\n{lines}", Ours()).others == 3
+
+
+def test_the_line_that_names_the_cluster_is_skipped() -> None:
+    """As squeue of several versions prints it with --clusters, before each table."""
+    answer = parse_squeue(f"CLUSTER: c2\n{HET_SQUEUE}", Ours.jobs(["1000"]))
+    assert [row.job_ids for row in answer.rows] == [("1000",)] and answer.others == 2
+    empty = parse_squeue("CLUSTER: c2\nJOBID|STATE|REASON|NODELIST|NAME\n", Ours.jobs(["1000"]))
+    assert empty.rows == ()
+
+
+def test_ids_say_on_which_cluster_a_job_is() -> None:
+    assert (full_id("7_3", ""), full_id("7_3", "c2")) == ("7_3", "7_3@c2")
+    assert by_cluster(["7", "8@c2", "9_1@c2", "10"]) == {"": ["7", "10"], "c2": ["8", "9_1"]}
 
 
 # ---- job ids and nodes
@@ -340,6 +425,30 @@ def test_limits(assoc: str, qos: str, account: str, job_qos: str, submit: int | 
     assert limits == ClusterLimits(65, submit, (22, 5, 8))
 
 
+ARRAYS_DISABLED = """\
+MaxArraySize            = 0
+MaxJobCount             = 10000
+SLURM_VERSION           = 23.02.7
+"""
+
+
+def test_a_limit_of_zero_means_single_jobs() -> None:
+    assert parse_limits(ARRAYS_DISABLED) == ClusterLimits(1, None, (23, 2, 7))
+
+
+@pytest.mark.parametrize(
+    ("assoc", "qos", "submit"),
+    [
+        ("sacctmgr: this cluster does not exist\n", QOS, None),
+        ("Account|User\nroot|root\n", QOS, 100),  # columns that a future version does not print
+        (ASSOC, "Name\nnormal\n", 30),
+        (ASSOC.replace("|||", ""), "odd", 30),
+    ],
+)
+def test_a_table_of_limits_in_another_form_says_no_more_than_it_says(assoc: str, qos: str, submit: int | None) -> None:
+    assert parse_limits(DEV_CONFIG, assoc, qos).max_submit_jobs == submit
+
+
 @pytest.mark.parametrize("text", ["", "MaxJobCount = 1\n", "MaxArraySize = many\nMaxJobCount = 1\n"])
 def test_a_configuration_without_limits_is_an_error(text: str) -> None:
     with pytest.raises(BadSlurmText, match="MaxArraySize"):
@@ -372,6 +481,7 @@ def test_a_configuration_without_limits_is_an_error(text: str) -> None:
         ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", SubmitError.NO_ANSWER),
         ("sacct: error: slurm_persist_conn_open: Something happened", SubmitError.NO_ANSWER),
         ("sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received", SubmitError.NO_ANSWER),
+        ("sbatch: error: Batch job submission failed: Invalid job array specification", SubmitError.NO_ARRAYS),
         ("sbatch: error: invalid partition specified: nope", SubmitError.WRONG),
         ("sbatch: error: Batch job submission failed: Invalid qos specification", SubmitError.WRONG),
         (
@@ -405,3 +515,19 @@ def test_refusals(errors: str, wanted: SubmitError) -> None:
 )  # fmt: skip
 def test_what_slurm_writes_into_a_jobs_log(log: str, wanted: FailureKind | None) -> None:
     assert read_log(log) is wanted
+
+
+@pytest.mark.parametrize(
+    ("log", "wanted"),
+    [
+        ("", ""),
+        ("submitit INFO (2026-11-24 13:50:07,1) - Starting with JobEnvironment(job_id=7)\n"
+         "Traceback (most recent call last):\nModuleNotFoundError: No module named 'pipeline'\n\n"
+         "srun: error: n1: task 0: Exited with exit code 1\n", "ModuleNotFoundError: No module named 'pipeline'"),
+        ("/usr/bin/env: python3.12: No such file or directory\n", "/usr/bin/env: python3.12: No such file or directory"),
+        ("slurmstepd: error: couldn't chdir to `/nope': No such file or directory\n",
+         "slurmstepd: error: couldn't chdir to `/nope': No such file or directory"),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_log_that_says_why(log: str, wanted: str) -> None:
+    assert last_line(log) == wanted
