@@ -54,7 +54,7 @@ def test_build_trains_a_step_as_a_trial_would(toy_data: Path, tmp_path: Path) ->
 
 def test_status_shows_every_candidate_and_the_results(finished: Path) -> None:
     text = program("status", str(finished)).ok().out
-    for words in ("finished", "momentum", "failed: exception", "the unmodified baseline", "On the test split"):
+    for words in ("finished", "momentum", "failed: exception", "the unmodified code", "On the test split"):
         assert words in text
 
 

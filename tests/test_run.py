@@ -26,6 +26,7 @@ from tests.toy import (
     TOY,
     Bench,
     baseline,
+    environment,
     interrupt,
     jobs_of,
     listing,
@@ -48,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Bench:
     """A run named `first`, of two generations."""
     bench = Bench(tmp_path_factory.mktemp("runs"), toy_data)
     done = bench.run("first", *SEARCH).ok()
-    assert "resume with: python -m pipeline.run --config-dir " in done.out
+    assert " -m pipeline.run --config-dir " in done.out.partition("resume with: ")[2]
     assert "stop.generations=2 reached" in done.out and "On the test split" in done.out
     return bench
 
@@ -417,9 +418,9 @@ def test_ctrl_c_stops_cleanly_and_the_printed_command_goes_on(gated: tuple[Bench
     tries = [trial.tries[0] for holder in bench.archive("stopped").holders() for trial in holder.trials]
     assert [one.result.failure.kind for one in tries if one.result and one.result.failure] == ["interrupted"] * 2
     gate.unlink()
-    again = re.findall(r"stopped; resume with: python -m pipeline\.run (.*)", out)
-    assert len(again) == 1
-    program("run", *again[0].split()).ok()
+    (again,) = re.findall(r"stopped; resume with: (.* -m pipeline\.run .*)", out)
+    pasted = subprocess.run(again, shell=True, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=180)
+    assert pasted.returncode == 0, pasted.stderr
     bench.run("unbroken", *STOPPED).ok()
     assert outline(bench.archive("stopped")) == outline(bench.archive("unbroken"))
 
@@ -531,7 +532,7 @@ def test_a_fresh_name_is_made_and_printed(bench: Bench) -> None:
     done = program("run", *arguments).ok()
     (name,) = [path.name for path in bench.folder.iterdir()]
     assert re.fullmatch(r"toy-tiny-\d{8}-\d{6}", name)
-    assert f"resume with: python -m pipeline.run {' '.join(arguments)} run={name}\n" in done.out
+    assert f" -m pipeline.run {' '.join(arguments)} run={name}\n" in done.out.partition("resume with: ")[2]
 
 
 @pytest.mark.parametrize(

@@ -1,118 +1,27 @@
-"""What a person sees of a run. Pure functions from an archive to tables and lines."""
+"""Tables of candidates and results, and what a run costs. Pure functions from an archive to tables and lines."""
 
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.commands.progress import printable
 from pipeline.config import Config, LlmKind
 from pipeline.metric import Metric
-from pipeline.policy.accounting import Account, tries_of
-from pipeline.records import Report, Standing, TimeToTarget
+from pipeline.policy.accounting import Account
+from pipeline.records import Purpose, Report, Standing, TimeToTarget
 from pipeline.report.standings import baseline_estimate, standing
 from pipeline.setup.preview import CODE_TOKENS, IDEA_TOKENS, CostEstimate
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Spending
 from pipeline.store.paths import short
-from pipeline.store.views import Candidate, State
+from pipeline.store.views import Candidate
 
-_RECENT = 50
-"""Tries that the time left is estimated by."""
 _MOST_RESULTS = 100
 """Rows of the final table that are no elites."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where a run stands, for a status line and for `--json`."""
-
-    run: str
-    generation: int
-    """Number of the newest; -1 before the first."""
-    generations: int
-    """How many there will be."""
-    states: dict[str, int]
-    """Candidates of all generations by state."""
-    trials: dict[str, int]
-    """Trials by state, the baseline's and the test split's too."""
-    best: str
-    """Id of the best candidate, or empty."""
-    best_value: float | None
-    baseline: float | None
-    """Mean of the baseline's trials so far."""
-    left_min: float | None
-    """Estimated minutes to the end; none while nothing is known."""
-    finished: bool
-    paused: str
-    """Why nothing new is started, or empty."""
-
-
-def progress(archive: Archive, metric: Metric, generations: int, left: int, slots: int) -> Progress:
-    """Sum up an archive. `left` is the number of trials still to come, `slots` how many run at once."""
-    best = next(archive.ranked(metric.goodness(1.0) > 0), None)
-    reference = baseline_estimate(archive)
-    recent = [*tries_of([archive.baseline]), *(one for one, _ in archive.ended(archive.index.recent[-_RECENT:]))]
-    spans = [one.result.ended_at - one.result.started_at for one in recent if one.result and one.result.ended_at]
-    left_min = sum(spans) / len(spans) * left / max(1, slots) / 60 if spans else None
-    trials = Counter(trial.state for trial in archive.baseline.trials) + archive.index.trial_states
-    newest = archive.newest
-    return Progress(
-        archive.paths.folder.name,
-        newest.number if newest else -1,
-        generations,
-        {state.value: count for state, count in archive.index.states.items() if count},
-        {state.value: count for state, count in trials.items() if count},
-        best.id if best else "",
-        best.score.value if best and best.score else None,
-        reference.mean if reference is not None else None,
-        left_min,
-        archive.report is not None,
-        _halted(archive),
-    )
-
-
-def _halted(archive: Archive) -> str:
-    if archive.pause is not None:
-        return archive.pause.reason
-    if archive.alarm is not None:
-        alarm = archive.alarm.alarm
-        trial = f"the baseline's trial with seed {alarm.seed}"
-        return f"candidates fail alike ({alarm.signature}); {trial} shows whether a machine is at fault"
-    return ""
-
-
-def summary_line(now: Progress, metric: Metric) -> str:
-    """One line: for a log, and above the live table."""
-    states = (
-        ", ".join(f"{now.states[state]} {state}" for state in State if state.value in now.states) or "no candidates"
-    )
-    running = sum(now.trials.get(state, 0) for state in ("queued", "running"))
-    parts = [f"generation {now.generation + 1}/{now.generations}" if now.generation >= 0 else "starting", states]
-    parts.append(f"{running} trials in flight")
-    if now.baseline is not None:
-        parts.append(f"baseline {metric.text(now.baseline)}")
-    if now.best_value is not None:
-        parts.append(f"best {metric.text(now.best_value)} ({short(now.best)})")
-    if now.paused:
-        parts.append(f"PAUSED: {now.paused}")
-    if now.finished:
-        parts.append("finished")
-    elif now.left_min is not None:
-        parts.append(f"about {now.left_min:.0f} min left" if now.left_min >= 1 else "less than a minute left")
-    return " · ".join(parts)
-
-
-def overview(archive: Archive, metric: Metric, now: Progress, most: int | None = None) -> Group:
-    """The live view and `pipeline status`: a line, then candidates; with `most` only so many: those under way, the best,
-    and the newest."""
-    chosen = _chosen(archive, metric, most)
-    left = archive.count - len(chosen)
-    note = [Text(f"{left} other candidates are not shown; list all with --all")] if left else []
-    return Group(Text(summary_line(now, metric)), candidate_table(archive, metric, chosen), *note)
 
 
 def candidate_table(archive: Archive, metric: Metric, chosen: Sequence[Candidate]) -> Table:
@@ -160,7 +69,8 @@ def listed(candidate: Candidate) -> Listed:
     )
 
 
-def _chosen(archive: Archive, metric: Metric, most: int | None) -> list[Candidate]:
+def choose(archive: Archive, metric: Metric, most: int | None) -> list[Candidate]:
+    """The candidates to list: with `most` only so many, those under way, the best, and the newest."""
     if most is None or archive.count <= most:
         return list(archive.candidates)
     chosen = {candidate.id: candidate for candidate in archive.open[:most]}
@@ -177,29 +87,67 @@ def _chosen(archive: Archive, metric: Metric, most: int | None) -> list[Candidat
 
 
 def results(archive: Archive, report: Report, metric: Metric) -> Group:
-    """The table at the end of a run: rank, idea, value, difference, parents, where the files are."""
+    """The table at the end of a run. What other seeds confirmed and what rests on one trial are not ranked together."""
     if report.times:
         return Group(times(archive, report.times, metric))
-    table = Table(title=f"{archive.paths.folder.name}: {report.stopped}", title_justify="left", pad_edge=False)
-    for head in ("rank", "idea", metric.name, "vs baseline", "trials", "parents", "files"):
-        table.add_column(head, overflow="fold")
-    table.add_row("", "the unmodified baseline", *_numbers(report.baseline, metric, False), "", "baseline/")
-    for rank, row in enumerate((*report.elites, *_others(archive, report, metric)), 1):
-        idea = archive.candidate(row.candidate).idea
-        parents = " ".join(map(short, idea.parents)) or "baseline"
-        table.add_row(str(rank), idea.title, *_numbers(row, metric), parents, f"{row.candidate}/")
-    lines = ["The others show the one trial that the search saw."]
-    if report.elites:
-        first = "The first was" if len(report.elites) == 1 else f"The first {len(report.elites)} were"
-        lines.insert(0, f"{first} trained again with other seeds; the trial that chose it is left out of its numbers.")
+    confirmed = [row for row in report.elites if _is_confirmed(archive, row)]
+    others = [row for row in report.elites if row not in confirmed]
+    others += _others(archive, report, metric)
+    baseline = ("baseline", *_numbers(report.baseline, metric, False), "", "the unmodified code")
+    blocks: list[tuple[str, Sequence[Sequence[str]]]] = [("", [baseline])]
+    for rows, words in (
+        (confirmed, "confirmed: trained again with other seeds"),
+        (others, "not confirmed: one trial each"),
+    ):
+        if rows:
+            blocks.append((words, [_result(archive, row, metric) for row in rows]))
+    lines = []
+    if confirmed:
+        lines.append("The numbers of the first block leave out the trial by which the candidate was chosen.")
+    if others:
+        lines.append(
+            "Those below rest on the one trial that selection saw: the best of many such are best partly by luck."
+            if confirmed
+            else "Each rests on the one trial that selection saw: the best of many such are best partly by luck."
+        )
     if report.failures:
         lines.append("Failed: " + ", ".join(f"{count} × {kind}" for kind, count in report.failures.items()) + ".")
     lines += test_lines(archive, report, metric)
-    return Group(table, Text("\n".join(lines)))
+    title = f"{archive.paths.folder.name}: {report.stopped}"
+    heads = ("candidate", metric.name, "vs baseline", "seeds", "parents", "idea")
+    return Group(Text(title, style="italic"), *_in_blocks(heads, blocks), Text(), Text("\n".join(lines)))
+
+
+def _result(archive: Archive, row: Standing, metric: Metric) -> Sequence[str]:
+    idea = archive.candidate(row.candidate).idea
+    parents = " ".join(map(short, idea.parents)) or "baseline"
+    return short(row.candidate), *_numbers(row, metric), parents, printable(idea.title)
+
+
+def _in_blocks(heads: Sequence[str], blocks: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> Iterator[Text | Table]:
+    """Rows under headings, in the same columns. Only the last column is folded where the terminal is narrow."""
+    cells = [heads, *(row for _, rows in blocks for row in rows)]
+    widths = [max(len(row[number]) for row in cells) for number in range(len(heads) - 1)]
+    for words, rows in blocks:
+        if words:
+            yield Text(f"\n{words}", style="bold")
+        table = Table(box=None, pad_edge=False, show_header=not words)
+        for head, width in zip(heads, [*widths, None], strict=True):
+            justify: JustifyMethod = "right" if head == "seeds" else "left"
+            table.add_column(head, width=width, no_wrap=width is not None, overflow="fold", justify=justify)
+        for row in rows:
+            table.add_row(*row)
+        yield table
+
+
+def _is_confirmed(archive: Archive, row: Standing) -> bool:
+    """Whether the numbers of an elite are those of its trials with other seeds."""
+    attempt = archive.candidate(row.candidate).attempt
+    return attempt is not None and bool(attempt.scores(Purpose.CONFIRM))
 
 
 def _others(archive: Archive, report: Report, metric: Metric) -> Iterator[Standing]:
-    """The best candidates that are no elites, by the one trial that the search saw."""
+    """The best candidates that are no elites, by the one trial that selection saw."""
     confirmed, reference = {one.candidate for one in report.elites}, baseline_estimate(archive)
     best = (one for one in archive.ranked(metric.goodness(1.0) > 0) if one.id not in confirmed)
     for candidate in itertools.islice(best, _MOST_RESULTS):
@@ -315,6 +263,7 @@ def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str
         value = metric.text_error(score.value, score.standard_error)
         if reference is not None:
             row = standing(metric, candidate.id, [score], reference)
+            value = _value(row, metric)
             gain = _gain(row.gain, row.gain_error, metric)
     state = candidate.state.value
     if candidate.failure is not None:
@@ -324,7 +273,7 @@ def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str
     if candidate.id in archive.marks:
         state += ", pinned" if archive.is_pinned(candidate.id) else ", banned"
     parents = " ".join(map(short, candidate.idea.parents)) or "baseline"
-    return short(candidate.id), candidate.idea.title, state, value, gain, parents
+    return short(candidate.id), printable(candidate.idea.title), state, value, gain, parents
 
 
 def _numbers(row: Standing, metric: Metric, against: bool = True) -> Sequence[str]:

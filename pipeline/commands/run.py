@@ -4,6 +4,7 @@ import argparse
 import datetime
 import shlex
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
@@ -12,11 +13,21 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline import loop
-from pipeline.commands.display import Progress, estimated, overview, progress, results, summary_line
-from pipeline.commands.terminal import INTERRUPTED, add_overrides, call, config_of, make_console, parser, say
+from pipeline.commands.display import estimated, results
+from pipeline.commands.page import holdup_line, page_of
+from pipeline.commands.progress import Progress, progress, summary_line
+from pipeline.commands.terminal import (
+    INTERRUPTED,
+    add_overrides,
+    call,
+    config_of,
+    make_console,
+    parser,
+    say,
+    typed_program,
+)
 from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.policy.agenda import trials_left
 from pipeline.setup.build import context_of
 from pipeline.setup.code import code_files
 from pipeline.setup.compose import ONE_RUN_EACH, as_yaml
@@ -34,6 +45,8 @@ _EXAMPLES = """examples:
   python -m pipeline.run +experiment=evolve_posttrain scale=small run=first stop.generations=8    resume it, longer
 
 The same command with the same run=NAME resumes from the files; without run= a fresh name is made and printed."""
+
+_STARTED = time.time()
 
 
 def main() -> None:
@@ -80,7 +93,7 @@ def entry(arguments: argparse.Namespace) -> int:
         context = context_of(run, config)
         try:
             if arguments.once:
-                archive = loop.once(context, lambda archive: say(console, _line(context, archive)))
+                archive = loop.once(context, lambda archive: _tell(console, context, archive))
             else:
                 with _display(console, context) as show:
                     archive = loop.run(context, show, lock.beat)
@@ -129,27 +142,29 @@ def resume_command(arguments: argparse.Namespace, name: str) -> str:
     """What to type to resume this run."""
     overrides = [one for one in arguments.overrides if not one.startswith("run=")]
     where = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir is not None else []
-    return shlex.join(["python", "-m", "pipeline.run", *where, *overrides, f"run={name}"])
+    return shlex.join([*typed_program("run"), *where, *overrides, f"run={name}"])
 
 
 def _now(context: Context, archive: Archive) -> Progress:
-    config, slots = context.config, context.cluster.slots()
-    left = trials_left(context, archive)
-    return progress(archive, context.metric, config.stop.generations, left, slots)
+    return progress(context, archive, context.cluster.slots(), _STARTED)
 
 
-def _line(context: Context, archive: Archive) -> str:
-    return summary_line(_now(context, archive), context.metric)
+def _tell(console: Console, context: Context, archive: Archive) -> None:
+    """Where the run stands, and what it waits for."""
+    say(console, summary_line(_now(context, archive), context.metric))
+    for holdup in context.holdups.open:
+        say(console, holdup_line(holdup))
 
 
 class _display:
-    """A live table in a terminal; in a pipe or a log, a line whenever something has changed."""
+    """A live page in a terminal, whose last state stays there; in a pipe or a log, a line whenever something has changed."""
 
     def __init__(self, console: Console, context: Context) -> None:
         self._console = console
         self._context = context
-        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         self._last: tuple[object, ...] = ()
+        self._waiting: set[tuple[str, float]] = set()
 
     def __enter__(self) -> Callable[[Archive], None]:
         if self._live is not None:
@@ -163,12 +178,20 @@ class _display:
     def _show(self, archive: Archive) -> None:
         now = _now(self._context, archive)
         if self._live is not None:
-            self._live.update(overview(archive, self._context.metric, now, self._console.height))
+            self._live.update(page_of(self._context, archive, now, self._context.holdups.open))
             return
         settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
-        if (news := (now.generation, now.finished, now.paused, settled, now.trials.get("scored", 0))) != self._last:
+        if (
+            news := (now.generation, now.phase, now.finished, now.paused, settled, now.trials.get("scored", 0))
+        ) != self._last:
             self._last = news
             say(self._console, summary_line(now, self._context.metric))
+        causes = {(holdup.what, holdup.since): holdup for holdup in self._context.holdups.open}
+        for cause in sorted(causes.keys() - self._waiting):
+            say(self._console, holdup_line(causes[cause]))
+        for what, _ in sorted(self._waiting - causes.keys()):
+            say(self._console, f"no longer waiting: {what}")
+        self._waiting = set(causes)
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

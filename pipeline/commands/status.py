@@ -6,23 +6,26 @@ import itertools
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cluster.base import Cluster, Phase
-from pipeline.commands.display import candidate_table, listed, overview, progress, results, spent, summary_line
+from pipeline.commands.display import candidate_table, choose, listed, results, spent
+from pipeline.commands.page import lines, page_of
+from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.errors import ClusterRefused
 from pipeline.methods.base import Terms
 from pipeline.metric import Direction
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
-from pipeline.policy.agenda import trials_left
+from pipeline.records import Waiting
 from pipeline.setup.build import make_cluster, view
 from pipeline.setup.places import all_runs, run_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
-from pipeline.store.paths import short
-from pipeline.store.run import held_by
+from pipeline.store.paths import RunPaths, short
+from pipeline.store.run import Holder, held_by
 
 _MOST_ROWS = 60
 
@@ -53,8 +56,9 @@ def entry(arguments: argparse.Namespace) -> int:
     archive = run.reader.read()
     if arguments.failed or arguments.best is not None:
         return _list_some(archive, terms, arguments)
-    left = trials_left(terms, archive)
-    now = progress(archive, terms.metric, terms.config.stop.generations, left, max(1, len(archive.in_flight())))
+    now = progress(terms, archive, max(1, len(archive.in_flight())), started_at(run.paths))
+    held_up = files.read_if_there(run.paths.waiting, Waiting)
+    holdups = held_up.holdups if held_up is not None else ()
     on_slurm = terms.config.cluster.unattended and shutil.which("squeue") is not None
     cluster = make_cluster(run.paths, terms.config) if on_slurm else None
     costs = _costs(terms, archive)
@@ -63,13 +67,25 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.json:
         more = {
             "waiting": waiting,
+            "holdups": [dataclasses.asdict(one) for one in holdups],
             "account": dataclasses.asdict(costs),
             "language_model": dataclasses.asdict(spending),
         }
         print(json.dumps({**dataclasses.asdict(now), **more}, indent=2))
         return 0
     console = make_console()
-    console.print(overview(archive, terms.metric, now, None if arguments.all else _MOST_ROWS))
+    page = page_of(terms, archive, now, holdups)
+    for shown in lines(replace(page, parts=page.parts[:1]), console.width, None):
+        console.print(shown, soft_wrap=True)
+    if not now.finished and not held_by(run.paths):
+        say(
+            console,
+            "no controller holds this run: what is there is read, but nothing new is started until it is resumed",
+        )
+    chosen = choose(archive, terms.metric, None if arguments.all else _MOST_ROWS)
+    console.print(candidate_table(archive, terms.metric, chosen))
+    if archive.count > len(chosen):
+        say(console, f"{archive.count - len(chosen)} other candidates are not shown; list all with --all")
     for reason, count in waiting.items():
         say(console, f"{count} waiting: {reason}")
     for line in spent(costs, spending):
@@ -85,7 +101,7 @@ def _list_runs(as_json: bool) -> int:
     for paths in all_runs():
         run, terms = view(paths)
         archive = run.reader.read()
-        now = progress(archive, terms.metric, terms.config.stop.generations, trials_left(terms, archive), 1)
+        now = progress(terms, archive, max(1, len(archive.in_flight())))
         rows.append((now, summary_line(now, terms.metric), held_by(paths)))
     if as_json:
         print(json.dumps([{**dataclasses.asdict(now), "held_by": holder} for now, _, holder in rows], indent=2))
@@ -112,6 +128,12 @@ def _list_some(archive: Archive, terms: Terms, arguments: argparse.Namespace) ->
         assert candidate.failure is not None
         say(console, f"{short(candidate.id)}: {candidate.failure.reason.splitlines()[0]}")
     return 0
+
+
+def started_at(paths: RunPaths) -> float | None:
+    """When the controller that holds the run started, seconds since 1970; none if nobody holds it."""
+    holder = files.read_if_there(paths.controller, Holder)
+    return holder.started / 100 if holder is not None and held_by(paths) else None
 
 
 def _costs(terms: Terms, archive: Archive) -> Account:

@@ -1,9 +1,10 @@
 """What all commands share: options, exit codes, one-line errors."""
 
 import argparse
+import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -27,6 +28,30 @@ def parser(command: str, description: str, epilog: str = "") -> argparse.Argumen
     )
     made.add_argument("-v", "--verbose", action="store_true", help="show the traceback of an error")
     return made
+
+
+def typed_program(command: str, given: Sequence[str] = tuple(sys.orig_argv)) -> list[str]:
+    """What a person types to run a command of this program in the same folder: the interpreter or the console script as it
+    was typed."""
+    for at, word in enumerate(given[1:], 1):
+        if word == "-m":
+            module = ["pipeline.run"] if command == "run" else ["pipeline", command]
+            return [_as_typed(given[0]), *given[1:at], "-m", *module]
+        if not word.startswith("-"):
+            if Path(word).name == "groundwork":
+                return [_as_typed(word), command]
+            break
+    return ["python", "-m", *(["pipeline.run"] if command == "run" else ["pipeline", command])]
+
+
+def _as_typed(program: str) -> str:
+    """A program by its name if the shell finds it so, else relative to the working directory if it is inside."""
+    path = Path(program)
+    if not path.is_absolute():
+        return program
+    if shutil.which(path.name) == program:
+        return path.name
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else program
 
 
 def add_overrides(made: argparse.ArgumentParser) -> None:

@@ -1,0 +1,308 @@
+"""What a person sees of a run: the page at two sizes of a terminal, the last table, and the numbers behind them."""
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from pipeline.commands.display import candidate_table, results
+from pipeline.commands.page import Page, doing, last_metrics, lines, page_of, shares
+from pipeline.commands.progress import phase, printable, progress, span, summary_line
+from pipeline.config import Mode, SearchConfig, StopConfig
+from pipeline.methods.base import Terms
+from pipeline.metric import Metric
+from pipeline.policy.agenda import elites
+from pipeline.records import Claim, FailureKind, Holdup, Job, Pause, Purpose
+from pipeline.report.report import final_report
+from pipeline.store.archive import Archive
+from pipeline.store.paths import AttemptPaths, TryPaths
+from pipeline.store.views import Attempt, Trial, Try
+from tests.archives import Made, archive_of, config_of, name, terms_of
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden/screen"
+RENEW = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/commands/test_display.py` writes it anew"
+SIZES = [(80, 24), (120, 40)]
+NOW = 2000.0
+
+
+def golden(case: str, text: str) -> None:
+    path = GOLDEN / f"{case}.txt"
+    if os.environ.get("RENEW_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text(), RENEW
+
+
+def printed(what: RenderableType, width: int, height: int) -> str:
+    """What a terminal of this size shows, without the spaces at the ends of lines."""
+    console = Console(width=width, height=height, file=io.StringIO(), record=True, force_terminal=False)
+    console.print(what)
+    return "".join(f"{line.rstrip()}\n" for line in console.export_text().splitlines())
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    __import__("time").tzset()
+
+
+# ---- archives with jobs in flight
+
+
+def job(paths: AttemptPaths, number: int, purpose: Purpose, seed: int, started: float | None) -> Trial:
+    """A trial whose job waits, or runs since then."""
+    place = paths.trial(number)
+    claim = Claim("7", "n1", 1, started) if started is not None else None
+    one = Try(
+        place.try_(0), Job("job", seed, "validation", purpose=purpose, job_id="7", submitted_at=1900.0), claim, None
+    )
+    return Trial(place, (one,), None, None)
+
+
+def with_jobs(attempt: Attempt, purpose: Purpose, *started: float | None) -> Attempt:
+    have = len(attempt.trials)
+    made = [job(attempt.paths, have + k, purpose, have + k, at) for k, at in enumerate(started)]
+    return replace(attempt, trials=(*attempt.trials, *made))
+
+
+def busy(archive: Archive, jobs: Sequence[tuple[int, Purpose, float | None]]) -> Archive:
+    """The archive with a job in flight for each candidate named by its number; -1 is the baseline."""
+    for number, purpose, started in jobs:
+        if number < 0:
+            archive = replace(archive, baseline=with_jobs(archive.baseline, purpose, started))
+        else:
+            candidate = archive.candidate(name(number))
+            assert candidate.attempt is not None
+            attempts = (with_jobs(candidate.attempt, purpose, started),)
+            archive.index.put(replace(candidate, attempts=attempts))
+    return archive
+
+
+def watch(one: Try) -> str:
+    """Every job is at another step."""
+    return f"step {one.job.seed + 40}  loss 0.531"
+
+
+def searching() -> tuple[Terms, Archive]:
+    """Twelve candidates run, more than fit; others were scored, and some failed."""
+    made = [
+        *(Made(0.5 + number / 100) for number in range(6)),
+        Made(kind=FailureKind.EXCEPTION, reason="exit code 1: ValueError: no such luck\nTraceback …"),
+        Made(kind=FailureKind.OUT_OF_MEMORY, reason="the processes of the variant used more than 24 GB"),
+        *(Made() for _ in range(16)),
+        *(Made(ready=False) for _ in range(4)),
+    ]
+    archive = archive_of(made)
+    jobs = [(number, Purpose.SEARCH, 1500.0 + 30 * number) for number in range(8, 20)]
+    waiting = [(number, Purpose.SEARCH, None) for number in range(20, 24)]
+    return terms_of(config_of(stop=StopConfig(generations=7))), busy(
+        archive, [(-1, Purpose.BASELINE, 1990.0), *jobs, *waiting]
+    )
+
+
+def confirming() -> tuple[Terms, Archive]:
+    """The search is over, the best two are trained again."""
+    made = [Made(0.50 + number / 100, confirmed=[0.58] if number == 11 else ()) for number in range(12)]
+    return terms_of(config_of()), busy(archive_of(made), [(11, Purpose.CONFIRM, 1900.0), (10, Purpose.CONFIRM, 1940.0)])
+
+
+CASES = {"searching": searching, "confirming": confirming}
+HOLDUPS = (
+    Holdup("submitting jobs", "Slurm did not take the jobs: Socket timed out on send/recv operation", 1800.0, 2040.0),
+    Holdup("asking the language model", "openai/default: the key was refused: set the right one", 1950.0),
+)
+
+
+def page(terms: Terms, archive: Archive, holdups: Sequence[Holdup] = ()) -> Page:
+    return page_of(terms, archive, progress(terms, archive, 4, NOW - 750), holdups, watch)
+
+
+# ---- the page
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.parametrize("case", CASES)
+def test_the_page(case: str, width: int, height: int) -> None:
+    text = printed(page(*CASES[case]()), width, height)
+    assert text.count("\n") < height
+    golden(f"{case}_{width}x{height}", text)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_what_the_run_waits_for_is_on_the_page(width: int, height: int) -> None:
+    terms, archive = searching()
+    paused = replace(archive, pause=Pause("me", "lunch", 1.0))
+    golden(f"waiting_{width}x{height}", printed(page(terms, paused, HOLDUPS), width, height))
+
+
+@pytest.mark.parametrize("height", [5, 8, 10, 12, 15, 18, 24, 50, 100])
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("case", CASES)
+def test_it_fits_any_size(case: str, width: int, height: int) -> None:
+    for holdups in ((), HOLDUPS):
+        shown = lines(page(*CASES[case](), holdups), width, height)
+        assert len(shown) < height and all(line.cell_len <= width for line in shown)
+
+
+def test_what_runs_goes_before_all_else() -> None:
+    """Twelve run and four wait; a small terminal shows those that run."""
+    text = printed(page(*searching()), 80, 24)
+    shown = [line.split()[0] for line in text.splitlines() if "  step " in line]
+    assert shown[0] == "baseline" and len(shown) >= 7
+    assert "queued" not in text.partition("in flight")[2] and "more" in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "room", "wanted"),
+    [
+        pytest.param([2, 3, 1], None, [3, 4, 2], id="no limit"),
+        pytest.param([2, 3, 1], 9, [3, 4, 2], id="all fit"),
+        pytest.param([20, 20, 20], 20, [12, 4, 4], id="the first goes before the others"),
+        pytest.param([1, 20, 20], 20, [2, 14, 4], id="what the first leaves, the next takes"),
+        pytest.param([20, 20, 1], 10, [4, 4, 2], id="all keep a few"),
+        pytest.param([20, 20, 20], 7, [7, 0, 0], id="too small for all"),
+        pytest.param([20, 20], 1, [0, 0], id="no room"),
+        pytest.param([20, 20], -3, [0, 0], id="less than no room"),
+        pytest.param([], 10, [], id="nothing to show"),
+    ],
+)
+def test_lines_are_shared_out(counts: list[int], room: int | None, wanted: list[int]) -> None:
+    assert shares(counts, room) == wanted
+
+
+def test_titles_and_reasons_cannot_write_to_the_terminal() -> None:
+    evil = "red \x1b[31m\x07 and\nmore\r\u202e"
+    assert printable(evil) == "red �[31m� and more �"
+    terms, archive = terms_of(config_of()), archive_of([Made(kind=FailureKind.NAN, reason=evil)])
+    for what in (page(terms, archive), candidate_table(archive, terms.metric, archive.candidates)):
+        assert "\x1b" not in printed(what, 80, 24)
+
+
+# ---- what a job is doing
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        pytest.param("", {}, id="empty"),
+        pytest.param('{"step": 1, "loss": 2.5}\n', {"step": 1.0, "loss": 2.5}, id="a line"),
+        pytest.param('{"step": 1}\n{"step": 2}\n{"st', {"step": 2.0}, id="half a line"),
+        pytest.param('{"st', {}, id="only half a line"),
+        pytest.param(
+            '{"step": 3, "name": "x", "on": true, "none": null, "nan": NaN}\n', {"step": 3.0}, id="no numbers"
+        ),
+        pytest.param(
+            '{"step": 3, "big": 1e999, "long": %s}\n' % ("9" * 4000), {"step": 3.0}, id="numbers that are none"
+        ),
+        pytest.param("[1, 2]\n", {}, id="no object"),
+        pytest.param("[" * 5000 + "\n", {}, id="nested"),
+        pytest.param('{"step": 1}\n' + "x" * 100_000 + "\n", {}, id="a long line"),
+        pytest.param("x" * 100_000 + '\n{"step": 7}\n', {"step": 7.0}, id="after a long line"),
+        pytest.param("\x00\udcff\n", {}, id="no text"),
+    ],
+)
+def test_the_last_metrics_of_a_file_that_a_variant_writes(text: str, wanted: dict[str, float], tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode(errors="surrogateescape"))
+    assert last_metrics(tmp_path / "metrics.jsonl") == wanted
+
+
+def test_what_a_job_is_doing(tmp_path: Path) -> None:
+    paths = TryPaths(tmp_path / "try_0")
+    one = Try(paths, Job("job", 0, "validation"), None, None)
+    assert doing(one) == "starting"
+    paths.output.mkdir(parents=True)
+    paths.metrics.write_text('{"step": 12, "reward": 0.640625, "norm": 3}\n')
+    assert doing(one) == "step 12  reward 0.6406"
+    paths.evaluate_log.touch()
+    assert doing(one) == "scoring"
+
+
+# ---- numbers
+
+
+def test_the_phase_of_a_run() -> None:
+    terms = terms_of(config_of())
+    no_baseline = {"baseline": ()}
+    assert phase(terms, archive_of(**no_baseline)) == "starting"  # type: ignore[arg-type]
+    first = busy(archive_of([Made()], **no_baseline), [(-1, Purpose.BASELINE, None)])  # type: ignore[arg-type]
+    assert phase(terms, first) == "generation 1 of 3, baseline"
+    assert phase(terms, archive_of([Made(0.5)] * 5)) == "generation 2 of 3"
+    steady = terms_of(config_of(search=SearchConfig(mode=Mode.steady)))
+    assert phase(steady, archive_of([Made(0.5)] * 5)) == "candidate 5 of 12"
+    over = [Made(0.5)] * 12
+    assert phase(terms, archive_of(over)) == "final training of the best"
+    confirmed = [Made(0.5, confirmed=(0.5, 0.5))] * 12
+    assert phase(terms, archive_of(confirmed)) == "scoring on the test split"
+
+
+def test_a_trial_that_promises_more_is_not_the_best_once_others_are_confirmed() -> None:
+    terms = terms_of(config_of())
+    archive = archive_of([Made(0.60, confirmed=(0.57, 0.58)), Made(0.61), Made(0.3), Made(0.2)])
+    now = progress(terms, archive, 1)
+    assert (now.best, now.best_seeds) == (name(0), 2) and now.best_value == pytest.approx(0.575)
+    text = printed(page(terms, archive), 120, 40)
+    assert "best       g0/c0 0.5750" in text and "confirmed by 2 seeds" in text
+    assert "candidate  g0/c1 0.6100" in text and "not confirmed: idea 1" in text
+    line = summary_line(now, terms.metric)
+    assert "best 0.5750 (g0/c0, confirmed by 2 seeds)" in line and "generation 1 of 3" in line
+
+
+def test_scorings_on_the_test_split_are_no_trainings() -> None:
+    made = [Made(0.5 + number / 100, confirmed=(0.5, 0.5)) for number in range(12)]
+    terms, archive = terms_of(config_of()), archive_of(made)
+    assert len(elites(terms, archive)) == 2
+    now = progress(terms, archive, 1)
+    assert now.phase == "scoring on the test split" and now.trainings_left == 0
+    assert now.trainings == 2 + 3 * 12
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0 s"), (59.4, "59 s"), (60, "1 min"), (3570, "1 h"), (7500, "2 h 5 min"), (266_400, "3 d 2 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+# ---- the last table
+
+
+def finished() -> tuple[Metric, Archive]:
+    """A single trial is better than what was confirmed."""
+    made = [
+        Made(0.742, parents=()),
+        Made(0.70, confirmed=(0.752, 0.75)),
+        Made(0.71, parents=(1,), confirmed=(0.66, 0.68)),
+        Made(kind=FailureKind.NAN),
+    ]
+    terms = terms_of(config_of())
+    metric = replace(terms.metric, percent=True, name="accuracy")
+    archive = archive_of(made)
+    chosen = [archive.candidate(name(number)) for number in (1, 2)]
+    report = final_report(archive, metric, chosen, "stop.generations=1 reached", ())
+    return metric, replace(archive, report=report)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_results(width: int, height: int) -> None:
+    metric, archive = finished()
+    assert archive.report is not None
+    golden(f"results_{width}x{height}", printed(results(archive, archive.report, metric), width, height))
+
+
+def test_no_single_trial_stands_above_what_was_confirmed() -> None:
+    metric, archive = finished()
+    assert archive.report is not None
+    text = printed(results(archive, archive.report, metric), 120, 40)
+    first, _, second = text.partition("not confirmed: one trial each")
+    assert "75.1" in first and "67.0" in first and "74.2" not in first and "74.2" in second
+
+
+def test_an_elite_that_the_budget_left_unconfirmed_is_not_called_confirmed() -> None:
+    metric, archive = finished()
+    report = final_report(archive, metric, [archive.candidate(name(0))], "budget.gpu_hours=1", ())
+    text = printed(results(archive, report, metric), 120, 40)
+    assert "confirmed: trained again" not in text and "g0/c0" in text.partition("not confirmed")[2]
