@@ -213,11 +213,11 @@ class IdeateConfig:
     history_tokens: int = 12000
     """Maximum tokens about earlier candidates in a prompt for ideas; fewer if `llm.context` is small."""
     kind: IdeaKind = IdeaKind.any
-    """What a language model is asked to propose: `any`, `algorithmic` (changes of the code, not of settings alone) or `settings`
-    (other values only)."""
+    """What a language model is asked to propose: `any`, `algorithmic` (changes of the code, not of settings alone) or
+    `settings` (other values only)."""
     lessons_every: int = 0
-    """Generations after which a language model writes a note on what worked, what failed and what to try, which later prompts
-    show; 0: no notes."""
+    """Generations after which a language model writes a note on what worked, what failed and what to try, which later
+    prompts show; 0: no notes."""
     seeds: list[str] = live(factory=list)
     """Folders of other runs, whose elites are trained again in this run, or of single candidates. Each becomes a candidate
     of the next generation, once."""
@@ -546,5 +546,5 @@ class Config:
     scale: str = MISSING
     """Name of the scale; set by `conf/scale/`."""
     prompts: dict[str, str] = field(default_factory=dict)
-    """Your own templates of prompts by name: the files `prompts/NAME.md` in the folder around `--config-dir`, each in the place
-    of `pipeline/makers/prompts/NAME.md` and with the same variables."""
+    """Your own templates of prompts by name: the files `prompts/NAME.md` in the folder around `--config-dir`, each in the
+    place of `pipeline/makers/prompts/NAME.md` and with the same variables."""

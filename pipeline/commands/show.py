@@ -1,21 +1,27 @@
-"""Show one candidate: idea, lineage, patch, and the outcome of every try."""
+"""Show one candidate: idea, lineage, patch, and the outcome of every try; or the prompts that led to it."""
 
 import argparse
+import itertools
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.config import Config
+from pipeline.errors import BadInput
+from pipeline.makers.proposals import read_proposals
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.metric import Metric
 from pipeline.patching.trees import diff
+from pipeline.records import Completion, Idea, Prompt
 from pipeline.sandbox.command_lines import train_command
 from pipeline.setup.build import data_path, view
-from pipeline.setup.places import candidate_at
+from pipeline.setup.places import candidate_at, place_of, run_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
-from pipeline.store.paths import short
+from pipeline.store.ledger import Ledger
+from pipeline.store.paths import PromptPaths, short
+from pipeline.store.reader import Reader
 from pipeline.store.views import Attempt, Candidate, Trial, Try
 
 _LOG_LINES = 15
@@ -26,9 +32,16 @@ def main() -> None:
     made = parser(
         "show",
         "Show a candidate: idea, lineage, patch, every try with its reason and the end of its log, and how to run it again.",
-        "example:\n  python -m pipeline show runs/NAME/generation_000/candidate_003",
+        "examples:\n  python -m pipeline show runs/NAME/generation_000/candidate_003\n"
+        "  python -m pipeline show --prompt runs/NAME/generation_000/candidate_003\n"
+        "  python -m pipeline show --prompt runs/NAME/llm/KEY",
     )
-    made.add_argument("candidate", type=Path, help="a candidate's folder")
+    made.add_argument("candidate", type=Path, help="a candidate's folder; with --prompt also a folder of llm/")
+    made.add_argument(
+        "--prompt",
+        action="store_true",
+        help="show as text what a language model was asked for its idea and code, and answered",
+    )
     made.add_argument(
         "--on-parent", action="store_true", help="show the change relative to its first parent, not to the baseline"
     )
@@ -37,6 +50,8 @@ def main() -> None:
 
 def entry(arguments: argparse.Namespace) -> int:
     """Read the folder and print it. Nothing is written."""
+    if arguments.prompt:
+        return _show_prompts(place_of(arguments.candidate))
     paths, candidate_id = candidate_at(arguments.candidate)
     run, terms = view(paths)
     archive = run.reader.read()
@@ -53,6 +68,62 @@ def entry(arguments: argparse.Namespace) -> int:
         if attempt.implementation is not None:
             say(console, f"\nrun it again:\n  {again(terms.config, archive, attempt)}")
     return 0
+
+
+def _show_prompts(place: Path) -> int:
+    paths, console = run_at(place), make_console()
+    ledger = Ledger(paths)
+    if place.resolve().parent == paths.llm:
+        prompt = files.read_if_there(PromptPaths(place.resolve()).prompt, Prompt)
+        if prompt is None:
+            raise BadInput(f"{place} holds no prompt.json; list the prompts with: ls {paths.llm}")
+        prompts = [prompt]
+    else:
+        candidate = Reader(paths).read().candidate(candidate_at(place)[1])
+        prompts = list(prompts_of(ledger, candidate.idea))
+        if not prompts:
+            raise BadInput(
+                f"{paths.llm} holds no prompt that led to {short(candidate.id)}: its idea and code did not come from a"
+                " language model, or the run is a replay, and its prompts are in llm.source"
+            )
+    for text in prompt_texts(ledger, prompts):
+        say(console, text)
+    return 0
+
+
+def prompts_of(ledger: Ledger, idea: Idea) -> Iterator[Prompt]:
+    """What was asked for an idea, and for its code. Reads every prompt of the run."""
+    for purpose in ("first", "explore", "exploit"):
+        for prompt in ledger.prompts(purpose):
+            texts = [answer.text for answer in _answers(ledger, prompt)]
+            if any(proposal.text == idea.text for text in texts for proposal in read_proposals(text)):
+                yield prompt
+    for purpose in ("implement", "repair_patch", "repair_crash"):
+        for prompt in ledger.prompts(purpose):
+            if idea.title in prompt.messages[1].text and idea.text in prompt.messages[1].text:
+                yield prompt
+
+
+def prompt_texts(ledger: Ledger, prompts: Sequence[Prompt]) -> Iterator[str]:
+    """Prompts and their answers as text. A message that was printed before is not printed again."""
+    printed: dict[str, str] = {}
+    for prompt in prompts:
+        yield f"==== llm/{prompt.key}"
+        for message in prompt.messages:
+            yield f"---- {message.role}"
+            yield f"(as in llm/{printed[message.text]})" if message.text in printed else message.text
+            printed.setdefault(message.text, prompt.key)
+        for number, answer in enumerate(_answers(ledger, prompt)):
+            yield f"---- answer {number}: {answer.finish}, {answer.usage.tokens_out} tokens by {answer.model}"
+            yield answer.text
+
+
+def _answers(ledger: Ledger, prompt: Prompt) -> Iterator[Completion]:
+    for number in itertools.count():
+        answer = ledger.find(prompt, number)
+        if answer is None:
+            return
+        yield answer
 
 
 def describe(archive: Archive, candidate: Candidate, metric: Metric) -> Iterator[str]:

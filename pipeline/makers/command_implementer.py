@@ -11,7 +11,7 @@ from pipeline.errors import BadInput
 from pipeline.llm.base import Unanswered
 from pipeline.makers.base import Crash, Implemented, Tools
 from pipeline.makers.packages import check_imports
-from pipeline.makers.prompting import render, shown_diff, without_places
+from pipeline.makers.prompting import packages_text, render, shown_diff, without_places
 from pipeline.patching import Refusal
 from pipeline.patching.replies import judge
 from pipeline.patching.trees import Tree, diff, read_tree, write_tree
@@ -35,6 +35,7 @@ class CommandImplementer:
         self._config = tools.config
         self._rules = tools.rules
         self._packages = tools.packages
+        self._packages_text = packages_text(tools)
         self._stopping = tools.stopping
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
@@ -57,11 +58,12 @@ class CommandImplementer:
         config = self._config
         task = render(
             "command",
+            config.prompts,
             title=idea.title,
             text=idea.text,
             evolvable=", ".join(self._rules.evolvable) or "all that are not protected",
             protected=", ".join(self._rules.protected) or "none",
-            packages=", ".join(self._packages.distributions) or "none",
+            packages=self._packages_text,
             others=others,
             crash=crash,
         )

@@ -4,26 +4,33 @@ A generation uses what was known when it opened (`parents.seen`), and nothing th
 prompts again, word for word.
 """
 
+import itertools
 import json
 import math
 import random
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from pipeline.config import Clock, Config
 from pipeline.llm.base import tokens
 from pipeline.makers.prompting import shown_diff, without_places
-from pipeline.metric import Metric
-from pipeline.records import Knowledge
-from pipeline.report.standings import as_known
+from pipeline.metric import Direction, Metric
+from pipeline.records import Failure, Knowledge, Purpose
+from pipeline.report.standings import Verdict, as_known, over_parent, verdict
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import short
-from pipeline.store.views import Candidate
+from pipeline.store.views import Candidate, Trial
 
 _TEXT = 600
 _REASON = 300
 _LEAST_TOKENS = 40
 """No entry is shorter: bounds how many are drawn."""
-_OF_THE_MACHINE = ("second", "time", "per_s", "mfu")
-"""Parts of the names of metrics that tell how fast a machine was."""
+_LEAST_CODE = 100
+"""Tokens of a parent's code that are shown whatever else there is."""
+_BEST = 5
+"""How many of the best are always described."""
+_OF_SPEED, _OF_MEMORY = ("second", "time", "per_s", "mfu"), "memory"
+"""Parts of the names of metrics that depend on the machine."""
 
 
 def describe(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric) -> str:
@@ -38,55 +45,176 @@ def ending(archive: Archive, candidate: Candidate, known: Knowledge, metric: Met
     """How it ended, in a line, as far as it was known."""
     if candidate.id in known.banned:
         return f"Banned by a person: {_cut(known.banned[candidate.id], _REASON)}"
-    failure, note, scored = candidate.failure, "", candidate
-    twin = archive.twin(candidate)
-    if twin is not None:
-        scored = archive.candidate(run_relative(archive, twin.paths.folder.parent))
-        note = f"The same code as {short(scored.id)}, and not trained again. "
-        if scored.closed and scored.order <= known.outcomes:
-            failure = twin.failure
+    scored, failure = _outcome(archive, candidate, known)
+    note = f"The same code as {short(scored.id)}, and not trained again. " if scored is not candidate else ""
     if failure is not None:
         reason = without_places(failure.reason.splitlines()[0])
         return f"{note}Failed in {failure.stage} ({failure.kind}): {_cut(reason, _REASON)}"
     assert scored.score is not None
     standing = as_known(metric, scored.id, scored.score, known)
-    gain, error = metric.text_gain(standing.gain), metric.text_gain(standing.gain_error).lstrip("+")
-    better = "better" if standing.gain > 0 else "worse"
     value = metric.text_error(standing.value, standing.standard_error)
-    return f"{note}Scored {value}: {gain} ± {error} against the codebase ({better})"
+    gains = [_against(metric, standing.gain, standing.gain_error, "the codebase")]
+    for name in candidate.idea.parents:
+        parent = archive.candidate(name)
+        if parent.score is not None and parent.order <= known.outcomes:
+            gains.append(_against(metric, *over_parent(metric, scored.score, parent.score, known), short(name)))
+    return f"{note}Scored {value}: {'; '.join(gains)}"
 
 
-def sample(
-    archive: Archive, known: Knowledge, without: Collection[str], metric: Metric, seed: str, most_tokens: int
+def _against(metric: Metric, gain: float, error: float, what: str) -> str:
+    return f"{metric.text_gain(gain)} ± {metric.text_gain(error).lstrip('+')} against {what} ({verdict(gain, error)})"
+
+
+def _in_short(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric) -> str:
+    """How it ended, in two words."""
+    if candidate.id in known.banned:
+        return "banned"
+    scored, failure = _outcome(archive, candidate, known)
+    if failure is not None:
+        return f"failed: {failure.kind}"
+    assert scored.score is not None
+    standing = as_known(metric, scored.id, scored.score, known)
+    return verdict(standing.gain, standing.gain_error)
+
+
+def _outcome(archive: Archive, candidate: Candidate, known: Knowledge) -> tuple[Candidate, Failure | None]:
+    """Who was trained, which for code that was tried before is another, and why there was no score, as far as known."""
+    twin = archive.twin(candidate)
+    if twin is None:
+        return candidate, candidate.failure
+    scored = archive.candidate(run_relative(archive, twin.paths.folder.parent))
+    return scored, twin.failure if scored.closed and scored.order <= known.outcomes else candidate.failure
+
+
+def tried(
+    archive: Archive, known: Knowledge, metric: Metric, seed: str, most_tokens: int, described: Collection[str] = ()
 ) -> str:
-    """A random part of the known outcomes that fits, in order of generations. Draws no more than can fit, so that it takes
-    the same time in any archive."""
+    """What was tried: the best few in detail, then others drawn at random, then the titles of all the rest, as far as they
+    fit. `described` are described elsewhere. Looks at no more candidates than can fit, so that it takes the same time in
+    any archive."""
+    best = [one for one in _best(archive, known, metric, _BEST) if one.id not in described]
+    best_texts = pack([describe(archive, one, known, metric) for one in best], most_tokens // 3)
+    best = best[: len(best_texts)]
+    room = most_tokens - sum(map(tokens, best_texts))
+    without = {*described, *(one.id for one in best)}
+    titles = _titles(archive, known, without, metric, room // 2)
+    drawn = _sample(archive, known, without, metric, seed, room - sum(map(tokens, titles.values())))
+    titles = {name: line for name, line in titles.items() if name not in drawn}
+    left = known.outcomes - len(without) - len(drawn) - len(titles)
+    parts = [
+        "The best so far, best first:\n\n" + "\n\n".join(best_texts) if best_texts else "",
+        "Others that were tried:\n\n" + "\n\n".join(drawn[name] for name in sorted(drawn)) if drawn else "",
+        "The titles of others:\n\n" + "\n".join(titles[name] for name in sorted(titles)) if titles else "",
+        f"({left} others are not shown)" if left > 0 else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _best(archive: Archive, known: Knowledge, metric: Metric, most: int) -> list[Candidate]:
+    """The candidates with the best values that were known, without those that a person banned and clear losses."""
+    best: list[Candidate] = []
+    for one in archive.ranked(metric.direction is Direction.maximize):
+        if one.order > known.outcomes or one.id in known.banned or one.score is None:
+            continue
+        standing = as_known(metric, one.id, one.score, known)
+        if len(best) == most or verdict(standing.gain, standing.gain_error) is Verdict.LOSS:
+            break
+        best.append(one)
+    return best
+
+
+def _titles(
+    archive: Archive, known: Knowledge, without: Collection[str], metric: Metric, most_tokens: int
+) -> dict[str, str]:
+    """A line for each known outcome by id, the newest first, as many as fit."""
+    found: dict[str, str] = {}
+    for order in range(known.outcomes, 0, -1):
+        candidate = archive.outcome(order)
+        if candidate is None or candidate.id in without:
+            continue
+        line = f"- {short(candidate.id)} ({_in_short(archive, candidate, known, metric)}): {candidate.idea.title}"
+        most_tokens -= tokens(line)
+        if most_tokens < 0:
+            break
+        found[candidate.id] = line
+    return found
+
+
+def _sample(
+    archive: Archive, known: Knowledge, without: Collection[str], metric: Metric, seed: str, most_tokens: int
+) -> dict[str, str]:
+    """Descriptions by id of a random part of the known outcomes that fits. Draws no more than can fit."""
     rng = random.Random(seed)
     count = min(known.outcomes, most_tokens // _LEAST_TOKENS + len(without) + 1)
     drawn = [archive.outcome(order) for order in rng.sample(range(1, known.outcomes + 1), count)]
     mixed = [candidate for candidate in drawn if candidate is not None and candidate.id not in without]
     texts = {candidate.id: describe(archive, candidate, known, metric) for candidate in mixed}
     kept = pack(list(texts.values()), most_tokens)
-    chosen = sorted(list(texts)[: len(kept)])
-    left = known.outcomes - len(without) - len(chosen)
-    return "\n\n".join([*(texts[name] for name in chosen), *([f"({left} others are not shown)"] if left > 0 else [])])
+    return dict(itertools.islice(texts.items(), len(kept)))
 
 
-def parent(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric, most_tokens: int) -> str:
-    """A candidate to build on: its idea in full, its score, its code as a change of the codebase, its training."""
-    assert candidate.attempt is not None
-    patch = candidate.attempt.paths.patch.read_text(errors="replace")
+def parent(
+    archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric, clock: Clock, patch: str, most_tokens: int
+) -> str:
+    """A candidate to build on: its idea in full, its score, its training, and `patch`, its code as a change of the codebase,
+    as far as it fits."""
     idea = candidate.idea
-    fitting = shown_diff(patch) if tokens(patch) <= most_tokens else "(its code is too long to show)"
-    training = metrics_summary(_metrics(candidate))
+    training = metrics_summary(_metrics(candidate.attempt.search if candidate.attempt is not None else None), clock)
     parts = [
         f"{short(candidate.id)}: {idea.title}",
         idea.text,
         ending(archive, candidate, known, metric),
-        "Its code, as a change of the codebase:\n" + fitting,
         f"Its training (first, middle, last): {training}" if training else "",
+        "Its code, as a change of the codebase:",
     ]
-    return "\n".join(part for part in parts if part)
+    head = "\n".join(part for part in parts if part)
+    return f"{head}\n{shown_diff(patch, max(_LEAST_CODE, most_tokens - tokens(head)))}"
+
+
+def shares(sizes: Sequence[int], room: int) -> list[int]:
+    """How much of a room each of several texts gets: what the short ones leave goes to the long ones."""
+    given, left = [0] * len(sizes), room
+    for place, number in enumerate(sorted(range(len(sizes)), key=lambda one: sizes[one])):
+        given[number] = min(sizes[number], left // (len(sizes) - place))
+        left -= given[number]
+    return given
+
+
+def measured(archive: Archive, known: Knowledge, config: Config, metric: Metric) -> str:
+    """What was known of the unmodified codebase: score and noise, and how its first training went. Empty while it has no
+    score.
+
+    The training is described once all its trials are known: until then it may be the first or another one that has ended,
+    and a resumed run could not tell which."""
+    if known.baseline is None:
+        return ""
+    reference = known.baseline
+    trials = f"{reference.trials} seeds" if reference.trials > 1 else "one seed"
+    text = (
+        f"The unmodified codebase scores {metric.text_error(reference.value, reference.standard_error)} with {trials}"
+    )
+    if known.seed_sd:
+        text += f"; between seeds the standard deviation is {metric.text_gain(known.seed_sd).lstrip('+')}"
+    first = next((one for one in archive.baseline.of(Purpose.BASELINE) if one.score is not None), None)
+    if first is not None and reference.trials >= config.select.baseline_seeds:
+        text += f".\n{_training(first, config.train.clock)}"
+    return f"\n{text.rstrip('.')}.\n"
+
+
+def _training(trial: Trial, clock: Clock) -> str:
+    """How a training went. What depends on the machine is left out where the clock counts steps, so that a run can be
+    repeated on another."""
+    lines = _metrics(trial)
+    rows = _rows(lines)
+    steps = next((int(row["step"]) for row in reversed(rows) if _is_number(row.get("step"))), len(rows))
+    tried = next(one for one in trial.tries if one.paths.folder.name == (trial.score.try_ if trial.score else ""))
+    text, result = f"Its training took {steps} steps", tried.result
+    if clock is Clock.wall and result is not None:
+        seconds = tried.job.used_s + result.seconds.train
+        text += f" in {seconds:.0f} s" + (f", {seconds / steps:.3g} s a step" if steps else "")
+        text += f", on {result.gpu}" if result.gpu else ""
+    curve = metrics_summary(lines, clock, 5)
+    return text + (f". From the first step to the last: {curve}" if curve else "")
 
 
 def pack(texts: Sequence[str], most_tokens: int) -> list[str]:
@@ -100,34 +228,45 @@ def pack(texts: Sequence[str], most_tokens: int) -> list[str]:
     return kept
 
 
-def metrics_summary(lines: Sequence[str]) -> str:
-    """First, middle and last value of each number in metrics.jsonl, without those that tell how fast the machine was: they
-    differ from run to run."""
-    rows = [row for line in lines if isinstance(row := _row(line), dict)]
-    names = sorted({name for row in rows for name, value in row.items() if isinstance(value, int | float)})
+def metrics_summary(lines: Sequence[str], clock: Clock, points: int = 3) -> str:
+    """Each number in metrics.jsonl at some points from first to last. Speed and memory are shown under a wall clock, where
+    they decide the score; where the clock counts steps they only differ from run to run. Of memory the peak is shown."""
+    rows = _rows(lines)
+    names = sorted({name for row in rows for name, value in row.items() if _is_number(value)})
     parts = []
     for name in names:
-        values = [value for row in rows if isinstance(value := row.get(name), int | float) and math.isfinite(value)]
-        if values and not any(part in name for part in _OF_THE_MACHINE):
-            parts.append(
-                f"{name} " + " → ".join(f"{values[at]:.4g}" for at in sorted({0, len(values) // 2, len(values) - 1}))
-            )
+        numbers = [float(row[name]) for row in rows if _is_number(row.get(name))]
+        values = [value for value in numbers if math.isfinite(value)]
+        if not values or (clock is Clock.steps and any(part in name for part in (*_OF_SPEED, _OF_MEMORY))):
+            continue
+        last = len(values) - 1
+        places = sorted({round(last * point / (points - 1)) for point in range(points)})
+        text = f"at most {max(values):.4g}" if _OF_MEMORY in name else " → ".join(f"{values[at]:.4g}" for at in places)
+        parts.append(f"{name} {text}")
     return "; ".join(parts)
+
+
+def _rows(lines: Sequence[str]) -> list[dict[str, Any]]:
+    return [row for line in lines if isinstance(row := _row(line), dict)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _row(line: str) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None  # a torn last line
 
 
-def _metrics(candidate: Candidate) -> list[str]:
-    trial = candidate.attempt.search if candidate.attempt is not None else None
-    assert trial is not None and trial.score is not None
+def _metrics(trial: Trial | None) -> list[str]:
+    if trial is None or trial.score is None:
+        return []
     try:
         return trial.paths.named(trial.score.try_).metrics.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
+    except OSError:
         return []
 
 

@@ -1,6 +1,6 @@
 """A language model proposes: first ideas, new ones beside what was tried, and ones that build on what worked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.errors import CannotGoOn
@@ -8,9 +8,12 @@ from pipeline.llm.base import tokens
 from pipeline.makers import history
 from pipeline.makers.base import Brief, Tools
 from pipeline.makers.conversation import Conversation
+from pipeline.makers.elision import elide
+from pipeline.makers.lessons import Lessons
 from pipeline.makers.novelty import KnownIdeas
-from pipeline.makers.prompting import render, shared_text
+from pipeline.makers.prompting import ideator_text, render, shown_diff
 from pipeline.makers.proposals import Proposal, alike, read_proposals
+from pipeline.patching.trees import diff
 from pipeline.records import Idea, Knowledge
 from pipeline.store.archive import Archive
 from pipeline.store.paths import number_of, short
@@ -18,6 +21,8 @@ from pipeline.store.views import Candidate
 
 ANSWERS = 5
 _MARGIN_TOKENS = 2000
+_HEAD_TOKENS = 400
+"""For score and training of a parent, at most about."""
 _MOST_TITLES = 300
 """How many titles of ideas without a known outcome a prompt lists, the newest first."""
 
@@ -31,9 +36,11 @@ class LlmIdeator:
 
     def __init__(self, tools: Tools) -> None:
         self._model = tools.needed_model
-        self._shared = shared_text(tools)
+        self._shared = ideator_text(tools)
         self._config = tools.config
         self._metric = tools.metric
+        self._code = tools.code
+        self._lessons = Lessons(tools.config, tools.metric, tools.needed_model, self._shared)
         self._known = KnownIdeas()
 
     def propose(self, brief: Brief) -> Idea:
@@ -53,7 +60,7 @@ class LlmIdeator:
             if number < batch.start or number >= brief.generation.parents.ideas  # what people brought in is there first
         ]
         self._known.update(brief.archive, brief.generation.parents.seen.generations)
-        purpose, text = self._question(brief, len(batch), before)
+        purpose, text = self._question(brief, batch, before)
         talk = Conversation(self._model, self._shared, purpose, text)
         ideas: list[Idea] = []
         for _ in range(ANSWERS):
@@ -63,35 +70,55 @@ class LlmIdeator:
             if len(ideas) >= len(batch):
                 return ideas[: len(batch)]
             missing = len(batch) - len(ideas)
-            talk.reply(answer, render("more", problems="\n".join(problems) or "These are too few.", missing=missing))
+            why = "\n".join(problems) or "These are too few."
+            talk.reply(answer, render("more", self._config.prompts, problems=why, missing=missing))
         raise CannotGoOn(
             f"the language model gave {len(ideas)} of {len(batch)} ideas in {ANSWERS} answers; read llm/{talk.key} in "
             "the run folder, and move the folders of such answers away to ask again, or another model with llm.model=…"
         )
 
-    def _question(self, brief: Brief, count: int, before: Sequence[Idea]) -> tuple[str, str]:
+    def _question(self, brief: Brief, batch: range, before: Sequence[Idea]) -> tuple[str, str]:
         """The purpose and the text."""
         archive, known = brief.archive, brief.generation.parents.seen
+        own, metric = self._config.prompts, self._metric
         common = {
-            "count": count,
+            "count": len(batch),
+            "measured": history.measured(archive, known, self._config, metric),
             "guidance": _guidance(brief.generation.paths.guidance),
             "proposed": _proposed([*_undecided(archive, known), *before]),
         }
         if known.baseline is None or not known.outcomes:
-            return "first", render("first", **common)
-        llm = self._config.llm
-        room = llm.context - llm.max_tokens - tokens(self._shared) - tokens(str(common)) - _MARGIN_TOKENS
-        most = max(0, min(self._config.ideate.history_tokens, room))
-        common["baseline"] = self._metric.text_error(known.baseline.value, known.baseline.standard_error)
-        seed = f"{self._config.seed}/{brief.generation.number}"
+            return "first", render("first", own, **common)
+        common["lessons"] = self._lessons.text(brief, self._room(""))
+        most = self._room(str(common))
+        seed = f"{self._config.seed}/{brief.generation.number}/{batch.start}"
         if not brief.exploit:
-            tried = history.sample(archive, known, (), self._metric, seed, most)
-            return "explore", render("explore", history=tried or "Nothing.", **common)
-        each = most // 2 // len(brief.parents)
-        parents = [history.parent(archive, one, known, self._metric, each) for one in brief.parents]
+            tried = history.tried(archive, known, metric, seed, most)
+            return "explore", render("explore", own, history=tried, **common)
         names = [one.id for one in brief.parents]
-        tried = history.sample(archive, known, names, self._metric, seed, most // 2)
-        return "exploit", render("exploit", parents="\n\n".join(parents), history=tried or "Nothing.", **common)
+        tried = history.tried(archive, known, metric, seed, most // 2, names)
+        parents = "\n\n".join(self._parents(brief, most // 2))
+        return "exploit", render("exploit", own, parents=parents, history=tried, **common)
+
+    def _room(self, taken: str) -> int:
+        """Tokens for earlier candidates beside a text that is in the prompt as well."""
+        llm = self._config.llm
+        room = llm.context - llm.max_tokens - tokens(self._shared) - tokens(taken) - _MARGIN_TOKENS
+        return max(0, min(self._config.ideate.history_tokens, room))
+
+    def _parents(self, brief: Brief, most_tokens: int) -> Iterator[str]:
+        """The candidates to build on, with their code as far as it fits. What short ones leave goes to the long ones."""
+        known, config = brief.generation.parents.seen, self._config
+        baseline, *codes = (
+            elide(self._code(one), config.baseline, config.scale).shown for one in (None, *brief.parents)
+        )
+        patches = [diff(baseline, code) for code in codes]
+        whole = [
+            tokens(shown_diff(patch)) + tokens(one.idea.text) for one, patch in zip(brief.parents, patches, strict=True)
+        ]
+        rooms = history.shares([size + _HEAD_TOKENS for size in whole], most_tokens)
+        for one, patch, room in zip(brief.parents, patches, rooms, strict=True):
+            yield history.parent(brief.archive, one, known, self._metric, config.train.clock, patch, room)
 
     def _sift(self, brief: Brief, proposals: Sequence[Proposal], tried: Sequence[Idea]) -> tuple[list[Idea], list[str]]:
         """The ideas that can be used, and what is wrong with the others."""

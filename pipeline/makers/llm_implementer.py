@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 
+from pipeline.llm.base import tokens
 from pipeline.makers.base import Crash, Implemented, Tools
 from pipeline.makers.conversation import Conversation
+from pipeline.makers.elision import Elision, elide
 from pipeline.makers.packages import check_imports
-from pipeline.makers.prompting import render, shared_text, shown_diff, without_places
+from pipeline.makers.prompting import code_on_top, implementer_text, render, shown_diff, without_places
 from pipeline.patching import Refusal, patched_tree
 from pipeline.patching.trees import Tree, diff
 from pipeline.records import Completion, Idea, Usage
+
+_LEAST_TOKENS = 1000
+"""For code beside the codebase, whatever `llm.context` says."""
 
 
 class LlmImplementer:
@@ -19,29 +24,63 @@ class LlmImplementer:
 
     def __init__(self, tools: Tools) -> None:
         self._model = tools.needed_model
-        self._shared = shared_text(tools)
+        self._shared = implementer_text(tools)
         self._config = tools.config
         self._rules = tools.rules
         self._packages = tools.packages
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
         """Raises `Unanswered` when the model cannot be asked for now."""
-        text = render("implement", title=idea.title, text=idea.text, base=_base(baseline, parents))
-        return self._write("implement", text, parents[0] if parents else baseline)
+        base, *others = map(self._elide, parents or [baseline])
+        text = render(
+            "implement",
+            self._config.prompts,
+            title=idea.title,
+            text=idea.text,
+            base=self._base(self._elide(baseline), base if parents else None, others),
+        )
+        return self._write("implement", text, base)
 
     def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:
         """Raises `Unanswered` when the model cannot be asked for now."""
+        code = self._elide(crash.code)
+        files = code_on_top(self._elide(baseline).shown, code.shown, self._room())
         text = render(
             "repair_crash",
+            self._config.prompts,
             title=idea.title,
             text=idea.text,
-            patch=shown_diff(diff(baseline, crash.code)),
+            base=f"The implementation is the codebase above with a change. {files}",
             stage=f"in {crash.failure.stage} ({crash.failure.kind})",
             failure=without_places(f"{crash.failure.reason.splitlines()[0]}\n\n{crash.log}").strip(),
         )
-        return self._write("repair_crash", text, crash.code)
+        return self._write("repair_crash", text, code)
 
-    def _write(self, purpose: str, text: str, base: Tree) -> Implemented | Refusal:
+    def _elide(self, tree: Tree) -> Elision:
+        return elide(tree, self._config.baseline, self._config.scale)
+
+    def _room(self) -> int:
+        """Tokens for code beside the codebase."""
+        llm = self._config.llm
+        return max(_LEAST_TOKENS, (llm.context - llm.max_tokens - tokens(self._shared)) // 2)
+
+    def _base(self, baseline: Elision, first: Elision | None, others: Sequence[Elision]) -> str:
+        """Which code the change applies to."""
+        if first is None:
+            return "Your change applies to the codebase above.\n"
+        room = self._room() // (1 + len(others))
+        texts = [
+            "The idea builds on a candidate, and your change applies to the code of that candidate. "
+            + code_on_top(baseline.shown, first.shown, room)
+        ]
+        texts += [
+            "It brings in this change of the codebase by another candidate, which is not in that code:\n\n"
+            f"{shown_diff(diff(baseline.shown, other.shown), room)}\n"
+            for other in others
+        ]
+        return "\n".join(texts)
+
+    def _write(self, purpose: str, text: str, base: Elision) -> Implemented | Refusal:
         """The first of several answers that can be used, or why none can."""
         talk = Conversation(self._model, self._shared, purpose, text, max(1, self._config.implement.samples))
         usage, tries = Usage(), 0
@@ -57,29 +96,15 @@ class LlmImplementer:
                     return Implemented(made, answer.model or self._config.llm.model, tries, usage)
                 refused.append((answer, made))
             returned, refusal = next((pair for pair in refused if pair[0].text.strip()), refused[0])
-            talk.reply(returned, render("repair_patch", reason=refusal.reason), "repair_patch")
+            again = render("repair_patch", self._config.prompts, reason=refusal.reason)
+            talk.reply(returned, again, "repair_patch")
         return Refusal(refusal.kind, f"{refusal.reason} (the answers are in llm/{key})")
 
-    def _read(self, base: Tree, answer: Completion) -> Tree | Refusal:
+    def _read(self, base: Elision, answer: Completion) -> Tree | Refusal:
         if not answer.text.strip():
             return Refusal("unreadable", f"the answer is empty ({answer.finish})")
         if answer.finish == "length":
             return Refusal("cut_off", f"the answer was cut off after {answer.usage.tokens_out} tokens: write less")
-        made = patched_tree(base, answer.text, self._rules)
-        return made if isinstance(made, Refusal) else check_imports(base, made, self._packages) or made
-
-
-def _base(baseline: Tree, parents: Sequence[Tree]) -> str:
-    """Which code the change applies to."""
-    if not parents:
-        return "Your change applies to the codebase above.\n"
-    first, *others = (f"{shown_diff(diff(baseline, tree))}\n" for tree in parents)
-    texts = [
-        "The idea builds on a candidate whose code is the codebase above with this change in it, and your change applies to "
-        f"that code:\n\n{first}"
-    ]
-    texts += [
-        f"It brings in this change of the codebase by another candidate, which is not in that code:\n\n{other}"
-        for other in others
-    ]
-    return "\n".join(texts)
+        shown = patched_tree(base.shown, answer.text, self._rules)
+        made = base.restore(shown) if not isinstance(shown, Refusal) else shown
+        return made if isinstance(made, Refusal) else check_imports(base.full, made, self._packages) or made

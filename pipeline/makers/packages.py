@@ -1,11 +1,15 @@
 """Which packages a variant can import, and what it imports."""
 
 import ast
+import fnmatch
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pipeline.errors import BadInput
@@ -16,8 +20,18 @@ from pipeline.sandbox.base import allowed_environment
 _LIST = """
 import importlib.metadata as metadata, json, sys
 found = sorted({f"{one.name} {one.version}" for one in metadata.distributions() if one.name}, key=str.lower)
-print(json.dumps([found, sorted({*metadata.packages_distributions(), *sys.stdlib_module_names, *sys.builtin_module_names})]))
+provided = metadata.packages_distributions()
+modules = sorted({*provided, *sys.stdlib_module_names, *sys.builtin_module_names})
+print(json.dumps([found, modules, {module: sorted(set(names)) for module, names in provided.items()}]))
 """
+_OF_TRAINING = frozenset(
+    "accelerate apex bitsandbytes causal-conv1d cupy datasets deepspeed einops flash-attn flashinfer-python flax "
+    "grouped-gemm hqq jax jaxtyping keras liger-kernel lightgbm lightning lion-pytorch mamba-ssm math-verify ml-dtypes mlx "
+    "numba numpy opt-einsum optax peft pytorch-lightning pytorch-optimizer safetensors schedulefree scikit-learn scipy "
+    "sentencepiece sympy tensorflow tiktoken timm tokenizers torch torch-optimizer torchao torchaudio torchmetrics "
+    "torchvision transformer-engine transformers triton trl unsloth vllm xformers xgboost".split()
+)
+"""Packages, by their normalized names, that training code of this field imports."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +42,49 @@ class Packages:
     """Name and version of each package, e.g. `torch 2.6.0`."""
     modules: frozenset[str]
     """Top-level names that can be imported, the standard library's too."""
+    providers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Top-level name to the packages that it comes from."""
 
 
 def installed_packages(interpreter: str) -> Packages:
     """Of the Python that runs a baseline's commands; empty means our own. Raises `BadInput` if it does not run."""
+    check_interpreter(interpreter)
     argv = [interpreter or sys.executable, "-c", _LIST]
     try:
         done = subprocess.run(argv, env=allowed_environment(), capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         raise BadInput(f"baseline.interpreter={interpreter} does not run: {error}") from error
-    distributions, modules = json.loads(done.stdout)
-    return Packages(tuple(distributions), frozenset(modules))
+    distributions, modules, providers = json.loads(done.stdout)
+    return Packages(tuple(distributions), frozenset(modules), providers)
+
+
+def check_interpreter(interpreter: str) -> None:
+    """Raises `BadInput` when there is no such program; empty means our own."""
+    if interpreter and shutil.which(interpreter) is None:
+        wrong = "cannot be executed" if os.path.exists(interpreter) else "is missing"
+        raise BadInput(
+            f"baseline.interpreter={interpreter} {wrong}: give the Python that has the packages of the baseline, as an "
+            f"absolute path, or leave it empty for {sys.executable}"
+        )
+
+
+def training_packages(packages: Packages, code: Mapping[str, Entry], named: Sequence[str]) -> tuple[str, ...]:
+    """Name and version of the packages that training code would import: those that the code imports, the known ones of this
+    field, and those that a glob of `named` names. Build tools, linters and what others depend on say nothing to a model."""
+    imported = {name for path, entry in code.items() for name in _imports(path, entry)}
+    direct = {_normal(package) for module in imported for package in packages.providers.get(module, (module,))}
+    globs = [_normal(one) for one in named]
+
+    def useful(distribution: str) -> bool:
+        name = _normal(distribution.partition(" ")[0])
+        return name in direct or name in _OF_TRAINING or any(fnmatch.fnmatch(name, one) for one in globs)
+
+    return tuple(one for one in packages.distributions if useful(one))
+
+
+def _normal(name: str) -> str:
+    """A package's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def check_imports(base: Mapping[str, Entry], variant: Mapping[str, Entry], packages: Packages) -> Refusal | None:

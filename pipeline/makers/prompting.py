@@ -1,49 +1,106 @@
-"""Prompts: templates in `prompts/`, and the part that all prompts of a run share.
+"""Prompts: templates in `prompts/`, or the user's own in their place, and the part that all prompts of a maker share.
 
 The shared part holds the codebase and everything else that does not change during a run, and comes first. Providers read
-what they have just read from a cache, at a fraction of the price.
+what they have just read from a cache, at a fraction of the price. So it holds no measurement: what the run found out stands
+in the text of each generation.
 """
 
+import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
 from pipeline.config import Clock, Config
-from pipeline.llm.base import encodable
+from pipeline.errors import BadInput
+from pipeline.llm.base import encodable, tokens
 from pipeline.makers.base import Tools
+from pipeline.makers.elision import elide
+from pipeline.makers.packages import training_packages
 from pipeline.metric import Direction
 from pipeline.patching import Rules
-from pipeline.patching.trees import Entry
+from pipeline.patching.trees import Entry, diff
 
 _FOLDER = Path(__file__).with_name("prompts")
+OWN_FOLDER = "prompts"
+"""Where a user's own templates lie, in the folder around that of `--config-dir`."""
 
 
-def render(template: str, **values: object) -> str:
-    """The text of `prompts/TEMPLATE.md` with its variables filled in. Raises ValueError for a variable that is missing
-    or not used."""
-    found = Template((_FOLDER / f"{template}.md").read_text())
+def own_templates(folder: Path) -> dict[str, str]:
+    """A user's templates by name. Files with other names are not ours. Raises `BadInput` for one that cannot be used."""
+    names = sorted(path.stem for path in _FOLDER.glob("*.md"))
+    found = {}
+    for path in sorted(folder.glob("*.md")) if folder.is_dir() else ():
+        if path.stem not in names:
+            near = difflib.get_close_matches(path.stem, names, 1, 0.8)
+            if near:
+                raise BadInput(
+                    f"{path} is not the name of a prompt; did you mean {near[0]}.md? There are: {', '.join(names)}"
+                )
+            continue
+        try:
+            found[path.stem] = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path} cannot be read: {error}") from None
+        _check(path, found[path.stem])
+    return found
+
+
+def _check(path: Path, text: str) -> None:
+    """Raises `BadInput` unless a template has the variables of the one that it replaces."""
+    template = Template(text)
+    if not template.is_valid():
+        raise BadInput(f"{path}: a $ begins no variable; write $$ for a dollar sign")
+    wanted = set(Template((_FOLDER / path.name).read_text()).get_identifiers())
+    found = set(template.get_identifiers())
+    problems = [
+        f"{what} {', '.join(f'${name}' for name in sorted(names))}"
+        for what, names in (("it lacks", wanted - found), ("there is no", found - wanted))
+        if names
+    ]
+    if problems:
+        allowed = ", ".join(f"${name}" for name in sorted(wanted)) or "none"
+        raise BadInput(f"{path}: {'; '.join(problems)}; the variables of this prompt are: {allowed}")
+
+
+def render(name: str, own: Mapping[str, str] | None = None, /, **values: object) -> str:
+    """The text of `prompts/NAME.md`, or of the user's own, with its variables filled in. Raises ValueError for a variable
+    that is missing or not used."""
+    found = Template((own or {}).get(name) or (_FOLDER / f"{name}.md").read_text())
     wanted = set(found.get_identifiers())
     if wanted != set(values):
         missing, unused = sorted(wanted - set(values)), sorted(set(values) - wanted)
-        raise ValueError(f"{template}.md: missing {missing}, not used {unused}")
+        raise ValueError(f"{name}.md: missing {missing}, not used {unused}")
     return encodable(found.substitute(values)).strip() + "\n"  # code and logs may hold bytes that are no text
 
 
-def shared_text(tools: Tools) -> str:
-    """The first message of every prompt."""
+def ideator_text(tools: Tools) -> str:
+    """The first message of every prompt for ideas, and for a note about them."""
+    own = tools.config.prompts
+    kind = render(f"kind_{tools.config.ideate.kind.value}", own).strip()
+    return render("ideator", own, codebase=_codebase(tools), kind=kind)
+
+
+def implementer_text(tools: Tools) -> str:
+    """The first message of every prompt for code."""
+    own = tools.config.prompts
+    written = render(f"format_{tools.config.implement.format.value}", own).strip()
+    return render("implementer", own, codebase=_codebase(tools), format=written)
+
+
+def _codebase(tools: Tools) -> str:
+    """The part that both begin with: a provider's cache may serve one for the other."""
     config, code = tools.config, tools.code(None)
     baseline = config.baseline
     better = "higher" if baseline.metric.direction is Direction.maximize else "lower"
-    settings = ""
-    if baseline.settings_file and config.scale in baseline.settings_class:
-        settings = (
-            f"Settings of this scale: class {baseline.settings_class[config.scale]} in {baseline.settings_file}\n"
-        )
+    settings, of_scale = baseline.settings_file, baseline.settings_class.get(config.scale, "")
+    if settings:
+        settings = f"Settings: class {of_scale} in {settings}\n" if of_scale else f"Settings: {settings}\n"
     return render(
-        "shared",
-        code=code_text(code, Rules(baseline.shown)),
+        "codebase",
+        config.prompts,
+        code=code_text(elide(code, baseline, config.scale).shown, Rules(baseline.shown)),
         description=baseline.description.strip(),
         metric=f"{baseline.metric.name}, {better} is better",
         budget=_budget(config),
@@ -51,24 +108,83 @@ def shared_text(tools: Tools) -> str:
         settings=settings,
         evolvable=", ".join(baseline.evolvable) or "all that are not protected",
         protected=", ".join(baseline.protected) or "none",
-        packages=", ".join(tools.packages.distributions) or "none",
-        format=render(f"format_{config.implement.format.value}").strip(),
+        packages=packages_text(tools),
     )
+
+
+def packages_text(tools: Tools) -> str:
+    """The packages that training code would import."""
+    found = training_packages(tools.packages, tools.code(None), tools.config.baseline.packages)
+    return ", ".join(found) or "none"
 
 
 def code_text(code: Mapping[str, Entry], shown: Rules) -> str:
     """Files with their paths, each in a fence. Only text, and only what is shown."""
-    parts = []
-    for path, entry in code.items():
-        if shown.allows(path) and b"\0" not in entry.data:
-            language = "python" if path.endswith(".py") else ""
-            parts.append(f"{path}\n```{language}\n{entry.data.decode(errors='replace').rstrip()}\n```")
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        _fenced(path, entry) for path, entry in code.items() if shown.allows(path) and b"\0" not in entry.data
+    )
 
 
-def shown_diff(patch: str) -> str:
-    """A patch in a fence, without the lines that only git needs."""
-    return "```diff\n" + re.sub(r"^index [0-9a-f.]+( \d+)?\n", "", patch, flags=re.M) + "```"
+def changed_files(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> str:
+    """The files that differ, as they are afterwards, and the names of those that are gone."""
+    paths = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+    gone = [path for path in paths if path not in after]
+    parts = [
+        _fenced(path, after[path]) if b"\0" not in after[path].data else f"{path} (not a text file)"
+        for path in paths
+        if path in after
+    ]
+    return "\n\n".join([*parts, *([f"Removed: {', '.join(gone)}"] if gone else [])])
+
+
+def _fenced(path: str, entry: Entry) -> str:
+    language = "python" if path.endswith(".py") else ""
+    return f"{path}\n```{language}\n{entry.data.decode(errors='replace').rstrip()}\n```"
+
+
+def code_on_top(before: Mapping[str, Entry], after: Mapping[str, Entry], most_tokens: int) -> str:
+    """What a change of the code above can be quoted from: its files as they are now, or, where these are too long, what was
+    changed in them."""
+    files = changed_files(before, after)
+    if tokens(files) <= most_tokens:
+        return f"These files differ from those above, and are shown as they are now:\n\n{files}\n"
+    return f"It differs from the code above by this:\n\n{shown_diff(diff(before, after), most_tokens)}\n"
+
+
+def shown_diff(patch: str, most_tokens: int | None = None) -> str:
+    """A patch in a fence, without the lines that only git needs. One that is too long is shown in whole hunks, as many as
+    fit, with the number of those left out; the first of them in part if none fits."""
+    patch = re.sub(r"^index [0-9a-f.]+(?: \d+)?\n", "", patch, flags=re.M)
+    if most_tokens is None or tokens(patch) <= most_tokens:
+        return f"```diff\n{patch}```"
+    kept, left_out, room = list[str](), list[str](), most_tokens
+    for head, hunks in _files_of(patch):
+        opened = False
+        for hunk in hunks:
+            text = hunk if opened else head + hunk
+            if tokens(text) <= room:
+                kept, room, opened = [*kept, text], room - tokens(text), True
+            else:
+                left_out.append(text)
+    count = len(kept) + len(left_out)
+    note = f"({len(left_out)} of {count} hunks are left out)"
+    if not kept:
+        part = left_out[0].encode()[: 3 * max(0, most_tokens)].decode(errors="ignore").rpartition("\n")[0]
+        kept, note = (
+            [f"{part}\n" if part else ""],
+            f"(the rest of the first hunk and the {count - 1} others are left out)",
+        )
+    return f"```diff\n{''.join(kept)}```\n{note}"
+
+
+def _files_of(patch: str) -> list[tuple[str, Sequence[str]]]:
+    """The header of each file of a patch and its hunks; a file without hunks (binary, mode) counts as one."""
+    files: list[tuple[str, Sequence[str]]] = []
+    for text in re.split(r"^(?=diff --git )", patch, flags=re.M):
+        head, *hunks = re.split(r"^(?=@@ )", text, flags=re.M)
+        if text:
+            files.append((head, hunks) if hunks else ("", [head]))
+    return files
 
 
 def without_places(text: str) -> str:
@@ -79,11 +195,21 @@ def without_places(text: str) -> str:
 
 
 def _budget(config: Config) -> str:
+    """Amount and machine. Host memory is called so: it reads like a GPU's otherwise."""
     needs = config.train.resources
-    devices = f"{needs.gpus_per_node} GPU" if needs.gpus_per_node else f"{needs.cpus_per_task} processor core"
     amount = (
         f"{config.train.budget_steps} steps"
         if config.train.clock is Clock.steps
-        else f"{config.train.budget_min:g} minutes"
+        else f"{config.train.budget_min:g} minutes from the start of the process to its end, start-up included,"
     )
-    return f"{amount} on {needs.nodes} node(s) with {devices}(s) and {needs.mem_gb:g} GB of memory each"
+    devices = _count(needs.cpus_per_task, "CPU core")
+    if needs.gpus_per_node:
+        devices = f"{_count(needs.gpus_per_node, 'GPU')}, {devices}"
+    each = " on each" if needs.nodes > 1 else ""
+    return (
+        f"{amount} on {_count(needs.nodes, 'node')} with {devices} and {needs.mem_gb:g} GB of host memory (RAM){each}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")

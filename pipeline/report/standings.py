@@ -1,6 +1,7 @@
 """The one home for "better than": estimates of codes from their trials, and their differences from the baseline."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 
 from pipeline.metric import Estimate, Metric, difference, estimate
 from pipeline.records import Knowledge, Purpose, Score, Standing
@@ -10,6 +11,23 @@ BASELINE = "baseline"
 """Name of the unmodified code in standings."""
 REFERENCE = (Purpose.BASELINE, Purpose.CANARY)
 """Purposes of the trials that make the reference."""
+CLEAR = 2.0
+"""A difference of this many of its standard errors is clear: about one in twenty is by chance."""
+
+
+class Verdict(StrEnum):
+    """What a difference between two codes says."""
+
+    GAIN = "clear gain"
+    NOISE = "within noise"
+    LOSS = "clear loss"
+
+
+def verdict(gain: float, error: float) -> Verdict:
+    """Whether a gain is larger than its noise; `error` is its standard error."""
+    if gain and abs(gain) >= CLEAR * error:
+        return Verdict.GAIN if gain > 0 else Verdict.LOSS
+    return Verdict.NOISE
 
 
 def estimate_of(scores: Sequence[Score], seed_sd: float | None = None) -> Estimate:
@@ -55,3 +73,9 @@ def as_known(metric: Metric, name: str, score: Score, known: Knowledge) -> Stand
     return standing(
         metric, name, [score], Estimate(reference.value, reference.standard_error, known.seed_sd, reference.trials)
     )
+
+
+def over_parent(metric: Metric, ours: Score, parent: Score, known: Knowledge) -> tuple[float, float]:
+    """Gain of one code over the one that it builds on, a trial each, and its standard error with the noise of seeds as it
+    was known then."""
+    return difference(metric, estimate_of([ours], known.seed_sd), estimate_of([parent], known.seed_sd))

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import Clock, Codes, Config
 from pipeline.errors import BadInput
+from pipeline.makers.prompting import OWN_FOLDER, own_templates
 from pipeline.policy.stopping import parse_date
 from pipeline.setup.folders import CONF, REPOSITORY, SITE
 
@@ -59,6 +60,8 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
     if config_dir is not None:
         config.own_code = config.own_code or str(config_dir.resolve().parent)
     use_code_of(config.own_code)
+    if config.own_code:  # recorded with the run's settings, so that a resumed run has the same prompts or is refused
+        config.prompts = own_templates(Path(config.own_code) / OWN_FOLDER)
     if not config.cluster.backend:  # cluster=auto: decided here, for all that read the run's settings later
         slurm = shutil.which("sbatch") is not None
         config.cluster.backend = {"_target_": _SLURM if slurm else _LOCAL}
@@ -145,7 +148,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What changed between two settings, as `key: old -> new`."""
     old, new = flatten(before), flatten(now)
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys]
+    return [f"{key}: {_brief(old.get(key))} -> {_brief(new.get(key))}" for key in keys]
+
+
+def _brief(value: Any) -> str:
+    """A value on one line; of a longer text its beginning."""
+    first, _, rest = str(value).strip().partition("\n")
+    return f"{first[:60]}…" if rest else first
 
 
 def valid_keys(path: str) -> list[str]:

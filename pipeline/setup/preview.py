@@ -13,8 +13,8 @@ from pipeline.llm.base import Trouble, Unanswered, tokens
 from pipeline.llm.prices import Prices
 from pipeline.llm.provider import find_prices, import_litellm
 from pipeline.makers.base import Brief, Ideator, Implementer, Tools
+from pipeline.makers.lessons import LESSONS
 from pipeline.makers.llm_ideator import ANSWERS
-from pipeline.makers.prompting import shared_text
 from pipeline.makers.variants import pristine_tree
 from pipeline.methods.base import Room, Terms
 from pipeline.patching import Refusal
@@ -22,7 +22,7 @@ from pipeline.patching.trees import Tree, read_tree
 from pipeline.policy.accounting import devices, trial_h
 from pipeline.policy.forecast import forecast
 from pipeline.records import Completion, Idea, Prompt, Usage
-from pipeline.setup.build import asks_provider, code_reader, make_cluster, needs_model, terms_of
+from pipeline.setup.build import asks_provider, code_reader, make_cluster, terms_of
 from pipeline.setup.code import code_files
 from pipeline.setup.parts import class_of, make_part
 from pipeline.store.archive import Archive
@@ -80,6 +80,8 @@ class _Silent:
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
         self._asked.append(prompt)
+        if prompt.purpose == LESSONS:  # the prompts for ideas come after it
+            return Completion("word " * (IDEA_TOKENS * 3 // len("word ")), "stop", "")
         raise Unanswered
 
     def take(self) -> list[Prompt]:
@@ -127,7 +129,6 @@ def estimate_cost(
     tools = Tools(config, terms.metric, Path(config.baseline.folder) / config.baseline.ideas, code, silent)
     ideas = _ideas(tools, silent, archive, generation)
     codes = _codes(tools, silent, archive, generation, baseline)
-    shared = tokens(shared_text(tools)) if needs_model(config) else 0
     prices = find_prices(config.llm, import_litellm()) if asks_provider(config) else None
     most = config.llm.max_tokens
     per_batch = IDEA_TOKENS * min(config.ideate.batch, config.ideate.candidates)
@@ -139,7 +140,7 @@ def estimate_cost(
             ("code", codes, code_out, code_rounds),
         ):
             if prompts:
-                used = _usage(prompts, out, rounds, shared, config.llm.context)
+                used = _usage(prompts, out, rounds, config.llm.context)
                 yield Requests(what, rounds * len(prompts), _priced(used, prices))
 
     expected = tuple(lines(per_batch, 1, CODE_TOKENS, 1))
@@ -203,8 +204,9 @@ def _codes(tools: Tools, silent: "_Silent", archive: Archive, generation: Genera
     return silent.take()
 
 
-def _usage(prompts: Sequence[Prompt], out: int, rounds: int, shared: int, context: int) -> Usage:
+def _usage(prompts: Sequence[Prompt], out: int, rounds: int, context: int) -> Usage:
     """Conversations of so many rounds; all requests but one find the shared part in the provider's cache."""
+    shared = tokens(prompts[0].messages[0].text)
     sizes = [sum(tokens(message.text) for message in prompt.messages) for prompt in prompts]
     grown = [min(size + number * out, context) for size in sizes for number in range(rounds)]
     return Usage(sum(grown), shared * (len(grown) - 1), out * len(grown))

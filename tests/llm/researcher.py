@@ -26,7 +26,9 @@ EDITS = {
 
 def title_of(asked: Asked) -> str:
     """Of the idea whose code is asked for."""
-    found = re.search(r"^(?:Write the code of this idea|This idea was implemented).*\n\n(.+)\n", asked.turns[1][1])
+    found = re.search(
+        r"^(?:Write the code of this idea|This idea was implemented).*\n\n(.+)\n", asked.turns[1][1], re.M
+    )
     assert found, asked.question
     return found[1]
 

@@ -2,19 +2,21 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import CannotGoOn
 from pipeline.makers.llm_ideator import LlmIdeator
+from pipeline.patching.trees import Entry
 from pipeline.records import Idea, Knowledge, Parents, Standing
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths, short
 from tests.llm.desk import desk, in_turn
-from tests.llm.provider import Answer, Script
+from tests.llm.provider import Answer, Asked, Script
 from tests.llm.researcher import EDITS, Researcher
-from tests.makers.world import archive_of, brief_of, candidate, generation, tools_of
+from tests.makers.world import PRISTINE, archive_of, brief_of, candidate, generation, tools_of
 
 
 def propose(folder: Path, script: Script, count: int) -> tuple[list[Idea], list[str]]:
@@ -114,3 +116,167 @@ def test_an_idea_of_an_earlier_generation_is_returned_to_the_model(tmp_path: Pat
         assert it.provider.asked[1].question.startswith(
             f"'IDEA G0/C0' is the same as '{old.title}', which is known already."
         )
+
+
+# ---- what differs between prompts
+
+
+def decided(paths: RunPaths, count: int, seen: Knowledge, ideas: int = 6, exploit: bool = False) -> Archive:
+    """A generation of `count` candidates that all have a score, and a new one."""
+    made = [
+        candidate(
+            paths,
+            f"generation_000/candidate_{n:03d}",
+            Idea(f"Idea {n}", f"Do {n} with {n * n}.", "explore"),
+            0.9 - 0.001 * n,
+            n + 1,
+        )
+        for n in range(count)
+    ]
+    parents = Parents((made[-1].id,) if exploit else (), 1.0 if exploit else 0.0, ideas, seen=seen)
+    return archive_of(paths, generation(paths, 0, made), generation(paths, 1, parents=parents))
+
+
+def questions(folder: Path, archive: Archive, *settings: str, exploit: bool = False) -> list[str]:
+    """What the model is asked for all ideas of the newest generation, in batches of two."""
+    with desk(folder, Researcher()) as it:
+        ideator = LlmIdeator(tools_of("ideate.batch=2", *settings, model=it.model))
+        ideas: dict[int, Idea] = {}
+        for number in range(archive.generations[-1].parents.ideas):
+            ideas[number] = ideator.propose(brief_of(archive, number, exploit, ideas=ideas))
+        return [asked.question for asked in it.provider.asked]
+
+
+def described(question: str) -> list[str]:
+    return [
+        line.partition(":")[0]
+        for line in question.partition("Others that were tried")[2].splitlines()
+        if line[:1] == "g"
+    ]
+
+
+def test_each_batch_sees_another_part_of_what_was_tried_and_again_the_same(tmp_path: Path) -> None:
+    seen = Knowledge(200, 1, BASELINE)
+    one, two = (
+        questions(tmp_path / name, decided(RunPaths(tmp_path / name), 200, seen), "ideate.history_tokens=2000")
+        for name in ("one", "two")
+    )
+    assert one == two and len(one) == 3
+    samples = [described(question) for question in one]
+    assert all(len(sample) > 5 for sample in samples) and len({tuple(sample) for sample in samples}) == 3
+    best = [question.partition("The best so far")[2].partition("Others")[0] for question in one]
+    assert len(set(best)) == 1 and "Idea 199" in best[0]
+
+
+def test_the_baseline_is_told_before_there_is_any_outcome(tmp_path: Path) -> None:
+    """In steady mode generations open while the first is under way."""
+    archive = past(RunPaths(tmp_path), {}, 2, seen=Knowledge(0, 1, BASELINE, 0.03))
+    question = first_question(tmp_path, archive)
+    assert question.startswith(
+        "Propose 3 ideas that improve the score. No idea has a result yet.\n\nThe unmodified codebase"
+    )
+    assert "scores 0.8000 ± 0.0100 with 3 seeds; between seeds the standard deviation is 0.0300." in question
+
+
+def test_parents_share_the_room_for_their_code(tmp_path: Path) -> None:
+    """However long it is, some of it is shown."""
+    paths = RunPaths(tmp_path)
+    archive = decided(paths, 2, Knowledge(2, 1, BASELINE), 2, exploit=True)
+    text = PRISTINE["model.py"].data.decode()
+    notes = "".join(f"# note {number} of many in this file\n" for number in range(2000))
+    long = {**PRISTINE, "model.py": Entry((notes + text.replace("2 * error", "3 * error")).encode())}
+    with desk(tmp_path, Researcher()) as it:
+        tools = tools_of("ideate.history_tokens=3000", model=it.model, codes={archive.candidates[-1].id: long})
+        LlmIdeator(tools).propose(brief_of(archive, 0, exploit=True))
+        question = it.provider.asked[0].question
+    parent = question.partition("best first:")[2].partition("Others that were tried")[0]
+    assert "g0/c1: Idea 1\nDo 1 with 1.\nScored 0.8990" in parent and "too long" not in parent
+    assert "+            slope[i] += 3 * error" in parent and "(1 of 2 hunks are left out)" in parent
+
+
+# ---- lessons
+
+
+def with_lessons(folder: Path, archive: Archive, note: str = "Momentum helps.", *more: str) -> list[tuple[str, str]]:
+    """Purpose and text of what is asked for one idea of the newest generation, with a note every generation of four."""
+    researcher = Researcher()
+
+    def script(asked: Asked) -> Answer:
+        return Answer(note) if "Write a note" in asked.question else researcher(asked)
+
+    with desk(folder, script) as it:
+        settings = ("ideate.lessons_every=1", "ideate.candidates=4", "ideate.batch=1", *more)
+        LlmIdeator(tools_of(*settings, model=it.model)).propose(brief_of(archive, 0))
+        return [
+            ("lessons" if "Write a note" in asked.question else "ideas", asked.question) for asked in it.provider.asked
+        ]
+
+
+def many(paths: RunPaths, generations: int) -> Archive:
+    """Generations of four whose candidates all have scores, each opened when the one before had decided; the last is new."""
+    made = []
+    for g in range(generations + 1):
+        seen = Knowledge(4 * g, g, BASELINE if g else None)
+        names = [f"generation_{g:03d}/candidate_{c:03d}" for c in range(4)]
+        candidates = [
+            candidate(paths, name, Idea(f"Idea {short(name)}", f"Do {name}.", "explore"), 0.5, 4 * g + c + 1)
+            for c, name in enumerate(names)
+        ]
+        made.append(generation(paths, g, candidates if g < generations else (), Parents(ideas=4, seen=seen)))
+        paths.generation(g).folder.mkdir(parents=True, exist_ok=True)
+    return archive_of(paths, *made)
+
+
+def test_a_note_is_written_once_and_shown_in_the_prompts_after_it(tmp_path: Path) -> None:
+    archive = many(RunPaths(tmp_path), 1)
+    (first, note), (second, question) = with_lessons(tmp_path, archive)
+    assert (first, second) == ("lessons", "ideas")
+    assert "g0/c3: Idea g0/c3" in note and "The note so far" not in note
+    assert "A note on what was learned, written before generation 1:\n\nMomentum helps.\n" in question
+    assert archive.generations[1].paths.lessons.read_text() == "Momentum helps.\n"
+    assert [path.name[:8] for path in sorted(tmp_path.glob("llm/lessons*"))] == ["lessons-"]
+    assert [what for what, _ in with_lessons(tmp_path, archive, "Other words.")] == []  # all that was paid for is found
+
+
+def test_without_its_file_a_note_is_read_from_the_answers(tmp_path: Path) -> None:
+    """A kill between the answer and the file."""
+    archive = many(RunPaths(tmp_path), 1)
+    with_lessons(tmp_path, archive)
+    archive.generations[1].paths.lessons.unlink()
+    assert with_lessons(tmp_path, archive, "Other words.") == []
+    assert archive.generations[1].paths.lessons.read_text() == "Momentum helps.\n"
+
+
+def test_a_note_is_based_on_the_one_before(tmp_path: Path) -> None:
+    archive = many(RunPaths(tmp_path), 2)
+    asked = with_lessons(tmp_path, archive)
+    assert [what for what, _ in asked] == ["lessons", "lessons", "ideas"]
+    assert "The note so far:\n\nMomentum helps.\n" in asked[1][1] and "g1/c3" not in asked[0][1]
+    assert "written before generation 2" in asked[2][1]
+
+
+@pytest.mark.parametrize(
+    ("every", "generations", "written"), [(0, 3, None), (1, 3, 3), (2, 1, None), (2, 2, 2), (2, 3, 2), (3, 5, 3)]
+)
+def test_a_note_is_due_every_so_many_generations(
+    every: int, generations: int, written: int | None, tmp_path: Path
+) -> None:
+    question = with_lessons(tmp_path, many(RunPaths(tmp_path), generations), "Note.", f"ideate.lessons_every={every}")[
+        -1
+    ][1]
+    found = re.search(r"written before generation (\d+):", question)
+    assert (int(found[1]) if found else None) == written
+
+
+def test_a_note_that_does_not_come_stops_nothing_and_a_long_one_is_cut(tmp_path: Path) -> None:
+    asked = with_lessons(tmp_path / "empty", many(RunPaths(tmp_path / "empty"), 1), "")
+    assert [what for what, _ in asked] == ["lessons"] * 3 + ["ideas"] and "A note on" not in asked[-1][1]
+    note = "".join(f"- line {number} of the note\n" for number in range(1000))
+    asked = with_lessons(tmp_path / "long", many(RunPaths(tmp_path / "long"), 1), note)
+    assert "- line 20 of the note" in asked[-1][1] and "- line 500 of the note" not in asked[-1][1]
+
+
+def test_a_dry_run_writes_no_note(tmp_path: Path) -> None:
+    archive = many(RunPaths(tmp_path), 1)
+    with_lessons(tmp_path, archive, "Note.", "dry_run=true")
+    assert not archive.generations[1].paths.lessons.exists()

@@ -7,6 +7,7 @@ import pytest
 from pipeline.makers.base import Crash, Implemented
 from pipeline.makers.llm_implementer import LlmImplementer
 from pipeline.patching import Refusal
+from pipeline.patching.trees import Tree
 from pipeline.records import Failure, FailureKind, Idea, Stage
 from tests.llm.desk import desk, in_turn
 from tests.llm.provider import Answer, Script
@@ -73,9 +74,52 @@ def test_a_crash_is_repaired_on_the_code_that_crashed(tmp_path: Path) -> None:
     made, (question,) = implement(tmp_path, in_turn(Answer(reply)), crash=crash)
     assert isinstance(made, Implemented) and made.tree["model.py"] == code["model.py"]
     for words in (
-        "+import nothing",
+        "model.py\n```python\nimport nothing\n",
         "How it ended, in train (exception):",
         "ModuleNotFoundError",
         "line 1 of model.py",
     ):
         assert words in question
+
+
+CHILD = Idea("Momentum", "Keep nine tenths of the last step.", "exploit", ("generation_000/candidate_000",))
+
+
+def asked_on(folder: Path, *parents: Tree, context: int = 128_000) -> str:
+    """What is asked for an idea on these parents."""
+    with desk(folder, in_turn(Answer(GOOD))) as it:
+        maker = LlmImplementer(tools_of(f"llm.context={context}", model=it.model))
+        made = maker.implement(CHILD, PRISTINE, list(parents))
+        assert isinstance(made, Implemented), made
+        return it.provider.asked[0].question
+
+
+def variant(path: str, old: str, new: str) -> Tree:
+    text = PRISTINE[path].data.decode()
+    assert old in text
+    return {**PRISTINE, path: type(PRISTINE[path])(text.replace(old, new).encode())}
+
+
+def test_the_code_of_a_parent_is_shown_as_files_that_can_be_quoted(tmp_path: Path) -> None:
+    parent = variant("settings.py", "batch: int = 4", "batch: int = 32")
+    question = asked_on(tmp_path, parent)
+    assert f"settings.py\n```python\n{parent['settings.py'].data.decode().rstrip()}\n```" in question
+    assert "+    batch: int = 32" not in question and "model.py" not in question
+
+
+def test_of_a_second_parent_the_change_is_shown(tmp_path: Path) -> None:
+    first = variant("settings.py", "batch: int = 4", "batch: int = 32")
+    second = variant("model.py", "loss += error * error", "loss += abs(error)")
+    question = asked_on(tmp_path, first, second)
+    files, _, other = question.partition("It brings in this change of the codebase by another candidate")
+    assert "    batch: int = 32" in files and "abs(error)" not in files
+    assert "+        loss += abs(error)" in other and "batch" not in other
+
+
+def test_a_parent_that_is_too_long_for_the_context_is_shown_as_its_change(tmp_path: Path) -> None:
+    more = "".join(f"# note {number} of many\n" for number in range(400))
+    parent = variant("model.py", '"""A line', f'{more}"""A line')
+    parent = {**parent, "settings.py": variant("settings.py", "batch: int = 4", "batch: int = 32")["settings.py"]}
+    question = asked_on(tmp_path, parent, context=20_000)
+    assert "+    batch: int = 32" in question and "(1 of 2 hunks are left out)" in question and "note 7" not in question
+    assert "note 399 of many" in asked_on(tmp_path, parent)

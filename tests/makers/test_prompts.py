@@ -1,26 +1,52 @@
 """Prompts and what is read out of answers: golden files, tolerant parsing, history that fits."""
 
+import json
 import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.config import Clock, Config, IdeaKind
+from pipeline.errors import BadInput
+from pipeline.llm.base import tokens
 from pipeline.makers import history
 from pipeline.makers.base import Tools
-from pipeline.makers.packages import Packages, check_imports, installed_packages
-from pipeline.makers.prompting import render, shared_text, shown_diff, without_places
+from pipeline.makers.packages import Packages, check_imports, installed_packages, training_packages
+from pipeline.makers.prompting import (
+    code_on_top,
+    ideator_text,
+    implementer_text,
+    own_templates,
+    render,
+    shown_diff,
+    without_places,
+)
 from pipeline.makers.proposals import Proposal, alike, read_proposals
 from pipeline.metric import Direction, Metric
 from pipeline.patching import Refusal
 from pipeline.patching.trees import Entry, Tree
-from pipeline.records import Failure, FailureKind, Idea, Knowledge, Stage, Standing
-from pipeline.setup.compose import compose_config
+from pipeline.records import (
+    Ended,
+    Failure,
+    FailureKind,
+    Idea,
+    Job,
+    Knowledge,
+    Purpose,
+    Result,
+    Score,
+    Seconds,
+    Stage,
+    Standing,
+)
+from pipeline.setup.compose import compose_config, differences
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths
-from pipeline.store.views import Candidate
+from pipeline.store.views import Attempt, Candidate, Trial, Try
 from tests.makers.world import archive_of, candidate, generation, tools_of
 from tests.toy import ROOT, tree
 
@@ -31,29 +57,32 @@ METRIC = Metric("loss", Direction.minimize, 0.0, float("inf"), False)
 PATCH = "diff --git a/train.py b/train.py\nindex 1f..2e 100644\n--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-a\n+b\n"
 
 VALUES: dict[str, dict[str, object]] = {
-    "first": {"count": 3, "guidance": "", "proposed": ""},
+    "first": {"count": 3, "measured": "", "guidance": "", "proposed": ""},
     "explore": {
         "count": 2,
-        "baseline": "0.80 ± 0.06",
+        "measured": "\nMEASURED\n",
         "history": "HISTORY",
+        "lessons": "",
         "guidance": "\nThe person who runs this search asks you to heed:\n\nNo dropout.\n",
         "proposed": "\nAlready proposed, not to be repeated:\n- Momentum\n",
     },
     "exploit": {
         "count": 2,
-        "baseline": "0.80 ± 0.06",
+        "measured": "",
         "parents": "PARENTS",
         "history": "HISTORY",
+        "lessons": "\nA note on what was learned, written before generation 2:\n\nNOTE\n",
         "guidance": "",
         "proposed": "",
     },
+    "lessons": {"measured": "", "history": "HISTORY", "lessons": "\nThe note so far:\n\nNOTE\n"},
     "more": {"problems": "No idea could be read: write them as JSON, as described.", "missing": 2},
     "implement": {"title": "Momentum", "text": "Keep it.", "base": "Your change applies to the codebase above.\n"},
     "repair_patch": {"reason": "there is no file optimizer.py"},
     "repair_crash": {
         "title": "Momentum",
         "text": "Keep it.",
-        "patch": shown_diff(PATCH),
+        "base": code_on_top({"train.py": Entry(b"a\n")}, {"train.py": Entry(b"b\n")}, 100),
         "stage": "in train (exception)",
         "failure": "exit code 1: KeyError: 'x'",
     },
@@ -82,8 +111,44 @@ def test_prompts_are_as_in_their_golden_files(name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["blocks", "diff", "files"])
-def test_the_shared_part_is_as_in_its_golden_file(form: str) -> None:
-    golden(f"shared_{form}", shared_text(tools_of(f"implement.format={form}", packages=PACKAGES)))
+def test_the_implementers_shared_part_is_as_in_its_golden_file(form: str) -> None:
+    golden(f"implementer_{form}", implementer_text(tools_of(f"implement.format={form}", packages=PACKAGES)))
+
+
+@pytest.mark.parametrize("kind", [one.value for one in IdeaKind])
+def test_the_ideators_shared_part_is_as_in_its_golden_file(kind: str) -> None:
+    golden(f"ideator_{kind}", ideator_text(tools_of(f"ideate.kind={kind}", packages=PACKAGES)))
+
+
+def test_both_shared_parts_begin_alike_and_hold_nothing_of_the_other() -> None:
+    """A provider's cache may serve the codebase to both."""
+    ideas, code = (make(tools_of(packages=PACKAGES)) for make in (ideator_text, implementer_text))
+    same = ideas[: next(at for at, (one, two) in enumerate(zip(ideas, code, strict=False)) if one != two)]
+    assert same.endswith("# Your task\n\nYou ") and tokens(same) > 0.75 * tokens(ideas)
+    assert "```json" not in code and "SEARCH" not in ideas
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget"),
+    [
+        (["scale=tiny"], "12 steps on 1 node with 1 CPU core and 3 GB of host memory (RAM)."),
+        (
+            ["scale=paper"],
+            "60 minutes from the start of the process to its end, start-up included, on 1 node with 1 GPU, 8 CPU cores and "
+            "64 GB of host memory (RAM).",
+        ),
+        (
+            ["scale=paper", "train.resources.nodes=2", "train.resources.gpus_per_node=8"],
+            "on 2 nodes with 8 GPUs, 8 CPU cores and 64 GB of host memory (RAM) on each.",
+        ),
+    ],
+)
+def test_the_machine_is_stated_and_its_main_memory_is_called_so(settings: list[str], budget: str) -> None:
+    config = compose_config(["baseline=grpo", *settings])
+    tools = Tools(config, METRIC, ROOT, lambda candidate: tree(ROOT / "baselines/grpo"))
+    vars(tools)["packages"] = PACKAGES
+    assert budget in ideator_text(tools)
+    assert budget in implementer_text(tools)
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -97,7 +162,67 @@ def test_a_variable_that_is_missing_or_not_used_is_an_error(name: str) -> None:
 
 def test_every_template_is_tested() -> None:
     templates = {path.stem for path in (ROOT / "pipeline/makers/prompts").glob("*.md")}
-    assert templates == {*VALUES, "shared", "format_blocks", "format_diff", "format_files"}
+    kinds = {f"kind_{one.value}" for one in IdeaKind}
+    assert templates == {
+        *VALUES,
+        "codebase",
+        "ideator",
+        "implementer",
+        "format_blocks",
+        "format_diff",
+        "format_files",
+        *kinds,
+    }
+
+
+# ---- a user's own templates
+
+
+def test_a_template_of_the_users_folder_takes_the_place_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "first.md").write_text("For $$1: $count ideas.\n$measured$guidance$proposed")
+    (tmp_path / "README.md").write_text("Costs $5 and more.")
+    own = own_templates(tmp_path)
+    assert set(own) == {"first"}
+    assert render("first", own, **VALUES["first"]) == "For $1: 3 ideas.\n"
+    assert render("more", own, **VALUES["more"]) == render("more", **VALUES["more"])
+    assert own_templates(tmp_path / "nowhere") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "first",
+            "$count $measured $guidance",
+            r"first\.md: it lacks \$proposed; the variables of this prompt are: \$count, \$g",
+        ),
+        ("more", "$problems $missing $colour", r"more\.md: there is no \$colour; .*are: \$missing, \$problems"),
+        ("kind_any", "$all", r"kind_any\.md: there is no \$all; .*are: none"),
+        ("more", "$problems $missing at 5 $", r"more\.md: a \$ begins no variable; write \$\$"),
+        ("explores", "", r"explores\.md is not the name of a prompt; did you mean explore\.md\?"),
+    ],
+)
+def test_a_template_that_cannot_be_used_is_refused_with_a_line(
+    name: str, text: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"{name}.md").write_text(text)
+    with pytest.raises(BadInput, match=words) as caught:
+        own_templates(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_own_templates_are_settings_of_the_run_and_a_change_is_shown_on_a_line(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts"
+    prompts.mkdir()
+    (tmp_path / "conf").mkdir()
+    (prompts / "kind_any.md").write_text("Think first.\nThen think again.\n")
+    config = compose_config(["baseline=grpo", "scale=tiny"], tmp_path / "conf")
+    assert config.prompts == {"kind_any": "Think first.\nThen think again.\n"}
+    tools = Tools(config, METRIC, ROOT, lambda candidate: {})
+    vars(tools)["packages"] = PACKAGES
+    assert "Think first." in ideator_text(tools)
+    (line,) = differences({"prompts": config.prompts}, {"prompts": {"kind_any": "Do not think.\n"}})
+    assert line == "prompts.kind_any: Think first.… -> Do not think."
 
 
 def test_only_what_a_baseline_shows_is_shown() -> None:
@@ -107,7 +232,7 @@ def test_only_what_a_baseline_shows_is_shown() -> None:
         "evaluator/answers.json": Entry(b"[42]"),
         "weights.bin": Entry(b"\0\1"),
     }
-    text = shared_text(Tools(config, METRIC, ROOT, lambda candidate: code))
+    text = ideator_text(Tools(config, METRIC, ROOT, lambda candidate: code))
     assert "settings.py\n```python" in text and "train.py\n```python" in text
     for hidden in ("[42]", "answers.json\n```", "weights.bin", "ideas/muon.diff", "def main() -> None:  # evaluate"):
         assert hidden not in text
@@ -191,6 +316,88 @@ def test_packages_are_those_of_the_interpreter() -> None:
     assert any(name.startswith("msgspec ") for name in found.distributions)
 
 
+def test_only_packages_that_training_code_would_import_are_named() -> None:
+    has = Packages(
+        (
+            "Flash_Attn 2.7",
+            "PyYAML 6.0",
+            "hydra-core 1.3",
+            "msgspec 0.19",
+            "my-kernels 1",
+            "ruff 0.9",
+            "scikit-learn 1.6",
+        ),
+        frozenset(),
+        {"yaml": ["PyYAML"], "msgspec": ["msgspec"]},
+    )
+    code = {"train.py": Entry(b"import yaml.nodes\nimport os\n"), "notes.txt": Entry(b"import msgspec")}
+    assert training_packages(has, code, ["my_*"]) == (
+        "Flash_Attn 2.7",
+        "PyYAML 6.0",
+        "my-kernels 1",
+        "scikit-learn 1.6",
+    )
+    assert training_packages(has, {}, []) == ("Flash_Attn 2.7", "scikit-learn 1.6")
+
+
+def test_naming_fewer_packages_makes_a_prompt_shorter() -> None:
+    """Our own dependencies and build tools were over a thousand tokens of every prompt."""
+    has = installed_packages("")
+    named = training_packages(has, tree(ROOT / "baselines/nanogpt"), [])
+    assert {"torch", "numpy", "deepspeed"} <= {name.split()[0] for name in named}
+    assert 10 * tokens(", ".join(named)) < tokens(", ".join(has.distributions))
+
+
+# ---- code
+
+
+HUNKS = [f"@@ -{10 * n},1 +{10 * n},1 @@\n-old {n}\n+new {n}\n" for n in range(1, 5)]
+LONG = (
+    "diff --git a/a.py b/a.py\n--- a/a.py\n+++ b/a.py\n"
+    + "".join(HUNKS[:3])
+    + "diff --git a/b.py b/b.py\n--- a/b.py\n+++ b/b.py\n"
+    + HUNKS[3]
+)
+
+
+@pytest.mark.parametrize(
+    ("room", "shown", "note"),
+    [
+        (tokens(LONG), [1, 2, 3, 4], ""),
+        (tokens(LONG) - 1, [1, 2, 3], "(1 of 4 hunks are left out)"),
+        (tokens(LONG[: LONG.index(HUNKS[1])]), [1], "(3 of 4 hunks are left out)"),
+        (15, [], "(the rest of the first hunk and the 3 others are left out)"),
+    ],
+)
+def test_a_diff_that_is_too_long_is_shown_in_whole_hunks(room: int, shown: list[int], note: str) -> None:
+    text = shown_diff(LONG, room)
+    assert [n for n in range(1, 5) if HUNKS[n - 1] in text] == shown
+    assert text.endswith(note or "```") and text.startswith("```diff\ndiff --git a/a.py") and text.count("```") == 2
+    assert ("b/b.py\n@@" in text) is (4 in shown)
+
+
+def test_a_hunk_that_is_too_long_leaves_room_for_those_after_it() -> None:
+    big = HUNKS[0] + "+more\n" * 500
+    text = shown_diff(LONG.replace(HUNKS[0], big), 200)
+    assert "more" not in text and HUNKS[1] in text and text.count("+++ b/a.py") == 1
+    assert text.endswith("(1 of 4 hunks are left out)")
+
+
+def test_a_binary_file_counts_as_a_hunk() -> None:
+    binary = "diff --git a/w b/w\nGIT binary patch\nliteral 900\n" + "z" * 900 + "\n"
+    assert shown_diff(LONG + binary, tokens(LONG) + 5).endswith("(1 of 5 hunks are left out)")
+
+
+def test_code_on_top_is_whole_files_or_where_these_are_too_long_a_diff() -> None:
+    before = {"a.py": Entry(b"one\n" * 300), "gone.py": Entry(b"x"), "same.py": Entry(b"same")}
+    after = {"a.py": Entry(b"one\n" * 300 + b"two\n"), "new.bin": Entry(b"\0"), "same.py": Entry(b"same")}
+    files = code_on_top(before, after, 1000)
+    assert "a.py\n```python\none\none\n" in files and "\ntwo\n```" in files
+    assert "new.bin (not a text file)" in files and "Removed: gone.py" in files and "same" not in files
+    less = code_on_top(before, after, 200)
+    assert "+two" in less and less.count("one") < 10
+
+
 # ---- history ----
 
 
@@ -224,38 +431,76 @@ def twin_of(number: int, title: str, order: int) -> Failure:
 
 def test_history_tells_how_each_ended(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
-    golden("history", history.sample(archive, known, (), METRIC, "seed", 10_000) + "\n")
+    golden("history", history.tried(archive, known, METRIC, "seed", 10_000) + "\n")
+
+
+def described(text: str) -> list[str]:
+    """The candidates that a history describes."""
+    return [line[:5] for line in text.splitlines() if line.startswith("g0/c")]
+
+
+def titled(text: str) -> list[str]:
+    """The candidates of which it gives only the title."""
+    return [line[2:7] for line in text.splitlines() if line.startswith("- g0/c")]
 
 
 def test_history_is_packed_by_tokens_and_says_what_is_left_out(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
-    size = max(len(history.describe(archive, one, known, METRIC)) for one in archive.candidates) // 3 + 1
-    texts = {seed: history.sample(archive, known, (), METRIC, seed, 3 * size) for seed in "abcdef"}
+    room = 250
+    texts = {seed: history.tried(archive, known, METRIC, seed, room) for seed in "abcdef"}
     for text in texts.values():
-        assert text.count("\n\n") >= 3 and "others are not shown)" in text and len(text) // 3 < 4 * size
-        shown = [line[:5] for line in text.splitlines() if line.startswith("g0/c")]
-        assert shown == sorted(shown)
-        assert text.endswith(f"({6 - len(shown)} others are not shown)")
+        assert tokens(text) < room + 40  # for the headings
+        assert text.startswith("The best so far, best first:\n\ng0/c0: Good\n")
+        shown = [*described(text), *titled(text)]
+        assert sorted(shown) == sorted(set(shown)) and described(text)[1:] == sorted(described(text)[1:])
+        assert titled(text) and ("others are not shown)" in text) is (len(shown) < 6)
     assert len(set(texts.values())) > 1
-    assert history.sample(archive, known, (), METRIC, "a", 0) == "(6 others are not shown)"
+    assert history.tried(archive, known, METRIC, "a", 0) == "(6 others are not shown)"
+
+
+def test_history_gives_the_titles_of_those_that_it_does_not_describe(past: tuple[Archive, Knowledge]) -> None:
+    archive, known = past
+    known = replace(known, seed_sd=0.4)  # nothing is clear
+    texts = [history.tried(archive, known, METRIC, seed, 240) for seed in "abcdef"]
+    lines = {line for text in texts for line in text.splitlines() if line.startswith("- ")}
+    assert {"- g0/c5 (banned): Cheat", "- g0/c3 (failed: exception): Lost", "- g0/c2 (within noise): Twin"} <= lines
+
+
+def test_the_best_are_described_however_little_room_there_is_for_others(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    values = [0.9, 0.8, 0.3, 0.7, 0.1, 0.75, 0.6, 0.2, 0.77, 0.5]
+    candidates = [
+        candidate(paths, f"generation_000/candidate_{n:03d}", Idea(f"Idea {n}", "Do it.", "explore"), value, n + 1)
+        for n, value in enumerate(values)
+    ]
+    archive = archive_of(paths, generation(paths, 0, candidates))
+    known = Knowledge(9, 1, Standing("baseline", 0.65, 0.02, 3), 0.0, {candidates[2].id: "cheats"})
+    text = history.tried(archive, known, METRIC, "a", 2000)
+    best, _, others = text.partition("Others that were tried:")
+    # Best first; not the banned c2, not the clear losses, not c9, whose outcome came later.
+    assert described(best) == ["g0/c4", "g0/c7", "g0/c6"]
+    assert described(others) == ["g0/c0", "g0/c1", "g0/c2", "g0/c3", "g0/c5", "g0/c8"] and not titled(text)
+    highest = replace(METRIC, direction=Direction.maximize)
+    best, _, others = history.tried(archive, known, highest, "a", 2000).partition("Others that were tried:")
+    assert described(best) == ["g0/c0", "g0/c1", "g0/c8", "g0/c5", "g0/c3"]
 
 
 def test_history_leaves_out_those_that_are_described_elsewhere(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
     parents = [archive.candidates[0].id, archive.candidates[4].id]
-    text = history.sample(archive, known, parents, METRIC, "a", 10_000)
-    assert [line[:5] for line in text.splitlines() if line.startswith("g0/c")] == ["g0/c1", "g0/c2", "g0/c3", "g0/c5"]
-    assert "not shown" not in text
+    text = history.tried(archive, known, METRIC, "a", 10_000, parents)
+    assert described(text) == ["g0/c1", "g0/c2", "g0/c3", "g0/c5"]
+    assert "not shown" not in text and not titled(text)
 
 
 def test_history_mentions_no_outcome_later_than_it_may_know(past: tuple[Archive, Knowledge]) -> None:
     """Whatever came in since then: the same words."""
     archive, known = past
     early = replace(known, outcomes=2, banned={})
-    text = history.sample(archive, early, (), METRIC, "a", 10_000)
+    text = history.tried(archive, early, METRIC, "a", 10_000)
     assert [line for line in text.splitlines() if line.startswith("g0/c")] == ["g0/c0: Good", "g0/c1: Crash"]
     paths, first_two = archive.paths, archive.candidates[:2]
-    assert history.sample(archive_of(paths, generation(paths, 0, first_two)), early, (), METRIC, "a", 10_000) == text
+    assert history.tried(archive_of(paths, generation(paths, 0, first_two)), early, METRIC, "a", 10_000) == text
 
 
 def test_a_twin_whose_score_came_later_is_only_a_duplicate(past: tuple[Archive, Knowledge]) -> None:
@@ -275,7 +520,33 @@ def test_the_gain_in_history_has_the_noise_of_seeds_in_it(past: tuple[Archive, K
     archive, known = past
     noisy = replace(known, seed_sd=0.1)
     text = history.ending(archive, archive.candidates[0], noisy, METRIC)
-    assert text == "Scored 0.5000 ± 0.1005: +0.3000 ± 0.1020 against the codebase (better)"
+    assert text == "Scored 0.5000 ± 0.1005: +0.3000 ± 0.1020 against the codebase (clear gain)"
+
+
+@pytest.mark.parametrize(
+    ("value", "verdicts"),
+    [
+        (0.40, ["clear gain", "clear gain"]),
+        (0.49, ["clear gain", "within noise"]),
+        (0.55, ["clear gain", "clear loss"]),
+        (0.80, ["within noise", "clear loss"]),
+    ],
+)
+def test_history_compares_with_the_parent_too(
+    past: tuple[Archive, Knowledge], value: float, verdicts: list[str]
+) -> None:
+    """The parent scored 0.5, the baseline 0.8; the error of a difference from the parent is 0.014."""
+    archive, known = past
+    idea = Idea("Child", "Do more.", "exploit", (archive.candidates[0].id,))
+    child = candidate(archive.paths, "generation_001/candidate_000", idea, value, 7)
+    both = archive_of(archive.paths, archive.generations[0], generation(archive.paths, 1, [child]))
+    text = history.ending(both, child, replace(known, outcomes=7), METRIC)
+    gain = f"{0.5 - value:+.4f}"
+    assert f"; {gain} ± 0.0141 against g0/c0 ({verdicts[1]})" in text
+    assert f"against the codebase ({verdicts[0]})" in text
+    assert history.describe(both, child, replace(known, outcomes=7), METRIC).startswith(
+        "g1/c0, builds on g0/c0: Child\n  Do more.\n  Scored"
+    )
 
 
 class Counted(Archive):
@@ -296,9 +567,123 @@ def test_history_reads_no_more_of_a_large_archive_than_fits(tmp_path: Path) -> N
     ]
     archive = Counted(**vars(archive_of(paths, generation(paths, 0, candidates))))
     known = Knowledge(2000, 1, Standing("baseline", 0.8, 0.01, 3), 0.0)
-    text = history.sample(archive, known, (), METRIC, "seed", 400)
-    shown = sum(line.startswith("g0/c") for line in text.splitlines())
-    assert 5 <= shown <= Counted.reads <= 11 and text.endswith(f"({2000 - shown} others are not shown)")
+    text = history.tried(archive, known, METRIC, "seed", 1000)
+    shown = len(described(text)) + len(titled(text))
+    assert len(described(text)) > 7 and len(titled(text)) > 20
+    assert shown <= Counted.reads <= 70 and text.endswith(f"({2000 - shown} others are not shown)")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "room", "given"),
+    [
+        ([100, 100], 500, [100, 100]),
+        ([100, 900], 500, [100, 400]),
+        ([900, 100, 900], 500, [200, 100, 200]),
+        ([900, 900], 0, [0, 0]),
+        ([], 500, []),
+    ],
+)
+def test_what_short_texts_leave_goes_to_the_long_ones(sizes: list[int], room: int, given: list[int]) -> None:
+    assert history.shares(sizes, room) == given
+
+
+def test_a_parent_is_described_with_as_much_of_its_code_as_fits(past: tuple[Archive, Knowledge]) -> None:
+    archive, known = past
+    whole, part = (
+        history.parent(archive, archive.candidates[0], known, METRIC, Clock.steps, LONG * 20, room)
+        for room in (10_000, 300)
+    )
+    assert whole.startswith("g0/c0: Good\nDo it.\nScored 0.5000") and "left out" not in whole
+    assert tokens(part) < 330 and HUNKS[0] in part and "hunks are left out)" in part
+
+
+# ---- what was measured of the unmodified code
+
+
+def baseline_run(paths: RunPaths, values: list[float | None], rows: list[dict[str, Any]], gpu: str = "") -> Archive:
+    """An archive with trials of the baseline; none: it has no score yet. The second try of each has the result."""
+    trials = []
+    for number, value in enumerate(values):
+        trial = paths.baseline.trial(number)
+        score = (
+            Score("loss", value, 0.01, 10, "validation", number, "try_1", purpose=Purpose.BASELINE) if value else None
+        )
+        result = Result(Ended.SCORED, score, seconds=Seconds(train=1000.0), gpu=gpu) if score else None
+        tries = (
+            Try(trial.try_(0), Job("a", number, "validation", purpose=Purpose.BASELINE), None, None),
+            Try(trial.try_(1), Job("a", number, "validation", used_s=500.0, purpose=Purpose.BASELINE), None, result),
+        )
+        trials.append(Trial(trial, tries, score, None))
+        trial.try_(1).output.mkdir(parents=True)
+        trial.try_(1).metrics.write_text("".join(f"{json.dumps(row)}\n" for row in rows) + '{"step": 9')
+    archive = archive_of(paths)
+    return replace(archive, baseline=Attempt(paths.baseline, None, None, None, tuple(trials)))
+
+
+def config_of(clock: Clock, seeds: int = 3) -> Config:
+    config = Config()
+    config.train.clock, config.select.baseline_seeds = clock, seeds
+    return config
+
+
+ROWS = [
+    {
+        "step": n,
+        "loss": 4 / n,
+        "tokens_per_s": 1000.0 + n,
+        "memory_gb": 70.0 - n,
+        "seconds": 3.0 * n,
+        "mfu": None,
+        "on": True,
+    }
+    for n in range(1, 301)
+]
+
+
+def test_the_baselines_score_noise_speed_and_curve_are_told_under_a_wall_clock(tmp_path: Path) -> None:
+    archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, "NVIDIA H100 80GB HBM3")
+    known = Knowledge(0, 0, Standing("baseline", 0.8, 0.015, 3), 0.02)
+    assert history.measured(archive, known, config_of(Clock.wall), METRIC) == (
+        "\nThe unmodified codebase scores 0.8000 ± 0.0150 with 3 seeds; between seeds the standard deviation is 0.0200.\n"
+        "Its training took 300 steps in 1500 s, 5 s a step, on NVIDIA H100 80GB HBM3. From the first step to the last: "
+        "loss 4 → 0.05263 → 0.02649 → 0.01778 → 0.01333; memory_gb at most 69; seconds 3 → 228 → 453 → 675 → 900; "
+        "step 1 → 76 → 151 → 225 → 300; tokens_per_s 1001 → 1076 → 1151 → 1225 → 1300.\n"
+    )
+
+
+def test_what_differs_from_machine_to_machine_is_not_told_where_the_clock_counts_steps(tmp_path: Path) -> None:
+    """So that a run can be repeated, and replayed, word for word."""
+    archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, "NVIDIA H100 80GB HBM3")
+    known = Knowledge(0, 0, Standing("baseline", 0.8, 0.015, 3), 0.0)
+    assert history.measured(archive, known, config_of(Clock.steps), METRIC) == (
+        "\nThe unmodified codebase scores 0.8000 ± 0.0150 with 3 seeds.\nIts training took 300 steps. "
+        "From the first step to the last: loss 4 → 0.05263 → 0.02649 → 0.01778 → 0.01333; step 1 → 76 → 151 → 225 → 300.\n"
+    )
+
+
+def test_nothing_is_told_of_the_baseline_that_was_not_known_when_the_generation_opened(tmp_path: Path) -> None:
+    """Of several trials nobody can tell later which had ended then; so their training waits until all have."""
+    early, late = (
+        baseline_run(RunPaths(tmp_path / name), values, ROWS[: 10 * len(values)])
+        for name, values in (("early", [None, 0.8]), ("late", [0.9, 0.8, 0.7]))
+    )
+    config = config_of(Clock.wall)
+    assert history.measured(late, Knowledge(), config, METRIC) == ""
+    known = Knowledge(0, 0, Standing("baseline", 0.8, 0.01, 1), 0.0)
+    text = "\nThe unmodified codebase scores 0.8000 ± 0.0100 with one seed.\n"
+    assert history.measured(early, known, config, METRIC) == history.measured(late, known, config, METRIC) == text
+    assert "took 30 steps" in history.measured(
+        late, replace(known, baseline=Standing("baseline", 0.8, 0.01, 3)), config, METRIC
+    )
+
+
+def test_a_baseline_without_metrics_is_described_by_its_score(tmp_path: Path) -> None:
+    archive = baseline_run(RunPaths(tmp_path), [0.8], [])
+    known = Knowledge(0, 0, Standing("baseline", 0.8, 0.01, 1), 0.0)
+    text = history.measured(archive, known, config_of(Clock.wall, 1), METRIC)
+    assert text.endswith("with one seed.\nIts training took 0 steps in 1500 s.\n")
+    (archive.baseline.trials[0].paths.try_(1).metrics).unlink()
+    assert history.measured(archive, known, config_of(Clock.wall, 1), METRIC) == text
 
 
 def test_places_and_addresses_are_left_out_of_logs() -> None:
@@ -309,6 +694,14 @@ def test_places_and_addresses_are_left_out_of_logs() -> None:
     assert without_places("a/b = 3 / 4") == "a/b = 3 / 4"
 
 
-def test_metrics_are_summed_up_without_times() -> None:
+@pytest.mark.parametrize(
+    ("clock", "text"),
+    [
+        (Clock.steps, "loss 1 → 0.2 → 0.1111; step 1 → 5 → 9"),
+        (Clock.wall, "loss 1 → 0.2 → 0.1111; seconds 1 → 5 → 9; step 1 → 5 → 9"),
+    ],
+)
+def test_metrics_are_summed_up_with_speed_only_under_a_wall_clock(clock: Clock, text: str) -> None:
     lines = [f'{{"step": {step}, "loss": {1 / step}, "seconds": {step}}}' for step in range(1, 10)]
-    assert history.metrics_summary([*lines, '{"torn']) == "loss 1 → 0.2 → 0.1111; step 1 → 5 → 9"
+    assert history.metrics_summary([*lines, '{"torn', "[" * 10_000, "NaN", '{"loss": NaN}'], clock) == text
+    assert history.metrics_summary(lines[:1], Clock.steps) == "loss 1; step 1"

@@ -1,0 +1,84 @@
+"""`show --prompt`: what a language model was asked, as text."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.commands.show import prompt_texts, prompts_of
+from pipeline.records import Completion, Idea, Message, Parents, Prompt
+from pipeline.store import files
+from pipeline.store.ledger import Ledger
+from pipeline.store.paths import RunPaths
+from tests.toy import program
+
+IDEA = Idea("Momentum", "Keep nine tenths.", "explore")
+OTHER = Idea("Larger batch", "Sixteen rows.", "explore")
+SYSTEM = Message("system", "The [bold]codebase[/bold].")
+
+
+def proposed(*ideas: Idea) -> str:
+    return json.dumps({"ideas": [{"title": idea.title.upper(), "text": idea.text} for idea in ideas]})
+
+
+def talk(purpose: str, question: str, *more: str) -> Prompt:
+    roles = ("user", "assistant", "user")
+    turns = [Message(role, text) for role, text in zip(roles, (question, *more), strict=False)]
+    return Prompt(purpose, (SYSTEM, *turns))
+
+
+FIRST = talk("first", "Propose 2 ideas.")
+MORE = talk("first", "Propose 2 ideas.", proposed(OTHER), "1 more is needed.")
+CODE = talk("implement", f"Write it.\n\n{IDEA.title}\n\n{IDEA.text}\n")
+AGAIN = talk("repair_patch", f"Write it.\n\n{IDEA.title}\n\n{IDEA.text}\n", "I cannot.", "This cannot be used.")
+ELSE = talk("implement", f"Write it.\n\n{OTHER.title}\n\n{OTHER.text}\n")
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> RunPaths:
+    """A run with a model's ideas and one of the bank's."""
+    paths = RunPaths(tmp_path / "r")
+    for number, idea in enumerate((IDEA, Idea("Bank", "Of the bank.", "explore"))):
+        folder = paths.generation(0).candidate(number)
+        folder.folder.mkdir(parents=True)
+        files.create(folder.idea, idea)
+    files.create(paths.generation(0).parents, Parents(ideas=2))
+    files.create(paths.facts, {})
+    ledger = Ledger(paths)
+    ledger.keep(FIRST, 0, Completion("", "stop", "m"))
+    ledger.keep(FIRST, 1, Completion(proposed(OTHER), "stop", "m"))
+    ledger.keep(MORE, 0, Completion(proposed(IDEA), "stop", "m"))
+    ledger.keep(CODE, 0, Completion("I cannot.", "stop", "m"))
+    ledger.keep(AGAIN, 0, Completion("train.py: the code", "stop", "m"))
+    ledger.keep(ELSE, 0, Completion("other code", "stop", "m"))
+    return paths
+
+
+def test_the_prompts_of_an_idea_are_those_that_it_and_its_code_came_from(paths: RunPaths) -> None:
+    assert list(prompts_of(Ledger(paths), IDEA)) == [MORE, CODE, AGAIN]
+    assert list(prompts_of(Ledger(paths), OTHER)) == [FIRST, ELSE]
+
+
+def test_a_prompt_is_printed_with_all_turns_and_answers_and_the_codebase_once(paths: RunPaths) -> None:
+    text = "\n".join(prompt_texts(Ledger(paths), [FIRST, CODE]))
+    assert text.count(SYSTEM.text) == 1 and f"(as in llm/{FIRST.key})" in text
+    assert text.index("---- system") < text.index("---- user\nPropose 2 ideas.") < text.index("---- answer 1: stop")
+    assert proposed(OTHER) in text and text.endswith("---- answer 0: stop, 0 tokens by m\nI cannot.")
+
+
+def test_show_prints_prompts_by_candidate_and_by_key(paths: RunPaths) -> None:
+    place = paths.folder / "generation_000/candidate_000"
+    out = program("show", "--prompt", str(place)).ok().out
+    assert [line for line in out.splitlines() if line.startswith("====")] == [
+        f"==== llm/{one.key}" for one in (MORE, CODE, AGAIN)
+    ]
+    assert SYSTEM.text in out
+    out = program("show", "--prompt", str(paths.prompt(CODE.key).folder)).ok().out
+    assert out.startswith(f"==== llm/{CODE.key}\n") and "Keep nine tenths." in out and "Propose" not in out
+
+
+def test_show_says_where_there_is_no_prompt(paths: RunPaths) -> None:
+    bank = paths.folder / "generation_000/candidate_001"
+    program("show", "--prompt", str(bank)).refused(2, "holds no prompt that led to g0/c1", "llm.source")
+    program("show", "--prompt", str(paths.llm / "first-0")).refused(2, "holds no prompt.json", "ls ")
+    program("show", "--prompt", str(paths.folder)).refused(2, "is not a candidate")
