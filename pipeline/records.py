@@ -191,7 +191,7 @@ class Change:
     """The change of an idea as data. Ideas that are only text have none."""
 
     patch: str | None = None
-    """Name of a patch of the bank to apply."""
+    """Name of an idea of the bank. The bank's implementer applies its patch; others read the text."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings to change: name to new value."""
     join: bool = False
@@ -448,7 +448,7 @@ class Parents:
     exploit_share: float = 0.0
     """Share of the generation's ideas that build on them, 0 to 1."""
     ideas: int = 0
-    """Number of ideas requested from the ideator."""
+    """Number of ideas requested from the ideator; lowered if it has no more."""
     proposals: tuple[str, ...] = ()
     """Ideas of people and elites of other runs that the generation includes in addition: names in `proposals/`."""
     seen: Knowledge = Knowledge()

@@ -1,0 +1,63 @@
+"""What `check_baseline` finds out about stopping and resuming: ok, FAIL or not checked, with the reason."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.toy import TOY, Done, baseline, program
+
+TRAIN = (TOY / "train.py").read_text()
+STEPS = "            if step % 20 == 0:\n"
+SECONDS = '            if time.monotonic() - began >= json.loads(Path(arguments.size).read_text())["resume_every_s"]:\n'
+START = "    output, settings = Path(arguments.output), Tiny()\n"
+
+
+def checked(folder: Path, data: Path, train: str, *more: str) -> Done:
+    conf = baseline(folder, {"train.py": train})
+    given = (f"data={data}", f"runs={folder}/runs", "--seeds", "1", *more)
+    return program("check_baseline", str(conf / "baseline/toy.yaml"), "scale=tiny", *given)
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1
+    return text.replace(old, new)
+
+
+def line(done: Done) -> str:
+    """The one of stopping and resuming."""
+    joined = " ".join(done.out.split())
+    return joined[joined.index("stop and resume") - 12 : joined.index("a broken")]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        pytest.param((), "finished before it wrote output/resume", id="no interval"),
+        pytest.param(("+size.resume_every_s=100",), "even with resume_every_s=0.001", id="an interval without effect"),
+    ],
+)
+def test_what_could_not_be_tried_is_not_called_ok(
+    more: tuple[str, ...], why: str, tmp_path: Path, toy_data: Path
+) -> None:
+    """A training that never writes resume/ and ends soon: neither ok nor FAIL."""
+    done = checked(tmp_path, toy_data, replaced(TRAIN, STEPS, "            if False:\n"), *more).ok()
+    assert "not checked stop and resume:" in line(done) and why in line(done)
+    assert "a trial restarts at step 0" in line(done)
+    assert "the baseline keeps its contract, as far as it was checked: 1 not checked" in done.out
+
+
+def test_a_training_that_ends_before_it_saves_is_made_to_save_sooner(tmp_path: Path, toy_data: Path) -> None:
+    train = replaced(replaced(TRAIN, STEPS, SECONDS), START, f"{START}    began = time.monotonic()\n")
+    done = checked(
+        tmp_path, toy_data, replaced(train, "import os\n", "import os\nimport time\n"), "+size.resume_every_s=100"
+    ).ok()
+    assert "ok stop and resume: the same value as an uninterrupted training, to the bit" in line(done)
+
+
+def test_a_resume_that_goes_wrong_is_found(tmp_path: Path, toy_data: Path) -> None:
+    """A training that finished before it was stopped has left a state to try, too."""
+    train = replaced(
+        TRAIN, 'state = json.loads((resume / "state.json").read_text())', 'raise SystemExit("cannot read it")'
+    )
+    done = checked(tmp_path, toy_data, train)
+    assert done.code == 1 and "FAIL stop and resume:" in line(done) and "cannot read it" in line(done)
