@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.toy import TOY, Bench, baseline, program
+from tests.toy import TOY, Bench, baseline, program, train_with
 
 FEW = ("select.baseline_seeds=1", "select.elites=0", "cluster.poll_s=0.1")
 WORDS = {"title": "Larger batch", "text": "Take 16 rows.", "why": "To see.", "source": "none; a test"}
@@ -43,12 +43,18 @@ def test_a_persons_idea_is_trained_when_the_bank_is_used_up(tmp_path: Path, toy_
     assert archive.report is not None and archive.report.stopped == "stop.generations=2 reached"
 
 
-def test_a_used_up_bank_can_end_the_search(tmp_path: Path, toy_data: Path) -> None:
-    settings = (TOY / "settings.py").read_text().replace("momentum: float = 0.0", "momentum: float = 0.9")
-    bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, ideas={"momentum": {"settings.py": settings}}))
-    given = (*FEW, "ideate.candidates=1", "stop.generations=9")
-    bench.run("r", *given).refused(2, "stop.candidates=1")
-    bench.run("r", *given, "stop.candidates=1").ok()
+def test_what_is_under_way_comes_to_its_end_before_the_bank_is_missed(tmp_path: Path, toy_data: Path) -> None:
+    """With two slots the bank is used up while its last idea trains. The run can then be ended as it says."""
+    text = (TOY / "settings.py").read_text()
+    bank = {
+        str(batch): {"settings.py": text.replace("batch: int = 4", f"batch: int = {batch}")} for batch in (8, 16, 32)
+    }
+    slow = train_with(setup="if not arguments.smoke:\n    import time; time.sleep(1.5)")
+    bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, files={"train.py": slow}, ideas=bank))
+    given = (*FEW, "ideate.candidates=2", "stop.generations=9", "search.mode=steady", "cluster.max_parallel=2")
+    bench.run("r", *given).refused(2, "the idea bank is used up", "stop.candidates=3")
+    assert [one.score is not None for one in bench.archive("r").candidates] == [True] * 3
+    bench.run("r", *given, "stop.candidates=3").ok()
     assert bench.archive("r").report is not None
 
 
