@@ -11,7 +11,9 @@ from pipeline.errors import BadInput
 from pipeline.makers.bank import Range, load_bank
 from pipeline.makers.bank_ideator import BankIdeator, Ingredients, Tried
 from pipeline.makers.bank_implementer import BankImplementer
-from pipeline.makers.base import UsedUp
+from pipeline.makers.base import Implemented, UsedUp
+from pipeline.makers.tune import TuneIdeator
+from pipeline.patching.trees import Entry, Tree
 from pipeline.records import Change, Idea, Parents
 from pipeline.stages.ideate import without_more
 from pipeline.store.paths import RunPaths
@@ -284,3 +286,39 @@ def test_where_the_bank_writes_the_code_each_idea_needs_a_patch(tmp_path: Path) 
         with pytest.raises(BadInput, match=r"needs a patch beside it, higher_rate.diff; or let implement=llm or"):
             make(tools)
     assert load_bank(tmp_path, tools.config, patches=False).published["higher_rate"].patch == ""
+
+
+# ---- where settings are
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "name", "new"),
+    [
+        ("train.py", "lr = 3e-4  # of Adam\nsteps = 9\n", "lr", "lr = 0.5  # of Adam\nsteps = 9\n"),
+        ("conf/a.yaml", "optimizer:\n  lr: 3e-4  # of Adam\n", "optimizer.lr", "optimizer:\n  lr: 0.5  # of Adam\n"),
+        ("a.json", '{"optimizer": {"lr": 3e-4}}\n', "optimizer.lr", '{"optimizer": {"lr": 0.5}}\n'),
+    ],
+)
+def test_settings_outside_of_a_dataclass_are_tuned(file: str, text: str, name: str, new: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text(f"ranges:\n  {name}: {{choices: [0.5]}}\n")
+    code: Tree = {"other.py": Entry(b"lr = 1\n"), file: Entry(text.encode(), "100755")}
+    given = tools_of(ideas=tmp_path)
+    baseline = replace(given.config.baseline, settings_file=file, settings_class={})
+    tools = replace(given, config=replace(given.config, baseline=baseline), code=lambda _: dict(code))
+    idea = TuneIdeator(tools).propose(brief_of(archive_of(PATHS, opened(0, size=1)), 0))
+    made = BankImplementer(tools).implement(idea, code, [])
+    assert idea.change == Change(settings={name: 0.5}) and isinstance(made, Implemented)
+    assert made.tree == {**code, file: Entry(new.encode(), "100755")}
+
+
+@pytest.mark.parametrize(
+    ("settings_file", "why"),
+    [("", "baseline.settings_file is empty"), ("model.py", "model.py holds none of the settings .* ranges for: lr")],
+)
+def test_tuning_says_why_there_is_nothing_to_tune(settings_file: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("ranges:\n  lr: {choices: [0.5]}\n")
+    given = tools_of(ideas=tmp_path)
+    baseline = replace(given.config.baseline, settings_file=settings_file, settings_class={})
+    tools = replace(given, config=replace(given.config, baseline=baseline))
+    with pytest.raises(BadInput, match=f"there is nothing to tune: {why}"):
+        TuneIdeator(tools).propose(brief_of(archive_of(PATHS, opened(0, size=1)), 0))
