@@ -2,33 +2,42 @@
 PYTHON ?= python3
 TORCH ?= cpu
 VENV := .venv
-RUN := $(VENV)/bin/python
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(TORCH).txt
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(TORCH).txt
 # pip would compile on one core, and tests of packages too; some package has a file for a newer Python.
-COMPILE := $(RUN) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
+COMPILE := $(PY) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 # Material prints a notice about its successor otherwise.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+EVERYTHING := -e '.[grpo,nanogpt,llm,analysis,docs,dev]'
 FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 # `site` keeps the torch of a module, conda or container; every other flavour has an index of its own.
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
+KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain test soak check install prepare reference docs dev-cluster clean
+.PHONY: help evolve evolve-pretrain notebook test soak check install prepare reference docs dev-cluster clean
+# Which run to resume: `make evolve RUN=NAME`. Without it a new one is started, and one that is unfinished is named.
+NAMED = $(if $(RUN),run=$(RUN))
+# pip writes a page when it cannot reach its index; people get the line that says why.
+install = $(PIP) $(1) 2>$(VENV)/pip.log || { echo "error: pip cannot install $(1): $$(grep -q Retrying $(VENV)/pip.log && echo 'the package index does not answer; PIP_INDEX_URL names another' || grep -m1 '^ERROR' $(VENV)/pip.log || tail -n1 $(VENV)/pip.log) (see $(VENV)/pip.log)" >&2; exit 1; }
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1: /p' $(MAKEFILE_LIST) | sort | awk -F': ' '{printf "make %-16s %s\n", $$1, $$2}'
 
-evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a post-training recipe on this machine, small, in ten minutes
-	$(RUN) -m pipeline.run +experiment=evolve_posttrain scale=tiny cluster=local
+evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a post-training recipe, small, in ten minutes; RUN=NAME resumes
+	$(PY) -m pipeline.run +experiment=evolve_posttrain scale=tiny cluster=local $(NAMED)
 
 evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a pre-training recipe, small, in a quarter of an hour
-	$(RUN) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local
+	$(PY) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local $(NAMED)
+
+notebook: $(VENV)/.notebook  ## open the tables and plots of your runs in Jupyter
+	$(VENV)/bin/jupyter lab analysis/first_look.ipynb
 
 test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that need one
-	$(RUN) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 2 --dist loadgroup
 
 soak: install  ## kill a run on a Slurm of this machine at 50 random moments (root, Debian or Ubuntu)
-	DEV_CLUSTER=1 SOAK_KILLS=50 $(RUN) -m pytest tests/test_on_slurm.py -k killed_again -s
+	DEV_CLUSTER=1 SOAK_KILLS=50 $(PY) -m pytest tests/test_on_slurm.py -k killed_again -s
 
 check: install  ## format, lint, types and the documentation, as CI does
 	$(VENV)/bin/ruff format --check .
@@ -41,44 +50,52 @@ install: $(VENV)/.all  ## install everything for TORCH=cpu, cu126, cu128 or site
 prepare: data/grpo/tiny/manifest.json data/nanogpt/tiny/manifest.json  ## make the data of the tiny scale
 
 reference: install  ## write docs/reference/ again from the code
-	$(RUN) -m docs.generate
+	$(PY) -m docs.generate
 
 docs: install  ## build the documentation as a site: site/index.html
 	$(MKDOCS)
 
 dev-cluster: install  ## a whole Slurm on this machine for tests: ACTION=up, down or status (root, Debian or Ubuntu)
-	$(RUN) -m tests.slurm_cluster $(or $(ACTION),up)
+	$(PY) -m tests.slurm_cluster $(or $(ACTION),up)
 
 clean:  ## remove the virtual environment and caches; runs/ and data/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info build site
 
 data/grpo/tiny/manifest.json: $(VENV)/.grpo
-	$(RUN) -m pipeline prepare baseline=grpo scale=tiny
+	$(PY) -m pipeline prepare baseline=grpo scale=tiny
 
 data/nanogpt/tiny/manifest.json: $(VENV)/.nanogpt
-	$(RUN) -m pipeline prepare baseline=nanogpt scale=tiny
+	$(PY) -m pipeline prepare baseline=nanogpt scale=tiny
 
 $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
-	$(PIP) -e '.[grpo]'
+	@$(call install,-e '.[grpo]')
 	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.nanogpt: $(VENV)/.torch-$(TORCH)
-	$(PIP) -e '.[nanogpt]'
+	@$(call install,-e '.[nanogpt]')
 	@$(COMPILE)
 	@touch $@
 
+$(VENV)/.notebook: $(VENV)/.made
+	@$(call install,-e '.[analysis]' jupyterlab)
+	@touch $@
+
 $(VENV)/.all: $(VENV)/.torch-$(TORCH)
-	$(PIP) -e '.[grpo,nanogpt,llm,analysis,docs,dev]'
+	@$(call install,$(EVERYTHING))
 	@$(COMPILE)
 	@touch $@ $(VENV)/.grpo $(VENV)/.nanogpt
 
-$(VENV)/.torch-$(TORCH): $(FACTS)
-	@test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
+$(VENV)/.torch-$(TORCH): $(VENV)/.made
+	@$(KNOWN_TORCH)
+	@# The plain package of PyPI brings gigabytes of CUDA; the index of the flavour has the build that is wanted.
+	@$(if $(TORCH_PIN),$(PIP) --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/$(TORCH) $(TORCH_PIN) 2>/dev/null || $(call install,$(TORCH_PIN)))
+	@touch $@
+
+$(VENV)/.made: $(FACTS)
+	@$(KNOWN_TORCH)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than Python 3.11; use make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@test -x $(RUN) || $(PYTHON) -m venv $(if $(filter site,$(TORCH)),--system-site-packages) $(VENV) || \
+	@test -x $(PY) || $(PYTHON) -m venv $(if $(filter site,$(TORCH)),--system-site-packages) $(VENV) || \
 		{ rm -rf $(VENV); echo "error: no virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
 	@echo "installing into $(VENV) …"
-	@# The plain package of PyPI brings gigabytes of CUDA; the index of the flavour has the build that is wanted.
-	@$(if $(TORCH_PIN),$(PIP) --no-deps --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/$(TORCH) $(TORCH_PIN) 2>/dev/null || $(PIP) $(TORCH_PIN))
 	@touch $@

@@ -220,23 +220,17 @@ def estimated(config: Config, found: CostEstimate) -> list[str]:
             usage = one.usage
             lines.append(
                 f"  {name}: {one.what:5} {one.requests:5} requests, {usage.tokens_in:,} tokens in "
-                f"({usage.tokens_cached:,} of them cached), {usage.tokens_out:,} out: {_dollars(usage.usd)}"
+                f"({usage.tokens_cached:,} of them cached), {usage.tokens_out:,} out{_if_known(': ', usage.usd)}"
             )
-        if part:
-            lines.append(f"  {name}: together {_dollars(_sum([one.usage.usd for one in part]))}")
+        if (together := _sum([one.usage.usd for one in part])) is not None and part:
+            lines.append(f"  {name}: together ${together:.2f}")
     if not found.expected:
         lines.append("  no language model is asked: $0.00")
     else:
-        lines.append(f"  expected for a generation with a full history in its prompts: {_dollars(found.later_usd)}")
-        first = _sum([one.usage.usd for one in found.expected])
-        count = config.stop.generations
-        whole = None if first is None or found.later_usd is None else first + (count - 1) * found.later_usd
         lines.append(
             f"  expected: {IDEA_TOKENS} tokens an idea, {CODE_TOKENS} an answer with code; hidden reasoning is not in it"
         )
-        lines.append(f"  all {count} generations: about {_dollars(whole)}, not counting answers that cannot be used")
-        if found.later_usd is None and config.llm.kind is LlmKind.provider:
-            lines.append(f"  the price of {config.llm.model} is not known: give llm.usd_in and llm.usd_out")
+        lines += _whole(config, found)
     device = found.device
     if found.expected_h is not None:
         lines.append(
@@ -247,8 +241,23 @@ def estimated(config: Config, found: CostEstimate) -> list[str]:
     return lines
 
 
-def _dollars(usd: float | None) -> str:
-    return "price unknown" if usd is None else f"${usd:.2f}"
+def _whole(config: Config, found: CostEstimate) -> Iterator[str]:
+    """The dollars of a run; that a price is not known is said once, with what to do."""
+    first = _sum([one.usage.usd for one in found.expected])
+    if first is None or found.later_usd is None:
+        advice = (
+            f" of {config.llm.model}: give llm.usd_in and llm.usd_out" if config.llm.kind is LlmKind.provider else ""
+        )
+        yield f"  price unknown{advice}"
+        return
+    count = config.stop.generations
+    yield f"  expected for a generation with a full history in its prompts: ${found.later_usd:.2f}"
+    whole = first + (count - 1) * found.later_usd
+    yield f"  all {count} generations: about ${whole:.2f}, not counting answers that cannot be used"
+
+
+def _if_known(before: str, usd: float | None) -> str:
+    return "" if usd is None else f"{before}${usd:.2f}"
 
 
 def _sum(parts: Sequence[float | None]) -> float | None:

@@ -1,12 +1,14 @@
 """Start a run, or resume one."""
 
 import argparse
+import contextlib
 import datetime
 import shlex
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -27,17 +29,19 @@ from pipeline.commands.terminal import (
     typed_program,
 )
 from pipeline.config import Config
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, GroundworkError
 from pipeline.setup.build import context_of
 from pipeline.setup.code import code_files
-from pipeline.setup.compose import ONE_RUN_EACH, as_yaml
+from pipeline.setup.compose import ONE_RUN_EACH, as_yaml, differences, fixed_part
 from pipeline.setup.create import open_or_create, run_paths_of
 from pipeline.setup.folders import CONF
+from pipeline.setup.places import all_runs
 from pipeline.setup.preview import dry_run, would_submit
 from pipeline.stages import evaluate
 from pipeline.stages.context import Context
+from pipeline.store import files
 from pipeline.store.archive import Archive
-from pipeline.store.run import locked
+from pipeline.store.run import held_by, locked, open_run
 
 _EXAMPLES = """examples:
   python -m pipeline.run +experiment=evolve_posttrain scale=tiny              a laptop, no GPU, no key
@@ -47,6 +51,8 @@ _EXAMPLES = """examples:
 The same command with the same run=NAME resumes from the files; without run= a fresh name is made and printed."""
 
 _STARTED = time.time()
+_NEWEST_RUNS = 50
+"""Runs that are looked through for one that is unfinished."""
 
 
 def main() -> None:
@@ -79,6 +85,9 @@ def entry(arguments: argparse.Namespace) -> int:
             say(console, line)
         return 0
     if not config.run:
+        left = unfinished(config)
+        if left:
+            say(console, f"{left} is unfinished; to resume it instead: {resume_command(arguments, left)}")
         config = replace(config, run=fresh_name(config))
     paths = run_paths_of(config)
     with locked(paths, arguments.take_over) as lock:  # before anything is written
@@ -106,6 +115,7 @@ def entry(arguments: argparse.Namespace) -> int:
         finally:
             context.background.close()
     if archive.report is not None:
+        console.print()
         console.print(results(archive, archive.report, context.metric))
         say(console, f"files: {run.paths.folder}")
     return 0
@@ -136,6 +146,18 @@ def _stop_jobs(console: Console, context: Context) -> None:
 def fresh_name(config: Config) -> str:
     """A name no run has: the baseline, the scale and the time."""
     return f"{config.baseline.name}-{config.scale}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+
+
+def unfinished(config: Config) -> str:
+    """Name of the newest run with these settings that was stopped before its end; empty if there is none."""
+    wanted = files.through_json(fixed_part(config))
+    for paths in all_runs(Path(config.runs))[:_NEWEST_RUNS]:
+        if paths.report.exists() or held_by(paths):
+            continue
+        with contextlib.suppress(GroundworkError):  # of another format, or damaged
+            if not differences(dict(open_run(paths).facts.config), wanted):
+                return paths.folder.name
+    return ""
 
 
 def resume_command(arguments: argparse.Namespace, name: str) -> str:

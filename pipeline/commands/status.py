@@ -91,6 +91,7 @@ def entry(arguments: argparse.Namespace) -> int:
     for line in spent(costs, spending):
         say(console, line)
     if archive.report is not None:
+        console.print()
         console.print(results(archive, archive.report, terms.metric))
     return 0
 

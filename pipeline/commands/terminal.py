@@ -1,6 +1,7 @@
 """What all commands share: options, exit codes, one-line errors."""
 
 import argparse
+import errno
 import shutil
 import sys
 import traceback
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.config import Config
+from pipeline.config import Config, TrainConfig
 from pipeline.errors import BadInput, GroundworkError
+from pipeline.makers.packages import check_interpreter
 from pipeline.setup.compose import compose_config
 
 INTERRUPTED = 130
@@ -64,7 +66,10 @@ def config_of(arguments: argparse.Namespace) -> Config:
     """The configuration that the arguments compose. Raises `BadInput`."""
     if arguments.config_dir is not None and not arguments.config_dir.is_dir():
         raise BadInput(f"--config-dir {arguments.config_dir} is not a folder")
-    return compose_config(arguments.overrides, arguments.config_dir)
+    config = compose_config(arguments.overrides, arguments.config_dir)
+    if config.train.sandbox["_target_"] == TrainConfig().sandbox["_target_"]:  # another may bring a Python of its own
+        check_interpreter(config.baseline.interpreter)
+    return config
 
 
 def make_console() -> Console:
@@ -75,6 +80,22 @@ def make_console() -> Console:
 def say(console: Console, text: str) -> None:
     """Print a text without breaking lines, so that commands and paths can be copied."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def error_line(error: OSError) -> str:
+    """What the system refused, in one line, with what to do."""
+    advice = {
+        errno.ENOSPC: "free some space",
+        errno.EDQUOT: "free some space, or ask for a larger quota",
+        errno.EROFS: "choose a folder that can be written",
+        errno.EACCES: "check its owner and mode",
+        errno.EPERM: "check its owner and mode",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    }
+    what = " ".join(f"{error.strerror or error}".split())
+    where = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    line = f"{where}: {what}" if where else what
+    return f"{line}; {advice[error.errno]}" if error.errno in advice else f"{line} (-v shows where)"
 
 
 def call(entry: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> None:
@@ -91,4 +112,9 @@ def call(entry: Callable[[argparse.Namespace], int], arguments: argparse.Namespa
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has exited, e.g. `| head`
         code = 0
+    except OSError as error:
+        if arguments.verbose:
+            traceback.print_exc()
+        print(f"error: {error_line(error)}", file=sys.stderr)
+        code = GroundworkError.exit_code
     sys.exit(code)

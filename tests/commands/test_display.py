@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from pipeline.commands.display import candidate_table, results
+from pipeline.commands.display import candidate_table, estimated, results
 from pipeline.commands.page import Page, doing, last_metrics, lines, page_of, shares
 from pipeline.commands.progress import phase, printable, progress, span, summary_line
 from pipeline.config import Mode, SearchConfig, StopConfig
 from pipeline.methods.base import Terms
 from pipeline.metric import Metric
 from pipeline.policy.agenda import elites
-from pipeline.records import Claim, FailureKind, Holdup, Job, Pause, Purpose
+from pipeline.records import Claim, FailureKind, Holdup, Job, Pause, Purpose, Usage
 from pipeline.report.report import final_report
+from pipeline.setup.preview import CostEstimate, Requests
 from pipeline.store.archive import Archive
 from pipeline.store.paths import AttemptPaths, TryPaths
 from pipeline.store.views import Attempt, Trial, Try
@@ -265,6 +266,20 @@ def test_scorings_on_the_test_split_are_no_trainings() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert span(seconds) == text
+
+
+# ---- what a run would cost
+
+
+@pytest.mark.parametrize("usd", [None, 0.125])
+def test_a_price_that_is_not_known_is_said_once(usd: float | None) -> None:
+    usage = Usage(9000, 3000, 1600, usd)
+    part = (Requests("ideas", 2, usage), Requests("code", 4, usage))
+    lines = estimated(config_of(), CostEstimate(0, part, part, usd, "core", 4, None, 0.5))
+    text = "\n".join(lines)
+    assert text.count("unknown") == (usd is None) and text.count("$") == (0 if usd is None else 8)
+    assert ("give llm.usd_in and llm.usd_out" in text) is (usd is None)
+    assert ("all 3 generations: about $0.50" in text) is (usd is not None)
 
 
 # ---- the last table

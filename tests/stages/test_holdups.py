@@ -166,7 +166,11 @@ def test_once_does_not_wait_for_a_model_that_is_away(context: Context, clock: Cl
     model = Model()
     context.__dict__["model"] = model
     model.delay = Trouble("no answer", clock.now + 60)
-    context.background.start("ideas", lambda: context.background.stopping.wait(60) and None)  # type: ignore[arg-type,func-returns-value]
+
+    def propose() -> None:
+        context.background.stopping.wait(60)
+
+    context.background.start("ideas", propose)
     ticks = 0
 
     def wait(_: Context) -> None:
