@@ -50,7 +50,7 @@ def entry(arguments: argparse.Namespace) -> int:
             f"the implementer of {run.name}, {maker.__name__}, cannot write code; add the code with --patch FILE"
         )
     rules = Rules(terms.config.baseline.evolvable, terms.config.baseline.protected)
-    number = archive.newest.number + 1 if archive.newest is not None else 0
+    number = _next_generation(archive)
     if not propose(archive, rules, Idea(title, text, HUMAN, parents, change=change)):
         print(f"{title!r} was proposed already")
         return 0
@@ -60,6 +60,15 @@ def entry(arguments: argparse.Namespace) -> int:
     if config.ideate.candidates and opened >= config.stop.generations:
         print(f"the run ends before it; resume with stop.generations={opened + 1} or more")
     return 0
+
+
+def _next_generation(archive: Archive) -> int:
+    """The generation that takes up a proposal: the next one, or the newest if it has no ideas since the bank is used up."""
+    newest = archive.newest
+    if newest is None:
+        return 0
+    empty = not newest.complete and not newest.candidates and not newest.parents.proposals
+    return newest.number if empty else newest.number + 1
 
 
 def _parent(paths: RunPaths, archive: Archive, folder: Path) -> str:

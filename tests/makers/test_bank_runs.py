@@ -11,11 +11,11 @@ WORDS = {"title": "Larger batch", "text": "Take 16 rows.", "why": "To see.", "so
 SED = "implement.command=[sed,-i,'s/batch: int = 4/batch: int = 16/',settings.py]"
 
 
-def propose(bench: Bench, name: str, folder: Path, title: str, old: str, new: str) -> None:
+def propose(bench: Bench, name: str, folder: Path, title: str, old: str, new: str) -> str:
     (folder / "idea.md").write_text(f"# {title}\n\nDo it.\n")
     (folder / "patch.md").write_text(f"settings.py\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n")
     given = ("--idea", str(folder / "idea.md"), "--patch", str(folder / "patch.md"))
-    program("propose", str(bench.folder / name), *given).ok()
+    return program("propose", str(bench.folder / name), *given).ok().out
 
 
 def titles(bench: Bench, name: str) -> list[list[str]]:
@@ -36,7 +36,8 @@ def test_a_persons_idea_is_trained_when_the_bank_is_used_up(tmp_path: Path, toy_
     )
     bench.run("r", *given).refused(2, *words)
     assert titles(bench, "r") == [["momentum"], []] and bench.archive("r").candidates[0].score is not None
-    propose(bench, "r", tmp_path, "Batch", "    batch: int = 4", "    batch: int = 16")
+    said = propose(bench, "r", tmp_path, "Batch", "    batch: int = 4", "    batch: int = 16")
+    assert said == "'Batch' is proposed for generation 1\n"  # and no word of a larger stop.generations
     bench.run("r", *given).ok()
     archive = bench.archive("r")
     assert titles(bench, "r") == [["momentum"], ["Batch"]] and archive.candidates[1].score is not None
