@@ -323,6 +323,11 @@ _OTHER_FILES = (
         "the run, a generation",
         "Text from a person to the ideator; the generation has the copy it used.",
     ),
+    (
+        "`lessons.md`",
+        "a generation",
+        "With `ideate.lessons_every`: the note that prompts show from this generation on.",
+    ),
     ("`proposals/NAME.json`", "the run", "An [Idea](#idea) for the next generation."),
     ("`failure_K.json`", "a candidate, an attempt, a trial", "A failure that an alarm took back."),
     ("`report_K.json`", "the run", "The report before the run was resumed with other stop rules."),

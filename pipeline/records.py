@@ -233,9 +233,10 @@ class Prompt:
     """A request to a language model (llm/…/prompt.json)."""
 
     purpose: str
-    """One of `first`, `explore`, `exploit`, `implement`, `repair_patch` and `repair_crash`."""
+    """One of `first`, `explore`, `exploit`, `lessons`, `implement`, `repair_patch` and `repair_crash`."""
     messages: tuple[Message, ...]
-    """The conversation. Its first message is the same for all prompts of a run, so that a provider can cache it."""
+    """The conversation. Its first message is the same for all prompts for ideas of a run, and for all for code, so that a
+    provider can cache it."""
 
     @property
     def key(self) -> str:

@@ -82,10 +82,9 @@ def _show_prompts(place: Path) -> int:
         candidate = Reader(paths).read().candidate(candidate_at(place)[1])
         prompts = list(prompts_of(ledger, candidate.idea))
         if not prompts:
-            raise BadInput(
-                f"{paths.llm} holds no prompt that led to {short(candidate.id)}: its idea and code did not come from a"
-                " language model, or the run is a replay, and its prompts are in llm.source"
-            )
+            why = "no language model wrote its idea or code, or the run is a replay"
+            say(console, f"no prompt led to {short(candidate.id)}: {why}")
+            return 0
     for text in prompt_texts(ledger, prompts):
         say(console, text)
     return 0

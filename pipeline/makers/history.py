@@ -23,6 +23,8 @@ from pipeline.store.views import Candidate, Trial
 
 _TEXT = 600
 _REASON = 300
+_SUMMARY = 2000
+"""Characters of a summary of metrics.jsonl, which a variant wrote."""
 _LEAST_TOKENS = 40
 """No entry is shorter: bounds how many are drawn."""
 _LEAST_CODE = 100
@@ -206,12 +208,12 @@ def _training(trial: Trial, clock: Clock) -> str:
     repeated on another."""
     lines = _metrics(trial)
     rows = _rows(lines)
-    steps = next((int(row["step"]) for row in reversed(rows) if _is_number(row.get("step"))), len(rows))
+    steps = int(next((step for row in reversed(rows) if (step := _number(row.get("step"))) is not None), len(rows)))
     tried = next(one for one in trial.tries if one.paths.folder.name == (trial.score.try_ if trial.score else ""))
     text, result = f"Its training took {steps} steps", tried.result
     if clock is Clock.wall and result is not None:
         seconds = tried.job.used_s + result.seconds.train
-        text += f" in {seconds:.0f} s" + (f", {seconds / steps:.3g} s a step" if steps else "")
+        text += f" in {seconds:.0f} s" + (f", {seconds / steps:.4g} s a step" if steps else "")
         text += f", on {result.gpu}" if result.gpu else ""
     curve = metrics_summary(lines, clock, 5)
     return text + (f". From the first step to the last: {curve}" if curve else "")
@@ -232,26 +234,30 @@ def metrics_summary(lines: Sequence[str], clock: Clock, points: int = 3) -> str:
     """Each number in metrics.jsonl at some points from first to last. Speed and memory are shown under a wall clock, where
     they decide the score; where the clock counts steps they only differ from run to run. Of memory the peak is shown."""
     rows = _rows(lines)
-    names = sorted({name for row in rows for name, value in row.items() if _is_number(value)})
     parts = []
-    for name in names:
-        numbers = [float(row[name]) for row in rows if _is_number(row.get(name))]
-        values = [value for value in numbers if math.isfinite(value)]
+    for name in sorted({name for row in rows for name in row}):
+        values = [value for row in rows if (value := _number(row.get(name))) is not None]
         if not values or (clock is Clock.steps and any(part in name for part in (*_OF_SPEED, _OF_MEMORY))):
             continue
         last = len(values) - 1
         places = sorted({round(last * point / (points - 1)) for point in range(points)})
         text = f"at most {max(values):.4g}" if _OF_MEMORY in name else " → ".join(f"{values[at]:.4g}" for at in places)
         parts.append(f"{name} {text}")
-    return "; ".join(parts)
+    return _cut("; ".join(parts), _SUMMARY)
 
 
 def _rows(lines: Sequence[str]) -> list[dict[str, Any]]:
     return [row for line in lines if isinstance(row := _row(line), dict)]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> float | None:
+    """A finite number that a metric can be."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer that no float can be
+        return None
 
 
 def _row(line: str) -> object:

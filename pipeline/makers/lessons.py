@@ -57,9 +57,9 @@ class Lessons:
         due = generation.parents.seen.outcomes // span * span
         if not due:
             return None
-        before = archive.generations[: generation.number]
-        at = bisect.bisect_left(before, due, key=lambda one: one.parents.seen.outcomes)
-        return before[at] if at < len(before) else generation
+        number = generation.number
+        at = bisect.bisect_left(archive.generations, due, hi=number, key=lambda one: one.parents.seen.outcomes)
+        return archive.generations[at] if at < number else generation
 
     def _note(self, archive: Archive, generation: Generation, most_tokens: int) -> str:
         if generation.number not in self._kept:

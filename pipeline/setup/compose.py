@@ -87,6 +87,7 @@ def _check(config: Config) -> None:
         ("select.baseline_seeds", select.baseline_seeds, 1, None),
         ("select.elites", select.elites, 0, None),
         ("ideate.candidates", config.ideate.candidates, 0, None),
+        ("ideate.lessons_every", config.ideate.lessons_every, 0, None),
         ("search.ahead", config.search.ahead, 0, None),
         ("implement.parallel", config.implement.parallel, 1, None),
         ("stop.generations", config.stop.generations, 1, None),

@@ -11,12 +11,14 @@ from pipeline.errors import CannotGoOn
 from pipeline.makers.llm_ideator import LlmIdeator
 from pipeline.patching.trees import Entry
 from pipeline.records import Idea, Knowledge, Parents, Standing
+from pipeline.setup.build import terms_of
+from pipeline.setup.preview import estimate_cost
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths, short
 from tests.llm.desk import desk, in_turn
 from tests.llm.provider import Answer, Asked, Script
 from tests.llm.researcher import EDITS, Researcher
-from tests.makers.world import PRISTINE, archive_of, brief_of, candidate, generation, tools_of
+from tests.makers.world import PRISTINE, archive_of, brief_of, candidate, composed, generation, tools_of
 
 
 def propose(folder: Path, script: Script, count: int) -> tuple[list[Idea], list[str]]:
@@ -279,4 +281,19 @@ def test_a_note_that_does_not_come_stops_nothing_and_a_long_one_is_cut(tmp_path:
 def test_a_dry_run_writes_no_note(tmp_path: Path) -> None:
     archive = many(RunPaths(tmp_path), 1)
     with_lessons(tmp_path, archive, "Note.", "dry_run=true")
+    assert not archive.generations[1].paths.lessons.exists()
+
+
+def test_a_dry_run_counts_the_note_and_the_real_prompts_after_it(tmp_path: Path) -> None:
+    archive = many(RunPaths(tmp_path), 1)
+    expected = {}
+    for every in (0, 1):
+        given = ("ideate=llm", "llm=replay", "dry_run=true", "ideate.candidates=4", "ideate.batch=2")
+        config = composed((*given, f"ideate.lessons_every={every}"))
+        (ideas,) = estimate_cost(terms_of(config), archive, PRISTINE, lambda _: PRISTINE).expected
+        expected[every] = ideas
+    assert (expected[0].requests, expected[1].requests) == (2, 3)
+    # The note's prompt, and the note in the prompt of each batch.
+    one = expected[0].usage.tokens_in // 2
+    assert expected[0].usage.tokens_in + one < expected[1].usage.tokens_in < expected[0].usage.tokens_in + one + 1500
     assert not archive.generations[1].paths.lessons.exists()

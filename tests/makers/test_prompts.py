@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,15 @@ def test_the_machine_is_stated_and_its_main_memory_is_called_so(settings: list[s
     vars(tools)["packages"] = PACKAGES
     assert budget in ideator_text(tools)
     assert budget in implementer_text(tools)
+
+
+def test_the_table_of_sizes_in_the_documentation_is_that_of_the_golden_files() -> None:
+    page = (ROOT / "docs/explanation/prompts.md").read_text()
+    rows = dict(re.findall(r"^\| (\w+) \| [\d–]+ \| (\d+) \|$", page, re.M))
+    assert rows == {name: str(tokens((GOLDEN / f"{name}.md").read_text())) for name in (*VALUES, "history")}
+    for form in ("blocks", "diff", "files"):
+        sizes = [tokens((GOLDEN / f"{name}.md").read_text()) for name in ("ideator_any", f"implementer_{form}")]
+        assert re.search(rf"baseline, {form}\) \| [\d,]+ \| {sizes[0]:,} \| {sizes[1]:,} \|", page), sizes
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -682,7 +692,12 @@ def test_a_baseline_without_metrics_is_described_by_its_score(tmp_path: Path) ->
     known = Knowledge(0, 0, Standing("baseline", 0.8, 0.01, 1), 0.0)
     text = history.measured(archive, known, config_of(Clock.wall, 1), METRIC)
     assert text.endswith("with one seed.\nIts training took 0 steps in 1500 s.\n")
-    (archive.baseline.trials[0].paths.try_(1).metrics).unlink()
+    metrics = archive.baseline.trials[0].paths.try_(1).metrics
+    metrics.write_text('{"step": Infinity}\n')
+    assert history.measured(archive, known, config_of(Clock.wall, 1), METRIC).endswith(
+        "took 1 steps in 1500 s, 1500 s a step.\n"
+    )
+    metrics.unlink()
     assert history.measured(archive, known, config_of(Clock.wall, 1), METRIC) == text
 
 
@@ -705,3 +720,10 @@ def test_metrics_are_summed_up_with_speed_only_under_a_wall_clock(clock: Clock, 
     lines = [f'{{"step": {step}, "loss": {1 / step}, "seconds": {step}}}' for step in range(1, 10)]
     assert history.metrics_summary([*lines, '{"torn', "[" * 10_000, "NaN", '{"loss": NaN}'], clock) == text
     assert history.metrics_summary(lines[:1], Clock.steps) == "loss 1; step 1"
+
+
+def test_whatever_a_variant_writes_as_metrics_is_summed_up() -> None:
+    odd = [f'{{"big": {10**400}, "step": Infinity, "flag": true, "word": "x", "list": [1]}}', '{"loss": 2}', "3"]
+    assert history.metrics_summary(odd, Clock.steps) == "loss 2"
+    many = json.dumps({f"name {number}": number for number in range(10_000)})
+    assert len(history.metrics_summary([many], Clock.steps)) <= 2001
