@@ -23,6 +23,7 @@ SUBMITTING, POLLING, ASKING = "submitting jobs", "asking about jobs", "asking th
 _IDEA_WORKERS = 8
 """Generations whose ideas are written at once; with `search.mode=steady` several are open together."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
+_SETTLE_S = 60.0
 _TOLD_S = 600.0
 """A cause that comes back within this time is no news."""
 
@@ -155,7 +156,10 @@ class Holdups:
     def fade(self, what: str) -> None:
         """It did not fail now, which says little until the time of the next try has passed."""
         old = self._open.get(what)
-        if old is not None and (old.next_at is None or self._clock() >= old.next_at):
+        settled_at = (
+            self._began + _SETTLE_S
+        )  # what an earlier process met is not over because this one has not met it yet
+        if old is not None and self._clock() >= max(old.next_at or 0.0, settled_at):
             self.over(what)
 
     def _write(self) -> None:
@@ -199,7 +203,7 @@ class Context(Terms):
         """Note whether the language model answers."""
         trouble = (self.model.trouble or self.model.delay) if self.model is not None else None
         if trouble is not None:
-            self.holdups.wait(ASKING, trouble.reason, trouble.until)
+            self.holdups.wait(ASKING, trouble.reason.removesuffix("; asked again later"), trouble.until)
         elif self.background.busy:
             self.holdups.fade(ASKING)  # asked again, and no answer yet
         else:

@@ -1,6 +1,7 @@
 """What the run waits for is told once for each cause, and retried after pauses that grow."""
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -42,6 +43,10 @@ class Model:
 
     trouble: Trouble | None = None
     delay: Trouble | None = None
+
+
+def assert_(true: bool) -> None:
+    assert true
 
 
 def events(context: Context) -> list[str]:
@@ -133,9 +138,9 @@ def test_a_cluster_that_says_nothing_about_jobs(context: Context, clock: Clock, 
 def test_a_language_model_that_is_away(context: Context, clock: Clock) -> None:
     model = Model()
     context.__dict__["model"] = model
-    silent = "openai/default does not answer (Connection error.); asked again later"
+    silent = "openai/default does not answer (Connection error.)"
     for wait_s in (1, 2, 4):
-        model.delay = Trouble(silent, clock.now + wait_s)
+        model.delay = Trouble(f"{silent}; asked again later", clock.now + wait_s)
         context.note_model()
         clock.now += wait_s
     model.trouble = Trouble(silent, clock.now + 120)
@@ -145,6 +150,16 @@ def test_a_language_model_that_is_away(context: Context, clock: Clock) -> None:
     model.trouble, clock.now = None, clock.now + 120
     context.note_model()
     assert len(context.holdups.open) == 1  # asked again, and no answer yet
+    context.__dict__.pop("holdups")  # the next process has asked, and waits for the answer
+    answered, began, delay = threading.Event(), clock.now, model.delay
+    context.background.start("ideas", lambda: assert_(answered.wait(60)))
+    for model.delay in (None, None, delay, None):
+        context.note_model()
+        clock.now += 10
+        assert len(context.holdups.open) == 1
+    clock.now = began
+    answered.set()
+    context.background.close()
     model.delay = None
     context.note_model()
     assert events(context) == [f"waiting: {ASKING}: {silent}", f"waiting is over: {ASKING}, after 127 s"]
