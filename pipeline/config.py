@@ -429,6 +429,16 @@ class LlmConfig:
     """Time limit of a request, seconds."""
     cache_marks: bool = live(False)
     """Whether the provider requires a mark on the part of a prompt to cache."""
+    system_role: bool = live(True)
+    """Whether the model takes a system message; false adds its text to the first message of the user."""
+    structured: bool = live(False)
+    """Whether ideas are requested by a JSON schema (`response_format`), where litellm says that the provider supports it."""
+    parameters: dict[str, Any] = live(factory=dict)
+    """More parameters of a request, passed to litellm, e.g. `{reasoning_effort: high, top_p: 0.9}`. They replace settings of
+    the same name; null removes one; `max_completion_tokens` is sent in place of `max_tokens`."""
+    roles: dict[str, Any] = live(factory=dict)
+    """Other settings of `llm` for one role: `{ideator: {…}, implementer: {…}, judge: {…}}`. With another `model` the prices
+    are not inherited, with another provider nothing that belongs to a provider."""
     usd_in: float | None = live(None)
     """Price of a million tokens of prompt, US dollars; null means litellm's price."""
     usd_cached: float | None = live(None)

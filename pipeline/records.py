@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pipeline.text import split_reasoning
+
 FORMAT = 2
 """Number of the run folder's format; a folder of another format is refused."""
 
@@ -237,6 +239,8 @@ class Prompt:
     messages: tuple[Message, ...]
     """The conversation. Its first message is the same for all prompts for ideas of a run, and for all for code, so that a
     provider can cache it."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema of the answer, for `llm.structured`; null for free text. No part of the key."""
 
     @property
     def key(self) -> str:
@@ -257,6 +261,8 @@ class Usage:
     """Tokens of the answers, including hidden reasoning."""
     usd: float | None = 0.0
     """Price, US dollars; null if unknown."""
+    uncertain: bool = False
+    """Whether the provider's numbers were missing or impossible, and were estimated or corrected."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -264,6 +270,7 @@ class Usage:
             self.tokens_cached + other.tokens_cached,
             self.tokens_out + other.tokens_out,
             None if self.usd is None or other.usd is None else self.usd + other.usd,
+            self.uncertain or other.uncertain,
         )
 
 
@@ -272,9 +279,10 @@ class Completion:
     """An answer of a language model (llm/…/sample_K.json): paid for once, then read from here."""
 
     text: str
-    """The answer; empty if the model refused."""
+    """What the model wrote, with reasoning that the server left in it; empty if the model refused."""
     finish: str
-    """Why it ended: `stop`, `length` (cut off), `content_filter` (refused), `context` (the prompt is too long)."""
+    """Why it ended: `stop`, `length` (cut off at `llm.max_tokens`), `reasoning` (only reasoning, no answer),
+    `content_filter` (refused), `context` (the prompt is too long), `tool_calls`, `unknown` (the server did not say)."""
     model: str
     """Name of the model, as reported by the provider."""
     usage: Usage = field(default_factory=Usage)
@@ -285,6 +293,18 @@ class Completion:
     """From the first request to the answer."""
     at: float = 0.0
     """Time of the answer, seconds since 1970."""
+    message: str = ""
+    """What the server said where it gave no answer."""
+
+    @property
+    def answer(self) -> str:
+        """The text without reasoning; empty if nothing else is in it."""
+        return split_reasoning(self.text).answer
+
+    @property
+    def usable(self) -> bool:
+        """Whether it holds a whole answer. What holds none depends on the settings, and is asked again with other ones."""
+        return bool(self.answer.strip()) and self.finish != "length"
 
 
 @dataclass(frozen=True, slots=True)

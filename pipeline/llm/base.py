@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline.records import Completion, Prompt
+from pipeline.text import writable
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,4 @@ def tokens(text: str) -> int:
 
 def encodable(text: str) -> str:
     """A text that can be written as UTF-8: JSON may name halves of characters, which no file can hold."""
-    return text.encode(errors="replace").decode()
+    return writable(text)

@@ -10,8 +10,8 @@ from pipeline.errors import BadInput
 _OFFLINE = "or work offline with ideate=bank implement=bank, or llm=replay llm.source=runs/NAME"
 
 
-def find_key(config: LlmConfig, environment: Mapping[str, str]) -> str | None:
-    """The key, or none where the server may need none. Raises `BadInput` naming what to set."""
+def find_key(config: LlmConfig, environment: Mapping[str, str], place: str = "llm") -> str | None:
+    """The key, or none where the server may need none. Raises `BadInput` naming what to set; `place` names the settings."""
     key = environment.get(config.key_variable, "").strip() if config.key_variable else ""
     if not key and config.key_file:
         key = _from_file(Path(config.key_file).expanduser())
@@ -19,9 +19,10 @@ def find_key(config: LlmConfig, environment: Mapping[str, str]) -> str | None:
         return key
     if config.key_optional:
         return None
+    variable = config.key_variable or f"{place}.key_variable=NAME and that variable"
     raise BadInput(
-        f"{config.model} needs a key: set {config.key_variable or 'llm.key_variable'} in the environment, "
-        f"or name a file of mode 0600 with llm.key_file=FILE, {_OFFLINE}"
+        f"{config.model} needs a key: set {variable} in the environment, "
+        f"or name a file of mode 0600 with {place}.key_file=FILE, {_OFFLINE}"
     )
 
 

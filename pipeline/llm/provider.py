@@ -11,34 +11,46 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
-from pipeline.llm.base import AnswerStore, Trouble, Unanswered, encodable, tokens
-from pipeline.llm.errors import ErrorAction, Then, action_for, retry_after
+from pipeline.llm.base import AnswerStore, Trouble, Unanswered, encodable, tokens, without_reasoning
+from pipeline.llm.errors import UNREADABLE, ErrorAction, Then, action_for, retry_after
 from pipeline.llm.keys import without
 from pipeline.llm.prices import Prices, stated_prices
+from pipeline.llm.purse import Purse
+from pipeline.llm.requests import answer_tokens, arguments, check_parameters, settings_key
+from pipeline.llm.usage import usage_of, valid_price
 from pipeline.records import Completion, Prompt, Usage
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _OUTAGE_S = 120.0
 _GRACE_S = 5.0
+_MOST_USED_UP = 2
+"""Answers to one prompt that reasoning may use up before a person is asked to change a setting."""
 
 
 @dataclass(frozen=True)
 class SpendingLimits:
-    """What a `ProviderModel` may do, besides what `LlmConfig` says."""
+    """What the models of a run may do, besides what their `LlmConfig` says."""
 
     usd: float
-    """Most dollars, those of earlier answers included; 0 means no limit."""
+    """Most dollars of all models together, those of earlier answers included; 0 means no limit."""
     spent_usd: float
     """What earlier answers of the run cost."""
     stopping: threading.Event
     """Set when the program ends: answers under way are waited for a moment, then given up."""
     notify: Callable[[str], None] = lambda reason: None
     """Called once with the reason of every pause."""
+    warn: Callable[[str], None] = lambda _: None
+    """Called once with what is odd about a model and holds nothing up."""
+    purse: Purse = field(init=False)
+    """The money, shared by all models with these limits."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "purse", Purse(self.usd, self.spent_usd))
 
 
 class ProviderModel:
@@ -46,12 +58,13 @@ class ProviderModel:
 
     def __init__(self, config: LlmConfig, key: str | None, ledger: AnswerStore, limits: SpendingLimits) -> None:
         """Raises `BadInput` when litellm is missing, or a budget is set and the prices are not known."""
+        check_parameters(config)
         self._config = config
         self._key = key
         self._ledger = ledger
         self._limits = limits
+        self._settings = settings_key(config)
         self._litellm = import_litellm()
-        self._errors: type[Exception] = self._litellm.exceptions.openai.OpenAIError  # litellm's own are kinds of it
         self._prices = find_prices(config, self._litellm)
         if limits.usd and self._prices is None:
             raise BadInput(
@@ -60,11 +73,10 @@ class ProviderModel:
             )
         self._slots = threading.BoundedSemaphore(config.parallel)
         self._lock = threading.RLock()
-        self._money = threading.Condition(self._lock)
         self._asking: dict[tuple[str, int], threading.Lock] = defaultdict(threading.Lock)
-        self._spent_usd, self._reserved_usd = limits.spent_usd, 0.0
         self._trouble: Trouble | None = None
         self._delay: Trouble | None = None
+        self._warned: set[str] = set()
         self._jitter = random.Random()
 
     @property
@@ -83,92 +95,115 @@ class ProviderModel:
         with self._lock:
             asking = self._asking[prompt.key, sample]
         with asking:  # who asks the same meanwhile finds the answer
-            known = self._ledger.find(prompt, sample)
-            if known is not None:
-                return known
-            reserved, cost = self._reserve(prompt), 0.0
-            try:
-                with self._slots:
-                    completion = self._insist(prompt)
-                cost = completion.usage.usd or 0.0
-                self._ledger.keep(prompt, sample, completion)
-            finally:
-                self._settle(reserved, cost)
-            return completion
+            completion = self._ledger.find(prompt, sample, self._settings)
+            if completion is None:
+                completion = self._pay(prompt, sample)
+        self._check_used_up(prompt, sample, completion)
+        return without_reasoning(completion)
+
+    def _pay(self, prompt: Prompt, sample: int) -> Completion:
+        """An answer that is not there yet; it is written down before it is used."""
+        reserved, cost = self._reserve(prompt), 0.0
+        try:
+            with self._slots:
+                completion = self._insist(prompt)
+            cost = completion.usage.usd or 0.0
+            self._ledger.keep(prompt, sample, completion, self._settings)
+        finally:
+            self._limits.purse.settle(reserved, cost)
+        return completion
 
     def _reserve(self, prompt: Prompt) -> float:
-        """Set aside what the answer may cost at most, waiting for answers in flight to cost less than they might."""
+        """Set aside what the answer may cost at most. Raises `Unanswered` where the budget has no room for it."""
         if self._prices is None or not self._limits.usd:
             return 0.0
-        text = "".join(message.text for message in prompt.messages)
-        most = self._prices.of(Usage(tokens(text), 0, self._config.max_tokens))
-        with self._money:
-            while self._spent_usd + self._reserved_usd + most > self._limits.usd:
-                if self._spent_usd + most > self._limits.usd:
-                    raise self._in_trouble(
-                        f"budget.usd={self._limits.usd:g} is all but used up: ${self._spent_usd:.2f} are spent and the next "
-                        f"answer may cost ${most:.2f}; give more with budget.usd=…"
-                    )
-                self._money.wait(1.0)
-                if self._limits.stopping.is_set():
-                    raise Unanswered
-            self._reserved_usd += most
+        most = self._prices.of(Usage(_tokens_of(prompt), 0, answer_tokens(self._config)))
+        spent = self._limits.purse.reserve(most, self._limits.stopping)
+        if spent is not None:
+            raise self._in_trouble(
+                f"budget.usd={self._limits.usd:g} is all but used up: ${spent:.2f} are spent and the next "
+                f"answer may cost ${most:.2f}; give more with budget.usd=…"
+            )
         return most
 
-    def _settle(self, reserved: float, usd: float) -> None:
-        with self._money:
-            self._reserved_usd -= reserved
-            self._spent_usd += usd
-            self._money.notify_all()
+    def _check_used_up(self, prompt: Prompt, sample: int, completion: Completion) -> None:
+        """Raises `Unanswered` when one prompt got several answers in which reasoning left no room for an answer."""
+        if not _used_up(completion):
+            return
+        found = [self._ledger.find(prompt, number, self._settings) for number in range(sample)]
+        if sum(one is not None and _used_up(one) for one in (*found, completion)) < _MOST_USED_UP:
+            return
+        model, most, used = self._config.model, answer_tokens(self._config), completion.usage.tokens_out
+        if completion.finish == "length":
+            advice = "set a higher llm.max_tokens, or less reasoning with llm.parameters (e.g. {reasoning_effort: low})"
+            what = f"llm.max_tokens={most} was used up by hidden reasoning ({used} tokens), and no answer was left"
+        else:
+            advice = "mend the server's reasoning parser, or switch its reasoning off with llm.parameters"
+            what = f"the whole text of {used} tokens is reasoning, and none is an answer"
+        raise self._in_trouble(f"{model}: {what}: {advice}{_said(completion.message)}")
 
     def _insist(self, prompt: Prompt) -> Completion:
         """Ask until there is an answer. Raises `Unanswered` when asking more does not help for now."""
         began = time.monotonic()
-        words = ""
+        message, lost = "", Usage()
         for number in range(1 + self._config.retries):
             if self.trouble is not None or self._limits.stopping.is_set():
                 raise Unanswered
             answer = self._request(prompt)
             if not isinstance(answer, Exception):
                 self._note_delay(None)
-                return self._completion(answer, number + 1, time.monotonic() - began)
-            words = self._words(answer)
-            verdict = self._judge(answer, words)
-            if verdict.then is Then.ANSWERED:
+                return self._completion(prompt, answer, number + 1, time.monotonic() - began, lost)
+            message = self._message(answer)
+            action = self._judge(answer, message)
+            if action.then is Then.ANSWERED:
                 self._note_delay(None)
-                return Completion("", verdict.words, self._config.model, Usage(), number + 1, at=time.time())
-            if verdict.then is Then.PAUSE:
-                raise self._in_trouble(f"{self._config.model}: {verdict.words} ({words})")
+                usage, now = lost, time.time()
+                return Completion("", action.finish, self._config.model, usage, number + 1, at=now, message=message)
+            if action.then is Then.PAUSE:
+                advice = action.advice.format(max_tokens=answer_tokens(self._config))
+                raise self._in_trouble(f"{self._config.model}: {advice} ({message})")
+            if UNREADABLE.search(str(answer)):  # it was charged for
+                usage = Usage(_tokens_of(prompt), usd=None, uncertain=True)
+                lost += self._priced(usage)
+                self._warn(
+                    "unreadable",
+                    "an answer of status 200 has no known form, and was requested again; its cost is estimated",
+                )
             headers = getattr(answer, "litellm_response_headers", None) or {}
             asked_s = retry_after(dict(headers), time.time()) or 0.0
             if asked_s > _OUTAGE_S:
                 raise self._in_trouble(
-                    f"{self._config.model} asks to wait {asked_s:.0f} s ({words})", time.time() + asked_s
+                    f"{self._config.model} asks to wait {asked_s:.0f} s ({message})", time.time() + asked_s
                 )
             most_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**number)
             wait_s = asked_s + self._jitter.uniform(0.5, 1.0) * most_s
-            self._note_delay(Trouble(self._silent(words), time.time() + wait_s))
+            self._note_delay(Trouble(self._silent(message), time.time() + wait_s))
             self._limits.stopping.wait(wait_s)
-        raise self._in_trouble(self._silent(words), time.time() + _OUTAGE_S)
+        raise self._in_trouble(self._silent(message), time.time() + _OUTAGE_S)
 
-    def _silent(self, words: str) -> str:
-        return f"{self._config.model} does not answer ({words}); asked again later"
+    def _silent(self, message: str) -> str:
+        return f"{self._config.model} does not answer ({message}); asked again later"
 
     def _note_delay(self, delay: Trouble | None) -> None:
         with self._lock:
             self._delay = delay
 
-    def _judge(self, error: Exception, words: str) -> ErrorAction:
-        if isinstance(error, self._litellm.ContextWindowExceededError):
-            return ErrorAction(Then.ANSWERED, "context")
+    def _judge(self, error: Exception, message: str) -> ErrorAction:
+        action = action_for(getattr(error, "status_code", None), f"{message} {getattr(error, 'body', '')}")
+        if action.then is Then.PAUSE and isinstance(error, self._litellm.ContextWindowExceededError):
+            # litellm takes every mention of a limit for a prompt that is too long
+            return action if "max_tokens" in action.advice else ErrorAction(Then.ANSWERED, finish="context")
         if isinstance(error, self._litellm.ContentPolicyViolationError):
-            return ErrorAction(Then.ANSWERED, "content_filter")
-        return action_for(getattr(error, "status_code", None), f"{words} {getattr(error, 'body', '')}")
+            return ErrorAction(Then.ANSWERED, finish="content_filter")
+        if isinstance(error, ImportError) or "pip install" in message:
+            return ErrorAction(Then.PAUSE, "a package that this provider requires is missing: install it")
+        return action
 
-    def _words(self, error: Exception) -> str:
+    def _message(self, error: Exception) -> str:
         """What the provider said, on one short line, without keys."""
-        text = " ".join(str(error).removeprefix("litellm.").split())
-        return without(self._key, text)[:300]
+        text = " ".join(f"{type(error).__name__}: {error}".split() if not str(error).strip() else str(error).split())
+        text = text.removeprefix("litellm.").partition(" Traceback (most recent call last)")[0]
+        return encodable(without(self._key, text)[:300])
 
     def _in_trouble(self, reason: str, until: float | None = None) -> Unanswered:
         """Answer nothing more until then, and say so once."""
@@ -180,67 +215,103 @@ class ProviderModel:
             self._limits.notify(reason)
         return Unanswered(reason)
 
+    def _warn(self, what: str, text: str) -> None:
+        """Say something about this model once."""
+        with self._lock:
+            first = what not in self._warned
+            self._warned.add(what)
+        if first:
+            self._limits.warn(f"{self._config.model}: {text}")
+
     def _request(self, prompt: Prompt) -> Any:
         """One request: the provider's answer, or its error. The thread that asks is left behind if we have to end."""
-        asked = _Asked(lambda: self._litellm.completion(**self._arguments(prompt)), self._errors)
+        given = arguments(self._config, self._key, prompt, self._response_format(prompt))
+        asked = _Asked(lambda: self._litellm.completion(**given))
         asked.start()
         while not asked.over.wait(0.2):
             if self._limits.stopping.is_set() and not asked.over.wait(_GRACE_S):
                 raise Unanswered
-        if asked.answer is None:
-            raise RuntimeError("a request ended in an error of this program; its traceback is above")
         return asked.answer
 
-    def _arguments(self, prompt: Prompt) -> dict[str, Any]:
-        first, *others = ({"role": message.role, "content": message.text} for message in prompt.messages)
-        config = self._config
-        given: dict[str, Any] = {
-            "model": config.model,
-            "messages": [self._marked(first) if config.cache_marks else first, *others],
-            "max_tokens": config.max_tokens,
-            "timeout": config.timeout_s,
-            "api_key": self._key or "none",
-            # The retries are ours: litellm's do not wait for as long as the provider asks.
-            "num_retries": 0,
-            "max_retries": 0,
-        }
-        if config.api_base:
-            given["api_base"] = config.api_base
-        if config.temperature is not None:
-            given["temperature"] = config.temperature
-        return given
+    def _response_format(self, prompt: Prompt) -> dict[str, Any] | None:
+        """How the answer is to be written, as far as the provider supports it."""
+        if not self._config.structured or prompt.schema is None:
+            return None
+        if self._litellm.supports_response_schema(self._config.model):
+            schema = {"name": prompt.purpose, "schema": dict(prompt.schema), "strict": True}
+            return {"type": "json_schema", "json_schema": schema}
+        try:
+            known = self._litellm.get_supported_openai_params(self._config.model)
+        except Exception:  # noqa: BLE001 - litellm raises all sorts for a model that it does not know
+            known = None
+        return {"type": "json_object"} if known and "response_format" in known else None
 
-    def _marked(self, message: dict[str, str]) -> dict[str, Any]:
-        part = {"type": "text", "text": message["content"], "cache_control": {"type": "ephemeral"}}
-        return {"role": message["role"], "content": [part]}
+    def _completion(self, prompt: Prompt, answer: Any, requests: int, seconds: float, lost: Usage) -> Completion:
+        """What came, whatever its shape: an answer without one is an empty answer that was paid for."""
+        choices = getattr(answer, "choices", None) or []
+        choice = choices[0] if choices else None
+        said = getattr(choice, "message", None)
+        content = getattr(said, "content", None)
+        text = encodable(content) if isinstance(content, str) else ""
+        finish = str(getattr(choice, "finish_reason", None) or "unknown")
+        message = str(getattr(said, "refusal", None) or "")
+        if not text.strip() and getattr(said, "reasoning_content", None) and finish == "stop":
+            finish = "reasoning"
+        if not text.strip() and not message:
+            message = "the server's answer has no choices" if choice is None else ""
+        usage = self._usage(prompt, answer, text) + lost
+        model = encodable(str(getattr(answer, "model", None) or self._config.model))
+        message = without(self._key, encodable(message))[:300]
+        return Completion(text, encodable(finish), model, usage, requests, seconds, time.time(), message)
 
-    def _completion(self, answer: Any, requests: int, seconds: float) -> Completion:
-        choice, counted = answer.choices[0], answer.usage
-        details = getattr(counted, "prompt_tokens_details", None)
-        usage = Usage(counted.prompt_tokens, (details and details.cached_tokens) or 0, counted.completion_tokens, None)
-        if stated_prices(self._config) is not None and self._prices is not None:
-            usage = replace(usage, usd=self._prices.of(usage))
-        elif self._prices is not None:
-            # litellm also knows what writing to a cache costs, and prices that rise with the length.
-            usage = replace(usage, usd=self._litellm.completion_cost(answer, model=self._config.model))
-        text = encodable(choice.message.content or "")
-        return Completion(text, choice.finish_reason, answer.model or "", usage, requests, seconds, time.time())
+    def _usage(self, prompt: Prompt, answer: Any, text: str) -> Usage:
+        """Tokens and dollars, in numbers that can be true."""
+        usage = usage_of(getattr(answer, "usage", None), _tokens_of(prompt), tokens(text) if text else 0)
+        usd = None
+        if stated_prices(self._config) is None and self._prices is not None and not usage.uncertain:
+            # litellm also knows what writing to a cache costs, and prices that rise with the length
+            try:
+                usd = valid_price(self._litellm.completion_cost(answer, model=self._config.model))
+            except Exception:  # noqa: BLE001 - litellm reckons with what servers send
+                usd = None
+            usage = replace(usage, uncertain=usd is None)
+        if usage.uncertain:
+            self._warn(
+                "usage",
+                "the provider's token counts are missing or impossible; they were corrected, and the account is uncertain",
+            )
+        return replace(usage, usd=usd) if usd is not None else self._priced(usage)
+
+    def _priced(self, usage: Usage) -> Usage:
+        return replace(usage, usd=None if self._prices is None else max(0.0, self._prices.of(usage)))
+
+
+def _tokens_of(prompt: Prompt) -> int:
+    return tokens("".join(message.text for message in prompt.messages))
+
+
+def _used_up(completion: Completion) -> bool:
+    """Whether there is nothing in it but reasoning."""
+    return not completion.answer.strip() and without_reasoning(completion).finish in ("length", "reasoning")
+
+
+def _said(message: str) -> str:
+    return f" (the server said: {message})" if message else ""
 
 
 class _Asked(threading.Thread):
     """One request under way, in a thread that does not keep the program alive."""
 
-    def __init__(self, ask: Callable[[], Any], expected: type[Exception]) -> None:
+    def __init__(self, ask: Callable[[], Any]) -> None:
         super().__init__(name="llm", daemon=True)
         self._ask = ask
-        self._expected = expected
         self.over = threading.Event()
         self.answer: Any = None
 
     def run(self) -> None:
         try:
             self.answer = self._ask()
-        except self._expected as error:
+        except Exception as error:  # noqa: BLE001 - litellm reads what servers send, and raises whatever its reading comes to
             self.answer = error
         finally:
             self.over.set()
@@ -274,5 +345,7 @@ def find_prices(config: LlmConfig, litellm: Any) -> Prices | None:
         known = litellm.get_model_info(config.model)
     except litellm.exceptions.ModelNotMappedError:
         return None
-    price = known["input_cost_per_token"]
-    return Prices(price, known.get("cache_read_input_token_cost") or price, known["output_cost_per_token"])
+    price, out = known.get("input_cost_per_token"), known.get("output_cost_per_token")
+    if price is None or out is None:
+        return None
+    return Prices(price, known.get("cache_read_input_token_cost") or price, out)

@@ -3,7 +3,7 @@
 from itertools import zip_longest
 
 from pipeline.errors import BadInput
-from pipeline.llm.base import AnswerStore, Trouble
+from pipeline.llm.base import AnswerStore, Trouble, without_reasoning
 from pipeline.records import Completion, Prompt
 
 
@@ -22,7 +22,7 @@ class Replay:
         known = self._ledger.find(prompt, sample)
         if known is None:
             raise BadInput(f"{self._source} has no answer to {prompt.key}, sample {sample}: {self._difference(prompt)}")
-        return known
+        return without_reasoning(known)
 
     def _difference(self, prompt: Prompt) -> str:
         recorded = self._ledger.prompts(prompt.purpose)

@@ -14,6 +14,7 @@ from typing import Protocol
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.llm.base import Model
+from pipeline.llm.roles import Role
 from pipeline.makers.packages import Packages, installed_packages
 from pipeline.metric import Metric
 from pipeline.patching import Refusal, Rules
@@ -40,9 +41,11 @@ class Tools:
     code: Callable[[Candidate | None], Tree]
     """The code of a candidate; of the baseline for none."""
     model: Model | None = None
-    """The language model, where one is needed."""
+    """The language model, where one is needed and the role of whoever asks has no other."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the program ends: work that waits gives up."""
+    models: Mapping[Role, Model] = field(default_factory=dict)
+    """The language models by role (`llm.roles`)."""
 
     @functools.cached_property
     def rules(self) -> Rules:
@@ -53,6 +56,11 @@ class Tools:
     def packages(self) -> Packages:
         """What a variant can import."""
         return installed_packages(self.config.baseline.interpreter)
+
+    def model_for(self, role: Role) -> Model:
+        """The model that a role asks. Raises `BadInput` where the run has no language model."""
+        model = self.models.get(role)
+        return self.needed_model if model is None else model
 
     @property
     def needed_model(self) -> Model:

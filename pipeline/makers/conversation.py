@@ -1,20 +1,34 @@
 """A conversation with a language model in which an answer that cannot be used is returned to it with the reason."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from pipeline.llm.base import Model
+from pipeline.llm.base import Model, encodable
 from pipeline.records import Completion, Message, Prompt
 
 
 class Conversation:
     """Starts with the part that all prompts of a run share, and one question."""
 
-    def __init__(self, model: Model, shared: str, purpose: str, question: str, samples: int = 1) -> None:
-        """`samples` answers are asked for side by side."""
+    def __init__(
+        self,
+        model: Model,
+        shared: str,
+        purpose: str,
+        question: str,
+        samples: int = 1,
+        schema: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`samples` answers are asked for side by side; `schema` describes an answer in JSON."""
         self._model = model
         self._purpose = purpose
         self._samples = samples
-        self._messages: tuple[Message, ...] = (Message("system", shared), Message("user", question))
+        self._schema = schema
+        self._messages: tuple[Message, ...] = (
+            Message("system", encodable(shared)),
+            Message("user", encodable(question)),
+        )
         self._first = 0
 
     @property
@@ -36,9 +50,27 @@ class Conversation:
         if not answer.text.strip():
             self._first += self._samples
             return
-        self._messages = (*self._messages, Message("assistant", answer.text), Message("user", text))
+        self._messages = (*self._messages, Message("assistant", answer.text), Message("user", encodable(text)))
         self._purpose, self._first = purpose or self._purpose, 0
 
     @property
     def _prompt(self) -> Prompt:
-        return Prompt(self._purpose, self._messages)
+        return Prompt(self._purpose, self._messages, self._schema)
+
+
+def lacking(answer: Completion, most: int) -> str:
+    """Why an answer cannot be used whatever it says, and the setting to change; `most` is the length that it may have,
+    tokens. Empty for a whole answer."""
+    used = answer.usage.tokens_out
+    said = f"; the server said: {answer.message}" if answer.message else ""
+    if answer.finish == "length" and answer.text.strip():
+        return f"the answer was cut off after {used} tokens (llm.max_tokens={most}): write less"
+    if answer.text.strip():
+        return ""
+    if answer.finish == "length":
+        return f"the answer is empty: hidden reasoning used up llm.max_tokens={most} ({used} tokens){said}"
+    if answer.finish == "reasoning":
+        return f"the answer is empty: all of its {used} tokens are reasoning{said}"
+    if answer.finish == "context":
+        return f"the prompt is too long for the model: set a lower llm.context{said}"
+    return f"the answer is empty ({answer.finish}){said}"

@@ -5,21 +5,25 @@ from pathlib import Path
 
 from pipeline.errors import CannotGoOn
 from pipeline.llm.base import tokens
+from pipeline.llm.requests import answer_tokens
+from pipeline.llm.roles import Role, settings_of
 from pipeline.makers import history
 from pipeline.makers.base import Brief, Tools
-from pipeline.makers.conversation import Conversation
+from pipeline.makers.conversation import Conversation, lacking
 from pipeline.makers.elision import elide
 from pipeline.makers.lessons import Lessons
 from pipeline.makers.novelty import KnownIdeas
 from pipeline.makers.prompting import ideator_text, render, shown_diff
-from pipeline.makers.proposals import Proposal, alike, read_proposals
+from pipeline.makers.proposals import IDEAS_SCHEMA, Proposal, alike, read_proposals
 from pipeline.patching.trees import diff
-from pipeline.records import Idea, Knowledge
+from pipeline.records import Completion, Idea, Knowledge
 from pipeline.store.archive import Archive
 from pipeline.store.paths import number_of, short
 from pipeline.store.views import Candidate
 
 ANSWERS = 5
+_MOST_CUT_OFF = 2
+"""Answers without an idea that are cut off before a person is asked to change a setting."""
 _MARGIN_TOKENS = 2000
 _HEAD_TOKENS = 400
 """For score and training of a parent, at most about."""
@@ -35,12 +39,13 @@ class LlmIdeator:
     slow = True
 
     def __init__(self, tools: Tools) -> None:
-        self._model = tools.needed_model
+        self._model = tools.model_for(Role.IDEATOR)
+        self._llm = settings_of(tools.config.llm, Role.IDEATOR)
         self._shared = ideator_text(tools)
         self._config = tools.config
         self._metric = tools.metric
         self._code = tools.code
-        self._lessons = Lessons(tools.config, tools.metric, tools.needed_model, self._shared)
+        self._lessons = Lessons(tools.config, tools.metric, self._model, self._shared)
         self._known = KnownIdeas()
 
     def propose(self, brief: Brief) -> Idea:
@@ -61,19 +66,25 @@ class LlmIdeator:
         ]
         self._known.update(brief.archive, brief.generation.parents.seen.generations)
         purpose, text = self._question(brief, batch, before)
-        talk = Conversation(self._model, self._shared, purpose, text)
+        talk = Conversation(self._model, self._shared, purpose, text, schema=IDEAS_SCHEMA)
         ideas: list[Idea] = []
+        reasons, asked = list[str](), 0
         for _ in range(ANSWERS):
             (answer,) = talk.answers()
+            asked += 1
             good, problems = self._sift(brief, read_proposals(answer.text), [*before, *ideas])
             ideas += good
             if len(ideas) >= len(batch):
                 return ideas[: len(batch)]
+            reasons += [reason] if (reason := lacking(answer, answer_tokens(self._llm))) else []
+            if not good and _hopeless(answer, len(reasons)):
+                break
             missing = len(batch) - len(ideas)
             why = "\n".join(problems) or "These are too few."
             talk.reply(answer, render("more", self._config.prompts, problems=why, missing=missing))
+        seen = f" ({reasons[-1]})" if reasons else ""
         raise CannotGoOn(
-            f"the language model gave {len(ideas)} of {len(batch)} ideas in {ANSWERS} answers; read llm/{talk.key} in "
+            f"the language model gave {len(ideas)} of {len(batch)} ideas in {asked} answers{seen}; read llm/{talk.key} in "
             "the run folder, and move the folders of such answers away to ask again, or another model with llm.model=…"
         )
 
@@ -102,8 +113,8 @@ class LlmIdeator:
 
     def _room(self, taken: str) -> int:
         """Tokens for earlier candidates beside a text that is in the prompt as well."""
-        llm = self._config.llm
-        room = llm.context - llm.max_tokens - tokens(self._shared) - tokens(taken) - _MARGIN_TOKENS
+        llm = self._llm
+        room = llm.context - answer_tokens(llm) - tokens(self._shared) - tokens(taken) - _MARGIN_TOKENS
         return max(0, min(self._config.ideate.history_tokens, room))
 
     def _parents(self, brief: Brief, most_tokens: int) -> Iterator[str]:
@@ -142,6 +153,11 @@ class LlmIdeator:
                 continue
             good.append(idea)
         return good, problems
+
+
+def _hopeless(answer: Completion, reasons: int) -> bool:
+    """Whether the same question would get no better answer with the same settings."""
+    return answer.finish == "context" or (answer.finish in ("length", "reasoning") and reasons >= _MOST_CUT_OFF)
 
 
 def _id(candidate: Candidate) -> str:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from pipeline.llm.base import tokens
+from pipeline.llm.requests import answer_tokens
+from pipeline.llm.roles import Role, settings_of
 from pipeline.makers.base import Crash, Implemented, Tools
-from pipeline.makers.conversation import Conversation
+from pipeline.makers.conversation import Conversation, lacking
 from pipeline.makers.elision import Elision, elide
 from pipeline.makers.packages import check_imports
 from pipeline.makers.prompting import code_on_top, implementer_text, render, shown_diff, without_places
@@ -23,7 +25,8 @@ class LlmImplementer:
     reads_text = True
 
     def __init__(self, tools: Tools) -> None:
-        self._model = tools.needed_model
+        self._model = tools.model_for(Role.IMPLEMENTER)
+        self._llm = settings_of(tools.config.llm, Role.IMPLEMENTER)
         self._shared = implementer_text(tools)
         self._config = tools.config
         self._rules = tools.rules
@@ -61,8 +64,8 @@ class LlmImplementer:
 
     def _room(self) -> int:
         """Tokens for code beside the codebase."""
-        llm = self._config.llm
-        return max(_LEAST_TOKENS, (llm.context - llm.max_tokens - tokens(self._shared)) // 2)
+        llm = self._llm
+        return max(_LEAST_TOKENS, (llm.context - answer_tokens(llm) - tokens(self._shared)) // 2)
 
     def _base(self, baseline: Elision, first: Elision | None, others: Sequence[Elision]) -> str:
         """Which code the change applies to."""
@@ -93,7 +96,7 @@ class LlmImplementer:
             for answer in answers:
                 made = self._read(base, answer)
                 if not isinstance(made, Refusal):
-                    return Implemented(made, answer.model or self._config.llm.model, tries, usage)
+                    return Implemented(made, answer.model or self._llm.model, tries, usage)
                 refused.append((answer, made))
             returned, refusal = next((pair for pair in refused if pair[0].text.strip()), refused[0])
             again = render("repair_patch", self._config.prompts, reason=refusal.reason)
@@ -101,10 +104,9 @@ class LlmImplementer:
         return Refusal(refusal.kind, f"{refusal.reason} (the answers are in llm/{key})")
 
     def _read(self, base: Elision, answer: Completion) -> Tree | Refusal:
-        if not answer.text.strip():
-            return Refusal("unreadable", f"the answer is empty ({answer.finish})")
-        if answer.finish == "length":
-            return Refusal("cut_off", f"the answer was cut off after {answer.usage.tokens_out} tokens: write less")
+        reason = lacking(answer, answer_tokens(self._llm))
+        if reason:
+            return Refusal("cut_off" if answer.finish == "length" else "unreadable", reason)
         shown = patched_tree(base.shown, answer.text, self._rules)
         made = base.restore(shown) if not isinstance(shown, Refusal) else shown
         return made if isinstance(made, Refusal) else check_imports(base.full, made, self._packages) or made

@@ -8,9 +8,33 @@ from typing import Any
 
 from pipeline.llm.base import encodable
 from pipeline.records import Idea
+from pipeline.text import split_reasoning
 
 _ALIKE = 0.8
 _TITLES, _TEXTS = ("title", "name"), ("text", "description", "idea", "content")
+
+
+IDEAS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "ideas": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "title": {"type": "string"},
+                    "text": {"type": "string"},
+                    "parents": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["title", "text", "parents"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["ideas"],
+    "additionalProperties": False,
+}
+"""What prompts for ideas ask for, for providers that hold a model to it. `read_proposals` reads more."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +48,7 @@ class Proposal:
 
 def read_proposals(answer: str) -> list[Proposal]:
     """Every idea in an answer, whatever stands around the JSON; of JSON that was cut off, the ideas before the cut."""
-    if answer.lstrip().startswith("<think>"):
-        answer = answer.rpartition("</think>")[2]
+    answer = split_reasoning(answer).answer
     # A backslash that JSON does not know, as in LaTeX, means itself.
     answer = re.sub(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])?', lambda found: found[0] if found[1] else r"\\", answer)
     decoder = json.JSONDecoder(strict=False)
@@ -35,7 +58,7 @@ def read_proposals(answer: str) -> list[Proposal]:
         try:
             value, end = decoder.raw_decode(answer, at)
             ideas = list(_proposals(value))
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # an integer may be too long to read
             ideas = []
         found += ideas
         at = answer.find("{", end if ideas else at + 1)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from pipeline.patching.refusal import Refusal
+from pipeline.text import split_reasoning
 
 Tag = Literal[" ", "-", "+"]
 
@@ -94,13 +95,13 @@ class Fence(NamedTuple):
 
 def read(reply: str, known: Collection[str] = ()) -> tuple[Edit, ...] | Refusal:
     """The edits of a reply, in order. `known` are the paths of the base: they make a path easier to recognise."""
-    text = reply.removeprefix("\ufeff").replace("\r\n", "\n")
-    if text.lstrip().startswith("<think>"):  # drafts are not the answer
-        _, end, text = text.partition("</think>")
-        if not end:
-            return Refusal("cut_off", "the reply ends while it is still thinking")
+    split = split_reasoning(reply.removeprefix("\ufeff").replace("\r\n", "\n"))
+    text = split.answer
+    if split.unclosed:
+        return Refusal("cut_off", "the reply ends while it is still thinking: there is only reasoning and no answer")
     if not text.strip():
-        return Refusal("unreadable", "the reply is empty")
+        what = "holds only reasoning and no answer" if split.reasoning else "is empty"
+        return Refusal("unreadable", f"the reply {what}")
     try:
         text.encode()
     except UnicodeEncodeError:

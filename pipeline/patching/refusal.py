@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from pipeline.text import writable
+
 RefusalKind = Literal[
     "unreadable",  # the text holds no change, or none that can be understood
     "cut_off",  # the text stops in the middle of a change
@@ -31,7 +33,7 @@ class Refusal:
     """One line that a model or a person can act on: the file, the hunk or block, and what was seen there."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", " ".join(self.reason.split()))
+        object.__setattr__(self, "reason", writable(" ".join(self.reason.split())))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"

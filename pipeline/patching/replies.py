@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.patching.encoding import bytes_of, text_of
 from pipeline.patching.placing import patch, split
 from pipeline.patching.reading import Edit, read
 from pipeline.patching.refusal import Refusal
@@ -145,7 +146,7 @@ def _new_or_whole(edit: Edit, path: str, base: Mapping[str, Entry]) -> str | Ref
     folder_exists = "/" in path and any(known.startswith(path.rsplit("/", 1)[0] + "/") for known in base)
     if isinstance(existing, Refusal):
         return existing
-    if existing and not folder_exists and _alike(_text(base[existing]), edit.text or ""):
+    if existing and not folder_exists and _alike(_text(existing, base[existing]), edit.text or ""):
         return existing
     return path
 
@@ -161,7 +162,7 @@ def _only_file_that_fits(edit: Edit, base: Mapping[str, Entry], rules: Rules) ->
     fits = [
         path
         for path, entry in base.items()
-        if edit.hunks and rules.allows(path) and not isinstance(patch(path, _text(entry), edit.hunks), Refusal)
+        if edit.hunks and rules.allows(path) and not isinstance(patch(path, _text(path, entry), edit.hunks), Refusal)
     ]
     if len(fits) == 1:
         return fits[0]
@@ -199,7 +200,8 @@ def _edit_file(tree: Tree, path: str, edits: Sequence[Edit], rules: Rules) -> Re
         return Refusal("wrong_file", f"there is no file {path}")
     if edit.moves:
         return _move(tree, path, edit, rules)
-    after = "" if edit.deletes and not hunks else patch(path, _text(old), hunks) if hunks else _text(old)
+    text = _text(path, old)
+    after = "" if edit.deletes and not hunks else patch(path, text, hunks) if hunks else text
     if isinstance(after, Refusal):
         return after
     if edit.deletes:
@@ -207,8 +209,7 @@ def _edit_file(tree: Tree, path: str, edits: Sequence[Edit], rules: Rules) -> Re
             return Refusal("partial", f"{path}: the diff deletes the file but does not list all of its lines")
         del tree[path]
         return None
-    tree[path] = _entry(after, edit, old)
-    return None
+    return _put(tree, path, after, edit)
 
 
 def _write(tree: Tree, path: str, edit: Edit) -> Refusal | None:
@@ -223,11 +224,10 @@ def _write(tree: Tree, path: str, edit: Edit) -> Refusal | None:
         if edit.hunks and edit.hunks[-1].new_bare:
             text = text.removesuffix("\n")
     else:
-        text = edit.text
+        text = edit.text.removeprefix("\ufeff")
     if old is None:
-        tree[path] = _entry(text, edit, None)
-        return None
-    before = _text(old)
+        return _put(tree, path, text, edit)
+    before = _text(path, old)
     if "\r\n" in before and "\r\n" not in text:
         text = text.replace("\n", "\r\n")
     if text in (before + "\n", before + "\r\n"):
@@ -237,8 +237,7 @@ def _write(tree: Tree, path: str, edit: Edit) -> Refusal | None:
         return Refusal("conflict", f"{path} exists already, and {what}")
     if edit.loose and not _alike(before, text):
         return Refusal("ambiguous", f"{path} is named in a sentence above a block that is not the whole file")
-    tree[path] = _entry(text, edit, old)
-    return None
+    return _put(tree, path, text, edit)
 
 
 def _move(tree: Tree, path: str, edit: Edit, rules: Rules) -> Refusal | None:
@@ -261,15 +260,21 @@ def _is_link(entry: Entry | None) -> bool:
     return entry is not None and entry.mode == "120000"
 
 
-def _text(entry: Entry) -> str:
-    return entry.data.decode("utf-8", "surrogateescape")  # so that bytes that are not UTF-8 survive
+def _text(path: str, entry: Entry) -> str:
+    return text_of(path, entry.data)
 
 
-def _entry(text: str, edit: Edit, old: Entry | None) -> Entry:
+def _put(tree: Tree, path: str, text: str, edit: Edit) -> Refusal | None:
+    """Enters the new text of a file, in the file's encoding and mode."""
+    old = tree.get(path)
     mode = old.mode if old else "100644"
     if edit.mode:
         mode = "100755" if edit.mode == "100755" else "100644"
-    return Entry(text.encode("utf-8", "surrogateescape"), mode)
+    data = bytes_of(path, text, old.data if old else b"")
+    if isinstance(data, Refusal):
+        return data
+    tree[path] = Entry(data, mode)
+    return None
 
 
 # What came out -------------------------------------------------------------------------------------------------------
@@ -289,8 +294,8 @@ def judge(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) ->
     for path in changed:
         if path in tree:
             old, new = base.get(path, Entry(b"")), tree[path]
-            refusal = _elided(path, _text(old), _text(new)) or check_python(path, new.data)
-            refusal = refusal or _stubbed(path, _text(old), _text(new)) or _emptied(path, old, new)
+            refusal = _elided(path, _text(path, old), _text(path, new)) or check_python(path, new.data)
+            refusal = refusal or _stubbed(path, old.data, new.data) or _emptied(path, old, new)
             if refusal:
                 return refusal
     for suffix in ("", ".py"):
@@ -305,7 +310,7 @@ def _emptied(path: str, old: Entry, new: Entry) -> Refusal | None:
 
     def holds(entry: Entry) -> bool:
         if path.endswith(".py") and check_python(path, entry.data) is None:
-            return bool(ast.parse(entry.data).body)
+            return bool(_parsed(path, entry.data).body)
         return bool(entry.data.strip())
 
     if holds(old) and not holds(new):
@@ -349,15 +354,12 @@ def _elided(path: str, old: str, new: str) -> Refusal | None:
     return None
 
 
-def _stubbed(path: str, old: str, new: str) -> Refusal | None:
+def _stubbed(path: str, old: bytes, new: bytes) -> Refusal | None:
     """A `...` among statements, or as the body of a function that had another body, where the old code had none."""
     if not path.endswith(".py"):
         return None
-    try:
-        before = dict(_bodies(ast.parse(old)))
-    except (SyntaxError, ValueError):
-        before = {}
-    for name, body in _bodies(ast.parse(new)):
+    before = dict(_bodies(_parsed(path, old)))
+    for name, body in _bodies(_parsed(path, new)):
         dots = [node for node in body if _is_dots(node)]
         rest = [node for node in body if not _is_dots(node) and not _is_text(node)]
         had = [node for node in before.get(name, []) if not _is_dots(node) and not _is_text(node)]
@@ -365,6 +367,11 @@ def _stubbed(path: str, old: str, new: str) -> Refusal | None:
         if dots and not had_dots and (rest or had or not name):
             return Refusal("elided", f"{path} line {dots[0].lineno} leaves code out: '...'; write all of it")
     return None
+
+
+def _parsed(path: str, source: bytes) -> ast.Module:
+    """The syntax of a file, by its bytes: Python decodes them; empty where it is no Python."""
+    return ast.Module([], []) if check_python(path, source) is not None else ast.parse(source)
 
 
 def _bodies(tree: ast.Module) -> Iterator[tuple[str, list[ast.stmt]]]:

@@ -47,7 +47,7 @@ def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) 
         start_new_session=True,
     )
     try:
-        answer = _answer(supervisor, json.dumps(spec), enough)
+        answer, stopped = _answer(supervisor, json.dumps(spec), enough)
     except BaseException:  # whatever ends us ends the command
         supervisor.terminate()
         try:
@@ -58,18 +58,23 @@ def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) 
         if supervisor.stdout is not None:
             supervisor.stdout.close()
         raise
+    if not answer and stopped:  # before it could set its signal handler, and start the command
+        return Outcome(End.STOPPED, None, 0.0, 0.0)
     if not answer:
         raise CannotGoOn(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
     end = json.loads(answer)
     return Outcome(End(end["ended"]), end["exit_code"], end["seconds"], end["peak_gb"], end["reason"])
 
 
-def _answer(supervisor: "subprocess.Popen[str]", spec: str, enough: Callable[[], bool]) -> str:
+def _answer(supervisor: "subprocess.Popen[str]", spec: str, enough: Callable[[], bool]) -> tuple[str, bool]:
+    """What the supervisor printed, and whether we ended it."""
     given: str | None = spec
+    stopped = False
     while True:
         try:
-            return supervisor.communicate(given, timeout=_LOOK_S)[0]
+            return supervisor.communicate(given, timeout=_LOOK_S)[0], stopped
         except subprocess.TimeoutExpired:
             given = None
             if enough():
+                stopped = True
                 supervisor.terminate()

@@ -1,19 +1,21 @@
 """The parts of a run as objects: cluster, language model, makers, search method. Nothing is written here."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.cluster.base import Cluster, Work
-from pipeline.config import Config, LlmKind, ResourcesConfig
+from pipeline.config import Config, LlmConfig, LlmKind, ResourcesConfig
 from pipeline.errors import BadInput
 from pipeline.job.trial import DATA_VARIABLE, run_try
 from pipeline.llm.base import Model
 from pipeline.llm.keys import find_key
 from pipeline.llm.provider import ProviderModel, SpendingLimits
 from pipeline.llm.replay import Replay
+from pipeline.llm.roles import Models, Role, check_roles, settings_of
 from pipeline.makers.base import Tools
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.methods.base import Terms
@@ -36,8 +38,9 @@ def context_of(run: Run, config: Config) -> Context:
     """Everything the stages need. Raises `BadInput` for a part that cannot be used."""
     terms = terms_of(config)
     background = Background(config.implement.parallel)
-    model = make_model(run, config, background.stopping) if needs_model(config) else None
-    tools = Tools(config, terms.metric, run.paths.ideas, code_reader(run.paths), model, background.stopping)
+    model = make_models(run, config, background.stopping)
+    models = model.by_role if model is not None else {}
+    tools = Tools(config, terms.metric, run.paths.ideas, code_reader(run.paths), model, background.stopping, models)
     return Context(
         config=config,
         metric=terms.metric,
@@ -106,28 +109,69 @@ def data_path(config: Config) -> Path:
 # ---- language model
 
 
+def roles_of(config: Config) -> dict[Role, LlmConfig]:
+    """The settings of every role that is asked: of makers that ask a model, and of those that `llm.roles` names besides.
+    Raises `BadInput`."""
+    check_roles(config.llm)
+    makers = {
+        Role.IDEATOR: (config.ideate.maker, "ideate.maker"),
+        Role.IMPLEMENTER: (config.implement.maker, "implement.maker"),
+    }
+    asking = [role for role, (part, key) in makers.items() if class_of(part, key).needs_model]
+    if asking:
+        asking += [role for role in Role if role not in makers and role in config.llm.roles]
+    return {role: settings_of(config.llm, role) for role in asking}
+
+
 def needs_model(config: Config) -> bool:
     """Whether a maker asks a language model. Raises `BadInput`."""
-    makers = ((config.ideate.maker, "ideate.maker"), (config.implement.maker, "implement.maker"))
-    return any(class_of(part, key).needs_model for part, key in makers)
+    return bool(roles_of(config))
 
 
 def asks_provider(config: Config) -> bool:
-    """Whether a paid provider is used, which needs a key."""
-    return needs_model(config) and config.llm.kind is LlmKind.provider
+    """Whether a provider is asked, which needs a key and costs money."""
+    return any(settings.kind is LlmKind.provider for settings in roles_of(config).values())
 
 
-def make_model(run: Run, config: Config, stopping: threading.Event) -> Model:
-    """The language model that the configuration names. Raises `BadInput` when it cannot be used."""
-    if config.llm.kind is LlmKind.replay:
-        source = RunPaths(Path(config.llm.source).resolve())
-        if not config.llm.source or not source.llm.is_dir():
-            raise BadInput(f"llm.source={config.llm.source} holds no recorded answers; name a run folder that has llm/")
-        return Replay(Ledger(source), config.llm.source)
+def find_keys(config: Config) -> dict[Role, str | None]:
+    """The key of each role that asks a provider. Raises `BadInput` naming what to set."""
+    return {
+        role: find_key(settings, os.environ, f"llm.roles.{role}" if config.llm.roles.get(role) else "llm")
+        for role, settings in roles_of(config).items()
+        if settings.kind is LlmKind.provider
+    }
 
-    key, ledger = find_key(config.llm, os.environ), Ledger(run.paths)
-    limits = SpendingLimits(config.budget.usd, ledger.spending().usage.usd or 0.0, stopping)
-    return ProviderModel(config.llm, key, ledger, limits)
+
+def make_models(run: Run, config: Config, stopping: threading.Event) -> Models | None:
+    """The language models that the makers ask, by role; roles with the same settings share one, and all share the budget.
+    None where no maker asks one. Raises `BadInput` when one cannot be used."""
+
+    def warn(text: str) -> None:
+        run.event("language model", detail=text)
+        print(text, file=sys.stderr)
+
+    keys, ledger = find_keys(config), Ledger(run.paths)
+    limits = SpendingLimits(config.budget.usd, ledger.spending().usage.usd or 0.0, stopping, warn=warn)
+    made: list[tuple[LlmConfig, Model]] = []
+    models: dict[Role, Model] = {}
+    for role, settings in roles_of(config).items():
+        same = next((model for known, model in made if known == settings), None)
+        if same is None:
+            same = (
+                _replay(settings)
+                if settings.kind is LlmKind.replay
+                else ProviderModel(settings, keys[role], ledger, limits)
+            )
+            made.append((settings, same))
+        models[role] = same
+    return Models(models) if models else None
+
+
+def _replay(settings: LlmConfig) -> Model:
+    source = RunPaths(Path(settings.source).resolve())
+    if not settings.source or not source.llm.is_dir():
+        raise BadInput(f"llm.source={settings.source} holds no recorded answers; name a run folder that has llm/")
+    return Replay(Ledger(source), settings.source)
 
 
 # ---- cluster

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pipeline.records import Completion, Prompt, Usage
 from pipeline.store import files
@@ -17,27 +17,39 @@ class Spending:
     answers: int = 0
     """How many there are."""
     unpriced: int = 0
-    """Those of them whose price is not known; they are missing from the dollars."""
+    """Those of them whose price is not known; they are not included in the dollars."""
     usage: Usage = field(default_factory=Usage)
     """Tokens of all answers, dollars of those with a price."""
+    models: Mapping[str, "Spending"] = field(default_factory=dict)
+    """The same for each model, by the name that the provider reports."""
 
 
 class Ledger:
-    """The `llm/` folder of a run."""
+    """The `llm/` folder of a run. A usable answer is kept by its prompt alone, whatever the settings were; what came in
+    place of one, by its prompt and the settings, so that other settings ask again."""
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
 
-    def find(self, prompt: Prompt, sample: int) -> Completion | None:
-        """An answer that was paid for."""
-        return files.read_if_there(self._paths.prompt(prompt.key).sample(sample), Completion)
+    def find(self, prompt: Prompt, sample: int, settings: str | None = None) -> Completion | None:
+        """What was paid for: a usable answer, else what came with these settings; without settings, what came last."""
+        paths = self._paths.prompt(prompt.key)
+        usable = files.read_if_there(paths.sample(sample), Completion)
+        if usable is not None:
+            return usable
+        if settings is not None:
+            return files.read_if_there(paths.sample(sample, settings), Completion)
+        others = [
+            files.read(path, Completion) for path in sorted(paths.folder.glob(f"{paths.sample(sample).stem}-*.json"))
+        ]
+        return max(others, key=lambda one: one.at, default=None)
 
-    def keep(self, prompt: Prompt, sample: int, completion: Completion) -> None:
-        """Write an answer down."""
+    def keep(self, prompt: Prompt, sample: int, completion: Completion, settings: str = "") -> None:
+        """Write an answer down, or what came in its place."""
         paths = self._paths.prompt(prompt.key)
         paths.folder.mkdir(parents=True, exist_ok=True)
         files.create(paths.prompt, prompt)
-        files.create(paths.sample(sample), completion)
+        files.create(paths.sample(sample, "" if completion.usable else settings), completion)
 
     def prompts(self, purpose: str) -> list[Prompt]:
         """What was asked for one purpose."""
@@ -49,19 +61,22 @@ class Ledger:
         ]
 
     def spending(self) -> Spending:
-        """The sum over all answers."""
+        """The sum over all answers, and that of each model."""
         found = [
             files.read(path, Completion) for paths in self._folders() for path in paths.folder.glob("sample_*.json")
         ]
-        priced = [one.usage for one in found if one.usage.usd is not None]
-        unpriced = [
-            Usage(one.usage.tokens_in, one.usage.tokens_cached, one.usage.tokens_out)
-            for one in found
-            if one.usage.usd is None
-        ]
-        return Spending(len(found), len(unpriced), sum([*priced, *unpriced], Usage()))
+        names = sorted({one.model for one in found if one.usage != Usage()})
+        models = {name: _sum([one for one in found if one.model == name]) for name in names}
+        return replace(_sum(found), models=models)
 
     def _folders(self) -> Iterator[PromptPaths]:
         with contextlib.suppress(FileNotFoundError):
             for name in sorted(os.listdir(self._paths.llm)):
                 yield self._paths.prompt(name)
+
+
+def _sum(found: Sequence[Completion]) -> Spending:
+    unpriced = [one.usage for one in found if one.usage.usd is None]
+    priced = [one.usage for one in found if one.usage.usd is not None]
+    usages = [*priced, *(replace(usage, usd=0.0) for usage in unpriced)]
+    return Spending(len(found), len(unpriced), sum(usages, Usage()))

@@ -202,9 +202,9 @@ class PromptPaths:
     def prompt(self) -> Path:
         return self.folder / "prompt.json"
 
-    def sample(self, number: int) -> Path:
-        """One of several answers to the same prompt."""
-        return self.folder / f"sample_{number}.json"
+    def sample(self, number: int, settings: str = "") -> Path:
+        """One of several answers to the same prompt; with settings, what came in its place under them."""
+        return self.folder / f"sample_{number}{'-' if settings else ''}{settings}.json"
 
 
 @dataclass(frozen=True, slots=True)

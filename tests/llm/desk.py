@@ -30,6 +30,7 @@ class Desk:
     paths: RunPaths
     stopping: threading.Event
     notices: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def ask(self, text: str = "What?", sample: int = 0) -> Completion:
         return self.model.ask(prompt(text), sample)
@@ -51,11 +52,11 @@ def desk(
         # litellm imports parts of itself with the first request; a warning that is an error would end that.
         warnings.filterwarnings("ignore", r"Items? .* on TypedDict class", UserWarning)
         given = {"model": MODELS[speaks], "api_base": getattr(provider, speaks), "retries": 3, "max_tokens": 100}
-        paths, stopping, notices = RunPaths(folder), threading.Event(), list[str]()
+        paths, stopping, notices, warned = RunPaths(folder), threading.Event(), list[str](), list[str]()
         ledger = Ledger(paths)
-        limits = SpendingLimits(usd, ledger.spending().usage.usd or 0.0, stopping, notices.append)
+        limits = SpendingLimits(usd, ledger.spending().usage.usd or 0.0, stopping, notices.append, warned.append)
         model = ProviderModel(LlmConfig(**{**given, **settings}), key, ledger, limits)
-        yield Desk(model, provider, paths, stopping, notices)
+        yield Desk(model, provider, paths, stopping, notices, warned)
 
 
 def in_turn(*answers: Answer) -> Script:

@@ -33,6 +33,10 @@ class Answer:
     """Why the answer ended, as OpenAI names it."""
     cut: bool = False
     """Whether the connection breaks in the middle of the answer."""
+    body: Any = None
+    """The whole body in place of one made of the text: JSON, or bytes that need not be JSON."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the body that replace those made of the text, e.g. `usage`."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ class Provider:
             answer = self._script(asked)
         time.sleep(answer.wait_s)
         speaks = _anthropic if handler.path.endswith("/messages") else _openai
-        data = json.dumps(speaks(asked, answer, shared)).encode()
+        made = {**speaks(asked, answer, shared), **answer.more} if answer.body is None else answer.body
+        data = made if isinstance(made, bytes) else json.dumps(made).encode()
         try:
             handler.send_response(answer.status)
             for name, value in {

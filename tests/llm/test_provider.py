@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
+from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import Unanswered
-from pipeline.records import Completion, Usage
+from pipeline.llm.provider import ProviderModel, SpendingLimits
+from pipeline.llm.replay import Replay
+from pipeline.records import Completion, Prompt, Usage
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths
 from tests.llm.desk import KEY, MODELS, desk, in_turn, prompt
-from tests.llm.provider import Answer, Asked
+from tests.llm.provider import Answer, Asked, Provider
 from tests.toy import ROOT, environment
 
 FORMATS = ("openai", "anthropic")
@@ -330,3 +333,346 @@ def test_nothing_is_fetched_when_litellm_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- status 200 without an answer ----
+
+
+def body(message: object = None, finish: object = "stop", **more: object) -> dict[str, Any]:
+    """What a server of OpenAI's protocol sends."""
+    usage = {"prompt_tokens": 300, "completion_tokens": 40, "total_tokens": 340}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    made = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+    return {**made, **more}
+
+
+CALL = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+EMPTY = {
+    "no choices": (body(choices=[]), "unknown"),
+    "null content": (body({"role": "assistant", "content": None}), "stop"),
+    "white space": (body({"role": "assistant", "content": " \n"}), "stop"),
+    "only a tool call": (body({"role": "assistant", "content": None, "tool_calls": CALL}, "tool_calls"), "tool_calls"),
+    "filtered": (body({"role": "assistant", "content": None}, "content_filter"), "content_filter"),
+    "refused": (body({"role": "assistant", "content": None, "refusal": "I cannot."}), "stop"),
+    "no reason": (body({"role": "assistant", "content": ""}, None), "stop"),
+    "a reason that nobody knows": (body({"role": "assistant", "content": ""}, "lunch"), "stop"),
+    "only reasoning": (body({"role": "assistant", "content": None, "reasoning_content": "Hm."}), "reasoning"),
+    "only reasoning, cut off": (
+        body({"role": "assistant", "content": None, "reasoning_content": "Hm."}, "length"),
+        "length",
+    ),
+    "only reasoning in the text": (body({"role": "assistant", "content": "Hm, 8?\n</think>\n"}), "reasoning"),
+}
+
+
+@pytest.mark.parametrize(("answer", "finish"), EMPTY.values(), ids=EMPTY)
+def test_status_200_without_an_answer_is_an_empty_answer_that_was_paid(
+    answer: dict[str, Any], finish: str, tmp_path: Path
+) -> None:
+    with desk(tmp_path, in_turn(Answer(body=answer))) as it:
+        found = it.ask()
+        assert (found.text.strip(), found.finish) == ("", finish)
+        assert (found.usage.tokens_in, found.usage.tokens_out) == (300, 40)
+        assert it.ask() == found and len(it.provider.asked) == 1
+        assert "I cannot." in found.message or "refusal" not in str(answer)
+        spent = Ledger(it.paths).spending()
+        assert spent.answers == 1 and spent.usage.usd is not None and spent.usage.usd > 0
+        assert it.notices == []
+
+
+ODD = {
+    "null choices": body(choices=None),
+    "null message": body(None),
+    "a list for a text": body({"role": "assistant", "content": [{"type": "text", "text": "Well."}]}),
+    "a number for a text": body({"role": "assistant", "content": 5}),
+    "no counts": body(
+        {"role": "assistant", "content": "x"}, usage={"prompt_tokens": "many", "completion_tokens": None}
+    ),
+    "half a count": body({"role": "assistant", "content": "x"}, usage={"prompt_tokens": 1.5, "completion_tokens": 2}),
+    "nothing": {},
+    "a list": [],
+    "null": b"null",
+    "a text": b'"hello"',
+    "a page": b"<html>busy</html>",
+    "no bytes": b"",
+    "no UTF-8": b'{"choices": "\xe9"}',
+    "an error": {"error": {"message": "Upstream down", "code": 502}},
+    "an error without a number": {"error": {"message": "Provider returned error", "code": "down"}},
+}
+
+
+@pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
+def test_a_body_of_no_known_shape_is_asked_again(answer: object, tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(Answer(body=answer), Answer("Well."))) as it:
+        found = it.ask()
+        assert (found.text, found.requests, len(it.provider.asked)) == ("Well.", 2, 2)
+        assert it.model.trouble is None
+
+
+def test_a_body_of_no_known_shape_was_paid_for(tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(Answer(body=body(None)), Answer("Well."))) as it:
+        found = it.ask()
+        alone = it.ask("Again?")
+        assert found.usage.uncertain and not alone.usage.uncertain
+        assert found.usage.tokens_in > 1.9 * alone.usage.tokens_in
+        (warning,) = it.warnings
+        assert "no known form" in warning and "estimated" in warning
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, [], b"null", b"busy", {"content": []}, {"content": None}, {"content": [{"type": "x"}]}]
+)
+def test_odd_bodies_in_the_other_format_do_not_raise(answer: object, tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(Answer(body=answer), Answer("Well.")), "anthropic") as it:
+        first = it.ask()
+        assert first.text == "Well." or (first.text == "" and it.ask(sample=1).text == "Well.")
+
+
+# ---- a provider's numbers ----
+
+
+NUMBERS = {
+    "more cached than sent": {
+        "prompt_tokens": 10,
+        "completion_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": 965602},
+    },
+    "negative": {"prompt_tokens": -10, "completion_tokens": -100, "total_tokens": 5},
+    "negative cached": {
+        "prompt_tokens": 10,
+        "completion_tokens": 100,
+        "prompt_tokens_details": {"cached_tokens": -9000},
+    },
+    "none": None,
+}
+
+
+@pytest.mark.parametrize(
+    "stated", [{}, {"usd_in": 3.0, "usd_cached": 0.3, "usd_out": 15.0}], ids=["litellm's", "stated"]
+)
+@pytest.mark.parametrize("usage", NUMBERS.values(), ids=NUMBERS)
+def test_impossible_numbers_never_make_the_budget_grow(
+    usage: dict[str, Any] | None, stated: dict[str, float], tmp_path: Path
+) -> None:
+    answer = Answer("x" * 400, more={"usage": usage and {"total_tokens": 110, **usage}})
+    with desk(tmp_path, in_turn(answer), usd=10.0, **stated) as it:
+        for text in ("One?", "Two?", "Three?"):
+            found = it.ask(text).usage
+            assert found.uncertain and found.usd is not None and found.usd > 0
+            assert 0 <= found.tokens_cached <= found.tokens_in and found.tokens_out > 0
+        spent = Ledger(it.paths).spending()
+        assert spent.usage.uncertain and spent.usage.usd is not None and spent.usage.usd > 0
+        (warning,) = it.warnings  # said once
+        assert "missing or impossible" in warning and "the account is uncertain" in warning
+        assert it.notices == []
+
+
+def test_numbers_written_as_text_are_read(tmp_path: Path) -> None:
+    usage = {"prompt_tokens": "300", "completion_tokens": "40", "total_tokens": "340"}
+    with desk(tmp_path, in_turn(Answer("Well.", more={"usage": usage}))) as it:
+        found = it.ask().usage
+        assert (found.tokens_in, found.tokens_out, found.uncertain) == (300, 40, False) and it.warnings == []
+
+
+# ---- settings that leave no answer ----
+
+TOO_LARGE = (
+    "'max_tokens' or 'max_completion_tokens' is too large: 8000. This model's maximum context length is 8192 tokens and "
+    "your request has 2900 input tokens (8000 > 8192 - 2900)."
+)
+USED_UP = body(
+    {"role": "assistant", "content": None, "reasoning_content": "I think..."},
+    "length",
+    usage={"prompt_tokens": 900, "completion_tokens": 8000, "total_tokens": 8900},
+)
+
+
+def test_a_limit_that_does_not_fit_the_server_pauses_and_is_asked_again_when_it_is_mended(tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(error(400, TOO_LARGE, "BadRequestError")), max_tokens=8000) as it:
+        for _ in range(3):
+            with pytest.raises(Unanswered):
+                it.ask()
+        assert len(it.provider.asked) == 1
+        (notice,) = it.notices
+        assert "llm.max_tokens=8000 does not fit the server: set a lower llm.max_tokens" in notice
+        assert "8000 > 8192 - 2900" in notice
+        assert it.written() == ""
+    with desk(tmp_path, in_turn(Answer("Well.")), max_tokens=2000) as mended:
+        assert (mended.ask().text, len(mended.provider.asked)) == ("Well.", 1)
+
+
+def test_reasoning_that_uses_up_the_limit_is_asked_twice_and_again_when_the_limit_is_another(tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(Answer(body=USED_UP)), max_tokens=8000) as it:
+        first = it.ask()
+        assert (first.text, first.finish) == ("", "length")
+        with pytest.raises(Unanswered):
+            it.ask(sample=1)
+        (notice,) = it.notices
+        assert "llm.max_tokens=8000 was used up by hidden reasoning (8000 tokens)" in notice
+        assert "set a higher llm.max_tokens" in notice and "llm.parameters" in notice
+        assert Ledger(it.paths).spending().usage.tokens_out == 16000
+    with desk(tmp_path, in_turn(Answer("Well.")), max_tokens=8000) as same:
+        assert same.ask().text == ""
+        with pytest.raises(Unanswered):
+            same.ask(sample=1)
+        assert same.provider.asked == [] and "was used up" in same.notices[0]
+    with desk(tmp_path, in_turn(Answer("Well.")), max_tokens=9000) as mended:
+        assert (mended.ask().text, len(mended.provider.asked)) == ("Well.", 1)
+        assert Ledger(mended.paths).spending().answers == 3
+    with desk(tmp_path, in_turn(Answer("Other.")), max_tokens=8000) as back:
+        assert (back.ask().text, back.provider.asked) == (
+            "Well.",
+            [],
+        )  # a usable answer counts whatever the settings are
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (Answer("Half", finish="length"), {"max_tokens": 200}),
+        (Answer("", finish="content_filter"), {"model": "openai/gpt-4o-mini"}),
+        (Answer(""), {"parameters": {"top_p": 0.5}}),
+        (error(400, "prompt is too long: 210000 tokens"), {"context": 1000}),
+    ],
+)
+def test_what_is_no_answer_is_asked_again_with_other_settings(
+    first: Answer, then: dict[str, Any], tmp_path: Path
+) -> None:
+    for settings, count in (({}, 1), ({"retries": 1}, 0), (then, 1)):
+        with desk(tmp_path, in_turn(Answer("Well.") if settings is then else first), **settings) as it:
+            it.ask()
+            assert len(it.provider.asked) == count
+
+
+def test_the_servers_own_text_is_kept_with_an_error_that_is_an_answer(tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(error(400, "prompt is too long: 210000 tokens"))) as it:
+        assert "prompt is too long: 210000 tokens" in it.ask().message and "210000" in it.written()
+
+
+# ---- reasoning in the text ----
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a draft\n</think>\n\nWell.",
+        "<think>a draft</think>Well.",
+        "<|channel|>analysis<|message|>a draft<|end|><|start|>assistant<|channel|>final<|message|>Well.",
+        "[THINK]a draft[/THINK]Well.",
+        "◁think▷a draft◁/think▷Well.",
+    ],
+)
+def test_reasoning_is_no_part_of_an_answer_and_is_kept_as_it_came(text: str, tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(Answer(text))) as it:
+        assert it.ask().text.strip() == it.ask().text.strip() == "Well."
+        assert "<think>" in text or "a draft" in it.written()  # litellm takes some out by itself
+    found = Replay(Ledger(RunPaths(tmp_path)), "recorded").ask(prompt("What?"))
+    assert found.text.strip() == "Well."
+
+
+def test_halves_of_characters_are_replaced_when_an_answer_comes_in(tmp_path: Path) -> None:
+    odd = json.dumps(body({"role": "assistant", "content": "a \ud83d b"}, model="m\ud83d")).encode()
+    with desk(tmp_path, in_turn(Answer(body=odd))) as it:
+        assert it.ask().text == it.ask().text == "a \N{REPLACEMENT CHARACTER} b"
+
+
+# ---- parameters ----
+
+
+def test_parameters_are_passed_through(tmp_path: Path) -> None:
+    given = {"max_completion_tokens": 300, "top_p": 0.5, "extra_body": {"chat_template_kwargs": {"thinking": True}}}
+    with desk(tmp_path, in_turn(Answer("Well.")), parameters=given, system_role=False) as it:
+        it.ask()
+        sent = it.provider.asked[0]
+        assert (sent.body["max_completion_tokens"], sent.body["top_p"]) == (300, 0.5) and "max_tokens" not in sent.body
+        assert sent.body["chat_template_kwargs"] == {"thinking": True}
+        assert [role for role, _ in sent.turns] == ["user"] and sent.text.startswith("The codebase.")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "advice"),
+    [
+        (
+            error(
+                400,
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            ),
+            "set llm.parameters.max_completion_tokens=100",
+        ),
+        (
+            error(400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+            "llm.system_role=false",
+        ),
+        (error(400, "Unknown parameter: 'reasoning_effort'."), "change llm.parameters"),
+        (
+            error(400, "Budget has been exceeded! Current cost: 1.2, Max budget: 1.0", "budget_exceeded"),
+            "the budget that a proxy sets",
+        ),
+        (
+            error(429, "Budget has been exceeded! Current cost: 1.2, Max budget: 1.0", "budget_exceeded"),
+            "the budget that a proxy sets",
+        ),
+        (error(413, "<html>413 Request Entity Too Large</html>"), "set a lower llm.context, or raise the limit there"),
+    ],
+)
+def test_the_advice_names_the_setting(trouble: Answer, advice: str, tmp_path: Path) -> None:
+    with desk(tmp_path, in_turn(trouble)) as it:
+        with pytest.raises(Unanswered):
+            it.ask()
+        assert len(it.provider.asked) == 1
+        assert advice in it.notices[0]
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"ideas": {"type": "array"}},
+    "required": ["ideas"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "structured", "kind"),
+    [
+        ("openai/gpt-4o", True, "json_schema"),
+        ("openai/my-own", True, "json_object"),
+        ("openai/gpt-4o", False, None),
+    ],
+)
+def test_a_schema_is_sent_where_the_provider_takes_one(
+    model: str, structured: bool, kind: str | None, tmp_path: Path
+) -> None:
+    asked = Prompt("first", prompt("What? Answer in JSON.").messages, SCHEMA)
+    with desk(tmp_path, in_turn(Answer("{}")), model=model, structured=structured) as it:
+        it.model.ask(asked), it.ask("As text?")
+        with_schema, without_schema = (one.body.get("response_format") for one in it.provider.asked)
+        assert (with_schema and with_schema["type"]) == kind and without_schema is None
+        if kind == "json_schema":
+            assert with_schema["json_schema"]["schema"] == SCHEMA
+    assert asked.key == prompt("What? Answer in JSON.").key
+
+
+# ---- several models ----
+
+
+def test_models_share_the_budget_and_have_their_own_lines_in_the_account(tmp_path: Path) -> None:
+    limits, paths = None, RunPaths(tmp_path)
+    with Provider(in_turn(Answer("x" * 40))) as provider:
+        ledger = Ledger(paths)
+        limits = SpendingLimits(1.5, 0.0, threading.Event())
+        common = {"api_base": provider.openai, "max_tokens": 100, "usd_in": 0.0, "retries": 0}
+        big, small = (
+            ProviderModel(LlmConfig(model=f"openai/{name}", usd_out=price, **common), KEY, ledger, limits)
+            for name, price in (("big", 10_000.0), ("small", 100.0))
+        )
+        for number in range(6):
+            big.ask(prompt(str(number)))
+        with pytest.raises(Unanswered):
+            big.ask(prompt("one more"))  # could cost 1 dollar, and 0.6 are spent
+        small.ask(prompt("one more"))
+        assert limits.purse.spent == pytest.approx(0.601)
+    spent = Ledger(paths).spending()
+    assert {name: (one.answers, one.usage.usd) for name, one in spent.models.items()} == {
+        "big": (6, pytest.approx(0.6)),
+        "small": (1, pytest.approx(0.001)),
+    }

@@ -3,16 +3,21 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import CannotGoOn
+from pipeline.llm.base import Unanswered
+from pipeline.llm.roles import Role
 from pipeline.makers.llm_ideator import LlmIdeator
+from pipeline.makers.proposals import read_proposals
 from pipeline.patching.trees import Entry
 from pipeline.records import Idea, Knowledge, Parents, Standing
 from pipeline.setup.build import terms_of
 from pipeline.setup.preview import estimate_cost
+from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths, short
 from tests.llm.desk import desk, in_turn
@@ -297,3 +302,109 @@ def test_a_dry_run_counts_the_note_and_the_real_prompts_after_it(tmp_path: Path)
     one = expected[0].usage.tokens_in // 2
     assert expected[0].usage.tokens_in + one < expected[1].usage.tokens_in < expected[0].usage.tokens_in + one + 1500
     assert not archive.generations[1].paths.lessons.exists()
+
+
+# ---- what is no answer
+
+
+def idea(title: str) -> str:
+    return json.dumps({"ideas": [{"title": title, "text": f"Do {title} in settings.py.", "parents": []}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{idea('Rejected')} no.\n</think>\n{idea('Kept')}",
+        f"<think>{idea('Rejected')}</think>{idea('Kept')}",
+        f"<reflection>{idea('Rejected')}</reflection>{idea('Kept')}",
+        f"<|channel|>analysis<|message|>{idea('Rejected')}<|end|><|start|>assistant<|channel|>final<|message|>{idea('Kept')}",
+    ],
+)
+def test_a_rejected_idea_is_no_candidate(text: str, tmp_path: Path) -> None:
+    ideas, questions = propose(tmp_path, in_turn(Answer(text)), 1)
+    assert [one.title for one in ideas] == ["Kept"] and len(questions) == 1
+
+
+def test_halves_of_characters_in_an_idea_are_replaced_and_can_be_written(tmp_path: Path) -> None:
+    text = '{"ideas":[{"title":"Momentum","text":"\\ud83d In settings.py …","parents":["\\udc00"]}]}'
+    for answer in (text, text.encode("ascii", "backslashreplace").decode().replace("\\\\u", "\\u")):
+        (idea,), _ = propose(tmp_path, in_turn(Answer(answer)), 1)
+        assert idea.text == "\N{REPLACEMENT CHARACTER} In settings.py …"
+        files.create(tmp_path / "idea.json", idea)
+        assert files.read(tmp_path / "idea.json", Idea) == idea
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "[" * 100_000,
+        '{"a":' * 5000,
+        f'{{"text": {"9" * 5000}}}',
+        '{"ideas": {"ideas": null}}',
+        '{"text": 1e999}',
+        "\ud800{",
+        "{\0}",
+    ],
+)
+def test_odd_json_is_no_error(odd: str) -> None:
+    assert read_proposals(odd) == []
+    assert [one.title for one in read_proposals(f"{odd}\n{idea('Kept')}")] in (["Kept"], [])
+
+
+def test_cut_off_answers_without_an_idea_are_not_asked_five_times(tmp_path: Path) -> None:
+    asked = []
+
+    def script(one: Asked) -> Answer:
+        asked.append(one)
+        return Answer("Let me begin with", finish="length")
+
+    with pytest.raises(CannotGoOn, match=r"0 of 1 ideas in 2 answers \(the answer was cut off .*llm\.max_tokens=\d+"):
+        propose(tmp_path, script, 1)
+    assert len(asked) == 2
+
+
+def test_a_limit_that_reasoning_uses_up_is_asked_twice_and_names_the_setting(tmp_path: Path) -> None:
+    asked = []
+
+    def script(one: Asked) -> Answer:
+        asked.append(one)
+        return Answer("<think>Hm.", finish="length")
+
+    for count in (2, 2):  # the second time nothing is sent
+        with pytest.raises(Unanswered, match=r"llm\.max_tokens=100 was used up by hidden reasoning"):
+            propose(tmp_path, script, 1)
+        assert len(asked) == count
+
+
+def test_a_prompt_that_is_too_long_is_asked_once_and_names_the_setting(tmp_path: Path) -> None:
+    asked = []
+
+    def script(one: Asked) -> Answer:
+        asked.append(one)
+        return Answer("prompt is too long: 210000 tokens > 200000 maximum", 400, "invalid_request_error")
+
+    with pytest.raises(CannotGoOn, match=r"set a lower llm\.context; the server said: .*210000 tokens"):
+        propose(tmp_path, script, 1)
+    assert len(asked) == 1
+
+
+def test_ideas_are_asked_for_by_a_schema(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    archive = archive_of(paths, generation(paths, 0, parents=Parents(ideas=1)))
+    with desk(tmp_path, in_turn(Answer(idea("Kept"))), structured=True) as it:
+        LlmIdeator(tools_of(model=it.model)).propose(brief_of(archive, 0))
+        sent = it.provider.asked[0].body["response_format"]
+    assert sent["type"] == "json_schema" and sent["json_schema"]["schema"]["required"] == ["ideas"]
+
+
+def test_each_role_asks_its_own_model(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    archive = archive_of(paths, generation(paths, 0, parents=Parents(ideas=1)))
+    with (
+        desk(tmp_path / "i", in_turn(Answer(idea("Kept")))) as ideas,
+        desk(tmp_path / "c", in_turn(Answer(""))) as code,
+    ):
+        tools = replace(tools_of(model=code.model), models={Role.IDEATOR: ideas.model})
+        LlmIdeator(tools).propose(brief_of(archive, 0))
+        assert (len(ideas.provider.asked), len(code.provider.asked)) == (1, 0)
+        assert tools.model_for(Role.IMPLEMENTER) is tools.model_for(Role.JUDGE) is code.model

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.llm.base import Unanswered
 from pipeline.makers.base import Crash, Implemented
 from pipeline.makers.llm_implementer import LlmImplementer
 from pipeline.patching import Refusal
-from pipeline.patching.trees import Tree
+from pipeline.patching.trees import Entry, Tree
 from pipeline.records import Failure, FailureKind, Idea, Stage
 from tests.llm.desk import desk, in_turn
 from tests.llm.provider import Answer, Script
@@ -123,3 +124,58 @@ def test_a_parent_that_is_too_long_for_the_context_is_shown_as_its_change(tmp_pa
     question = asked_on(tmp_path, parent, context=20_000)
     assert "+    batch: int = 32" in question and "(1 of 2 hunks are left out)" in question and "note 7" not in question
     assert "note 399 of many" in asked_on(tmp_path, parent)
+
+
+# ---- what is no answer
+
+DRAFT = block("settings.py", "    batch: int = 4", "    batch: int = 8")
+REASONING = {
+    "only the end": f"I could do\n{DRAFT}no, too large. Final:\n</think>\n\n{{}}",
+    "both ends": f"<think>\n{DRAFT}no.\n</think>\n{{}}",
+    "harmony": f"<|channel|>analysis<|message|>{DRAFT}no.<|end|><|start|>assistant<|channel|>final<|message|>{{}}<|return|>",
+    "a draft left open": DRAFT.partition(">>>>>>>")[0] + "no, too large.</think>\n\n{}",
+}
+
+
+@pytest.mark.parametrize("text", REASONING.values(), ids=REASONING)
+def test_a_rejected_draft_is_never_applied(text: str, tmp_path: Path) -> None:
+    made, questions = implement(tmp_path, in_turn(Answer(text.replace("{}", GOOD))))
+    assert isinstance(made, Implemented) and len(questions) == 1
+    assert b"momentum: float = 0.9" in made.tree["settings.py"].data
+    assert b"batch: int = 4" in made.tree["settings.py"].data
+
+
+def test_reasoning_that_is_cut_off_is_named_and_asked_again(tmp_path: Path) -> None:
+    script = in_turn(Answer(f"<think>{DRAFT}", finish="length"), Answer(GOOD))
+    made, questions = implement(tmp_path, script)
+    assert isinstance(made, Implemented) and made.tries == 2 and questions[0] == questions[1]
+    assert b"batch: int = 4" in made.tree["settings.py"].data
+
+
+def test_only_reasoning_is_named_in_the_refusal(tmp_path: Path) -> None:
+    made, _ = implement(tmp_path, in_turn(Answer(f"{DRAFT}</think>")), "implement.revisions=0")
+    assert isinstance(made, Refusal) and "all of its" in made.reason and "tokens are reasoning" in made.reason
+
+
+def test_a_limit_that_reasoning_uses_up_closes_no_candidate(tmp_path: Path) -> None:
+    with pytest.raises(Unanswered, match=r"llm\.max_tokens=100 was used up by hidden reasoning"):
+        implement(tmp_path, in_turn(Answer(f"<think>{DRAFT}", finish="length")))
+
+
+def test_an_answer_that_is_cut_off_names_the_setting(tmp_path: Path) -> None:
+    made, questions = implement(
+        tmp_path, in_turn(Answer("Half", finish="length")), "implement.revisions=1", "llm.max_tokens=64"
+    )
+    assert isinstance(made, Refusal) and len(questions) == 2
+    assert "was cut off after 1 tokens (llm.max_tokens=64): write less" in questions[1]
+
+
+@pytest.mark.parametrize("start", ["\ufeff", "# -*- coding: latin-1 -*- é\n"])
+def test_the_code_of_other_encodings_is_changed(start: str, tmp_path: Path) -> None:
+    data = PRISTINE["settings.py"].data
+    encoded = start.encode("utf-8" if start == "\ufeff" else "latin-1")
+    base = {**PRISTINE, "settings.py": Entry(encoded + data)}
+    with desk(tmp_path, in_turn(Answer(GOOD))) as it:
+        made = LlmImplementer(tools_of(model=it.model)).implement(IDEA, base, [])
+    assert isinstance(made, Implemented)
+    assert made.tree["settings.py"].data == encoded + data.replace(b"momentum: float = 0.0", b"momentum: float = 0.9")

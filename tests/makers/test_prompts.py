@@ -262,7 +262,7 @@ def test_only_what_a_baseline_shows_is_shown() -> None:
         ('<think>{"title": "no", "text": "no"}</think>{"title": "A", "text": "a"}', "A"),
         ('{"title": "A", "text": "with \\alpha and\nan open line"}', "A"),
         ('{"ideas": [{"title": "A", "text": "a"}, {"title": "no text"}, 7, null]}', "A"),
-        ('{"title": "A\\ud83d", "text": "half a character: \\udc00"}', "A?"),
+        ('{"title": "A\\ud83d", "text": "half a character: \\udc00"}', "A\N{REPLACEMENT CHARACTER}"),
         ("I would rather not.", ""),
         ("", ""),
         ('{"ideas": []}', ""),

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from pipeline.config import Part
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, CannotGoOn
+from pipeline.sandbox import contained
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, allowed_environment, make_sandbox
 from tests.toy import ROOT, environment, processes_with, wait_until
 
@@ -300,3 +301,26 @@ def test_a_supervisor_leaves_no_zombies_behind(bench: Bench) -> None:
 def test_a_sandbox_that_cannot_be_made_is_refused(part: Part) -> None:
     with pytest.raises(BadInput, match=r"train\.sandbox: .* cannot be made"):
         make_sandbox(part)
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["the real supervisor", "one that has no signal handler yet"])
+def test_a_command_that_is_not_wanted_any_more_is_stopped(
+    ready: bool, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However early that is: before the supervisor can answer a signal, its command was never started."""
+    if not ready:
+        early = tmp_path / "early.py"
+        early.write_text("import time\ntime.sleep(60)\n")
+        monkeypatch.setattr(contained, "_SUPERVISOR", early)
+    command = Command([sys.executable, "-c", f"import time; time.sleep(60)  # {mark}"], tmp_path, {}, tmp_path / "log")
+    outcome = contained.supervised(command, RunLimits(60, 1), enough=lambda: True)
+    assert outcome.ended is End.STOPPED and not outcome.good
+    assert processes_with(mark) == []
+
+
+def test_a_supervisor_that_somebody_else_kills_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = tmp_path / "dying.py"
+    dying.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr(contained, "_SUPERVISOR", dying)
+    with pytest.raises(CannotGoOn, match="was killed"):
+        contained.supervised(Command(["true"], tmp_path, {}, tmp_path / "log"), RunLimits(60, 1), enough=lambda: False)

@@ -1,0 +1,74 @@
+"""The text of a file of code, and its bytes again, by Python's own rule for source files.
+
+A Python file is in the encoding that its coding line names (PEP 263), else in UTF-8; any file may begin with a byte order
+mark. A change is made in the text, without the mark; written back, the file has its mark and its encoding as before.
+"""
+
+import codecs
+import io
+import tokenize
+
+from pipeline.patching.refusal import Refusal
+
+_ESCAPED = ("utf-8", "surrogateescape")  # so that bytes that are not UTF-8 survive
+
+
+def text_of(path: str, data: bytes) -> str:
+    """The text of a file, without its byte order mark. Bytes that are no text in its encoding become surrogates."""
+    data = data.removeprefix(codecs.BOM_UTF8)
+    encoding = coding_of(path, data)
+    if encoding is not None:
+        try:
+            text = data.decode(encoding)
+            if text.encode(encoding) == data:
+                return text
+        except (UnicodeError, LookupError):
+            pass
+    return data.decode(*_ESCAPED)
+
+
+def bytes_of(path: str, text: str, old: bytes) -> bytes | Refusal:
+    """A text as the new content of a file. It keeps the byte order mark that the old content has. Refused where the coding
+    line of the text names an encoding that lacks one of its characters."""
+    mark = codecs.BOM_UTF8 if old.startswith(codecs.BOM_UTF8) else b""
+    text = text.removeprefix("\ufeff")
+    data = text.encode(*_ESCAPED) if _can_be_escaped(text) else text.encode("utf-8", "replace")
+    encoding = coding_of(path, data)
+    if encoding is None or (encoding == "utf-8" and mark):
+        return mark + data
+    try:
+        return mark + text.encode(encoding)
+    except UnicodeEncodeError as error:
+        lacking = text[error.start : error.end]
+        if _is_escaped(lacking):  # the old text was none in its encoding either
+            return mark + data
+        line = text.count("\n", 0, error.start) + 1
+        what = f"{path} line {line}: {lacking!r} does not exist in {encoding}, the encoding that the file's coding line names"
+        return Refusal("unreadable", f"{what}; write it otherwise")
+
+
+def coding_of(path: str, data: bytes) -> str | None:
+    """The encoding that the coding line of a Python file names; none for UTF-8, other files and unknown encodings."""
+    if not path.endswith((".py", ".pyi")):
+        return None
+    first = b"".join(data.split(b"\n", 2)[:2][at] + b"\n" for at in range(min(2, data.count(b"\n") + 1)))
+    try:
+        # Only the coding line is asked for: without one, what is not UTF-8 is an error here.
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(first).readline)
+        codecs.lookup(encoding)
+    except (SyntaxError, LookupError, ValueError):
+        return None
+    return None if encoding in ("utf-8", "utf-8-sig") else encoding
+
+
+def _is_escaped(text: str) -> bool:
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _can_be_escaped(text: str) -> bool:
+    """Whether all halves of characters in a text stand for bytes."""
+    try:
+        text.encode(*_ESCAPED)
+    except UnicodeEncodeError:
+        return False
+    return True

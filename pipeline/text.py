@@ -1,0 +1,305 @@
+"""What may be taken from a model's text: text that can be written to a file, and the part that is the answer.
+
+Models think aloud in mark-up of their own, and servers pass it on in part: with only the closing tag (where the chat
+template opened it), with only the opening one (where the text was cut off), or whole. Drafts in it are no answer.
+`FAMILIES` is the one table of these forms. Whatever reads ideas or code gets what `split_reasoning` leaves.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def writable(text: str) -> str:
+    """The text with every half of a character (JSON may name halves, which no file can hold) replaced by U+FFFD."""
+    if _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@dataclass(frozen=True)
+class Family:
+    """One form of mark-up around reasoning. The patterns match without regard to case."""
+
+    names: str
+    """Models that use it."""
+    opens: str
+    """Pattern of the mark before the reasoning."""
+    closes: str
+    """Pattern of the mark after it."""
+    token: bool = False
+    """Whether the marks are tokens of the model that no prose contains: the opening one then counts anywhere in a line."""
+    at_start: bool = False
+    """Whether the opening mark is prose, which counts only as the first text of a reply that also has the closing mark."""
+
+
+FAMILIES = (
+    Family("DeepSeek, Qwen, GLM, MiniMax and most others", r"<think>", r"</think>"),
+    Family(
+        "models that are asked to think in XML; EXAONE, Reka, Reflection",
+        r"<(?:thinking|thoughts?|reason|reasoning|reflection|scratchpad|antthinking|budget:thinking|internal_thoughts?)>",
+        r"</(?:thinking|thoughts?|reason|reasoning|reflection|scratchpad|antthinking|budget:thinking|internal_thoughts?)>",
+    ),
+    Family("LongCat, Hunyuan", r"<(?:longcat_think|think:opensource)>", r"</(?:longcat_think|think:opensource)>", True),
+    Family("Seed-OSS", r"<seed:think>", r"</seed:think>", True),
+    Family("Magistral", r"\[THINK\]", r"\[/THINK\]", True),
+    Family("Kimi", r"◁think▷", r"◁/think▷", True),
+    Family("Command", r"<\|START_THINKING\|>", r"<\|END_THINKING\|>", True),
+    Family("Apertus", r"<\|inner_prefix\|>", r"<\|inner_suffix\|>", True),
+    Family("OpenThinker, Sky-T1", r"<\|begin_of_thought\|>", r"<\|end_of_thought\|>", True),
+    Family("Solar Open", r"<\|think\|>", r"<\|end\|>\s*<\|begin\|>\s*assistant\s*<\|content\|>", True),
+    Family("MedGemma", r"<unused94>(?:thought\b)?", r"<unused95>", True),
+    Family("Gemma 4", r"<\|channel>\s*(?:thought|thinking|analysis)\b", r"<channel\|>", True),
+    Family(
+        "gpt-oss (harmony)",
+        r"<\|channel\|>\s*(?!final\b)\w+[^<\n]*(?:<\|constrain\|>\w+\s*)?<\|message\|>",
+        r"(?:<\|(?:end|return|call)\|>\s*)?(?:<\|start\|>\s*assistant[^<\n]*)?<\|channel\|>\s*final\b[^<\n]*<\|message\|>",
+        True,
+    ),
+    Family(
+        "gpt-oss where a server drops special tokens",
+        r"analysis(?=[A-Z\s])",
+        r"assistant\s*final(?=\W|[A-Z])",
+        at_start=True,
+    ),
+    Family("Granite 3", r"here(?:'s| is) my thought process:", r"here(?:'s| is) my response:", at_start=True),
+)
+_WRAPPERS = (
+    (r"<(answer|response|output|final_answer|solution)>", r"</{0}>"),
+    (r"<\|START_(RESPONSE|TEXT)\|>", r"<\|END_{0}\|>"),
+    (r"<\|begin_of_(solution)\|>", r"<\|end_of_{0}\|>"),
+    (r"<\|(?:answer)_(prefix)\|>", r"<\|answer_suffix\|>"),
+)
+"""Marks around the answer itself, taken off only behind reasoning."""
+_ENDS = re.compile(r"(?:<\|(?:end|return|call|im_end|eot_id|END_OF_TURN_TOKEN)\|>|</s>)\s*\Z", re.I)
+"""Marks of the end of a turn, taken off only behind reasoning."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A text of a model in its two parts."""
+
+    answer: str
+    """The answer; the text itself where no reasoning was found, empty where nothing else was."""
+    reasoning: bool = False
+    """Whether there was reasoning."""
+    unclosed: bool = False
+    """Whether the text ends in its reasoning, as one that was cut off does. Then `answer` is empty."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    start: int
+    end: int
+    opens: bool
+    alone: bool = True
+    """Whether it counts even where nothing was opened."""
+
+
+def split_reasoning(text: str) -> Split:
+    """The answer in a text, without reasoning mark-up.
+
+    Only mark-up of the reply itself counts: none in a fenced block, a SEARCH/REPLACE block, a hunk of a diff, a JSON value,
+    inline code or quotes, which are content. An opening tag counts at the start of a line, a closing one where no sentence
+    goes on around it. Text between an opening and its closing mark is left out. A closing mark that nothing opened ends
+    reasoning that began with the text: everything before it is left out.
+    """
+    parts: list[str] = []
+    at, inside, found = 0, False, False
+    for mark in _marks(text):
+        if mark.opens and not inside:
+            parts.append(text[at : mark.start])
+        elif not mark.opens and not inside:
+            if not mark.alone:
+                continue
+            parts.clear()
+        inside, at, found = mark.opens, mark.end, True
+    if not found:
+        return Split(text)
+    if inside:
+        return Split("", reasoning=True, unclosed=True)
+    answer = "".join([*parts, text[at:]])
+    return Split(_unwrapped(answer) if answer.strip() else "", reasoning=True)
+
+
+def _unwrapped(answer: str) -> str:
+    text = _ENDS.sub("", answer)
+    for opens, closes in _WRAPPERS:
+        found = re.match(rf"\s*{opens}[ \t]*\n?", text, re.I)
+        if found:
+            text = text[found.end() :]
+            return re.sub(rf"\s*{closes.format(found[1])}\s*\Z", "\n", text, count=1, flags=re.I)
+    return text
+
+
+_ANY = re.compile(
+    "|".join(
+        f"(?P<{kind}{number}>{getattr(family, kind)})"
+        for number, family in enumerate(FAMILIES)
+        for kind in ("closes", "opens")  # a final channel of harmony closes, any other opens
+    ),
+    re.I,
+)
+
+
+def _marks(text: str) -> Iterator[_Mark]:
+    """The marks that count, in order."""
+    if _ANY.search(text) is None:
+        return
+    spans, _ = _structure(text)
+    begun = {family for family in FAMILIES if family.at_start and _begins(text, family)}
+    for match in _ANY.finditer(text):
+        kind, number = re.fullmatch(r"(opens|closes)(\d+)", match.lastgroup or "").groups()  # type: ignore[union-attr]
+        family, opens = FAMILIES[int(number)], kind == "opens"
+        if family.at_start and family not in begun:
+            continue
+        span = next((one for one in spans if one.start <= match.start() < one.end), None)
+        if span is not None and (opens or not _ends_a_draft(text, match, span)):
+            continue
+        if _quoted(text, match.start()):
+            continue
+        before, after = _around(text, match)
+        first = not text[: match.start()].strip()
+        if not opens:
+            alone = family.token or not before.strip() or not after.strip() or _glued(before, after)
+            yield _Mark(match.start(), match.end(), False, alone)
+        elif first or (not family.at_start and (family.token or not before)):
+            yield _Mark(match.start(), match.end(), True)
+
+
+def _begins(text: str, family: Family) -> bool:
+    """Whether the text begins with an opening mark that is prose, and has the closing one, or text glued to it."""
+    found = re.match(rf"\s*{family.opens}", text, re.I)
+    if found is None:
+        return False
+    return re.search(family.closes, text, re.I) is not None or text[found.end() : found.end() + 1].isupper()
+
+
+def _around(text: str, match: "re.Match[str]") -> tuple[str, str]:
+    """What stands before and after a mark on its line."""
+    start = text.rfind("\n", 0, match.start()) + 1
+    end = text.find("\n", match.end())
+    return text[start : match.start()], text[match.end() : end if end >= 0 else len(text)]
+
+
+def _glued(before: str, after: str) -> bool:
+    """Whether a mark stands between two pieces of text without a space, as no word of a sentence does."""
+    return not before[-1:].isspace() and not after[:1].isspace() and after[:1] not in ".,;:!?)'"
+
+
+def _quoted(text: str, at: int) -> bool:
+    """Whether a place is in inline code or between double quotes on its line."""
+    start = text.rfind("\n", 0, at) + 1
+    end = text.find("\n", at)
+    line = text[start : end if end >= 0 else len(text)]
+    return any(
+        found.start() < at - start < found.end() for found in re.finditer(r"(`+)[^`\n]+\1|\"(?:[^\"\\\n]|\\.)*\"", line)
+    )
+
+
+# What is content -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Text that is content, whatever it holds."""
+
+    start: int
+    end: int
+    marked: bool
+    """Whether marks end it, which can be missing in a draft: a fence or a block."""
+
+
+_FENCE = re.compile(r"( *)(`{3,}|~{3,})([^`\n]*)$")
+_SEARCH = re.compile(r"<{5,9} ?(?:SEARCH|ORIGINAL)\b")
+_REPLACE = re.compile(r">{5,9} ?(?:REPLACE|UPDATED)\b")
+_DIFF = re.compile(r"(?:@@(?:[ -]|$)|--- \S|\+\+\+ \S)")
+
+
+def _structure(text: str) -> tuple[list[_Span], bool]:
+    """The spans of content, and whether all marks of fences and blocks pair up."""
+    spans: list[_Span] = []
+    whole = True
+    at = 0
+    while at < len(text):
+        line, after = _line(text, at)
+        found = _FENCE.match(line)
+        if found:
+            end, closed = _end_of_fence(text, after, found[2], len(found[1]))
+        elif _SEARCH.match(line.strip()):
+            end, closed = _end_of_block(text, after)
+        elif _DIFF.match(line):
+            end, closed = _end_of_hunk(text, after), True
+        elif line[:1] in ("{", "["):
+            end, closed = _end_of_json(text, at) or after, True
+            if end == after:
+                at = after
+                continue
+        else:
+            whole = whole and not _REPLACE.match(line.strip())
+            at = after
+            continue
+        spans.append(_Span(at, end, marked=bool(found) or bool(_SEARCH.match(line.strip()))))
+        whole, at = whole and closed, end
+    return spans, whole
+
+
+def _line(text: str, at: int) -> tuple[str, int]:
+    """The line that begins here, without its end, and where the next one begins."""
+    end = text.find("\n", at)
+    return (text[at:].rstrip("\r"), len(text)) if end < 0 else (text[at:end].rstrip("\r"), end + 1)
+
+
+def _end_of_fence(text: str, at: int, mark: str, indent: int) -> tuple[int, bool]:
+    depth = 1
+    while at < len(text):
+        line, at = _line(text, at)
+        found = _FENCE.match(line.rstrip())
+        if found and found[2][0] == mark[0] and len(found[2]) >= len(mark) and len(found[1]) <= indent:
+            depth += 1 if found[3].strip() else -1
+            if not depth:
+                return at, True
+    return len(text), False
+
+
+def _end_of_block(text: str, at: int) -> tuple[int, bool]:
+    depth = 1
+    while at < len(text):
+        line, at = _line(text, at)
+        depth += bool(_SEARCH.match(line.strip())) - bool(_REPLACE.match(line.strip()))
+        if not depth:
+            return at, True
+    return len(text), False
+
+
+def _end_of_hunk(text: str, at: int) -> int:
+    """Behind the last line that can belong to a diff; an empty line does where more of the diff follows."""
+    end = at
+    while at < len(text):
+        line, at = _line(text, at)
+        if line[:1] in (" ", "+", "-", "\\", "\t") or _DIFF.match(line):
+            end = at
+        elif line:
+            break
+    return end
+
+
+def _end_of_json(text: str, at: int) -> int | None:
+    """Behind a whole JSON object or array that begins here."""
+    try:
+        return json.JSONDecoder(strict=False).raw_decode(text, at)[1]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _ends_a_draft(text: str, match: "re.Match[str]", span: _Span) -> bool:
+    """Whether a closing mark within a fence or a block ends reasoning whose draft was never closed: it stands at an end of
+    its line, and the marks below it pair up without what is above."""
+    before, after = _around(text, match)
+    if not span.marked or (before.strip() and after.strip()):
+        return False
+    below = text[match.end() :]
+    return bool(below.strip()) and _structure(below)[1]
