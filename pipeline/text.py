@@ -61,8 +61,8 @@ FAMILIES = (
     ),
     Family(
         "gpt-oss where a server drops special tokens",
-        r"analysis(?=[A-Z\s])",
-        r"assistant\s*final(?=\W|[A-Z])",
+        r"(?-i:analysis)(?=\S)",
+        r"(?-i:assistant\s*final)",
         at_start=True,
     ),
     Family("Granite 3", r"here(?:'s| is) my thought process:", r"here(?:'s| is) my response:", at_start=True),

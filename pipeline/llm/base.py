@@ -1,10 +1,10 @@
 """What the rest of the program knows of language models: ask, and get an answer or be told to wait."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.records import Completion, Prompt
-from pipeline.text import writable
+from pipeline.text import split_reasoning, writable
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,28 @@ class Model(Protocol):
         """Why an answer that is asked for is late, if so."""
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
-        """The answer; `sample` counts several to one prompt. Raises `Unanswered`."""
+        """The answer, without reasoning in its text; `sample` counts several to one prompt. Raises `Unanswered`."""
 
 
 class AnswerStore(Protocol):
     """Where answers are kept."""
 
-    def find(self, prompt: Prompt, sample: int) -> Completion | None: ...
+    def find(self, prompt: Prompt, sample: int, settings: str | None = None) -> Completion | None:
+        """A usable answer, whatever the settings were, or what came with these settings in its place; without settings,
+        with any."""
 
-    def keep(self, prompt: Prompt, sample: int, completion: Completion) -> None: ...
+    def keep(self, prompt: Prompt, sample: int, completion: Completion, settings: str = "") -> None:
+        """Write down what came with these settings."""
 
     def prompts(self, purpose: str) -> list[Prompt]: ...
+
+
+def without_reasoning(completion: Completion) -> Completion:
+    """What is handed to those that read ideas or code: only the answer is left of the text."""
+    split = split_reasoning(completion.text)
+    only_reasoning = split.reasoning and not split.answer.strip() and completion.finish == "stop"
+    finish = "reasoning" if only_reasoning else completion.finish
+    return replace(completion, text=split.answer, finish=finish)
 
 
 def tokens(text: str) -> int:

@@ -10,6 +10,7 @@ import tokenize
 
 from pipeline.patching.refusal import Refusal
 
+_ASCII = bytes(range(128))
 _ESCAPED = ("utf-8", "surrogateescape")  # so that bytes that are not UTF-8 survive
 
 
@@ -43,22 +44,24 @@ def bytes_of(path: str, text: str, old: bytes) -> bytes | Refusal:
         if _is_escaped(lacking):  # the old text was none in its encoding either
             return mark + data
         line = text.count("\n", 0, error.start) + 1
-        what = f"{path} line {line}: {lacking!r} does not exist in {encoding}, the encoding that the file's coding line names"
-        return Refusal("unreadable", f"{what}; write it otherwise")
+        what = f"{lacking!r} does not exist in {encoding}, the encoding that the file's coding line names"
+        return Refusal("unreadable", f"{path} line {line}: {what}; write it otherwise")
 
 
 def coding_of(path: str, data: bytes) -> str | None:
-    """The encoding that the coding line of a Python file names; none for UTF-8, other files and unknown encodings."""
+    """The encoding that the coding line of a Python file names; none for UTF-8, other files, and encodings that are unknown
+    or do not extend ASCII."""
     if not path.endswith((".py", ".pyi")):
         return None
     first = b"".join(data.split(b"\n", 2)[:2][at] + b"\n" for at in range(min(2, data.count(b"\n") + 1)))
     try:
         # Only the coding line is asked for: without one, what is not UTF-8 is an error here.
         encoding, _ = tokenize.detect_encoding(io.BytesIO(first).readline)
-        codecs.lookup(encoding)
+        text = _ASCII.decode("ascii")
+        extends = text.encode(encoding) == _ASCII and _ASCII.decode(encoding) == text
     except (SyntaxError, LookupError, ValueError):
         return None
-    return None if encoding in ("utf-8", "utf-8-sig") else encoding
+    return encoding if extends and encoding not in ("utf-8", "utf-8-sig") else None
 
 
 def _is_escaped(text: str) -> bool:
