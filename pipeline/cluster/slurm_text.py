@@ -9,6 +9,7 @@ text: nothing is known about that job, which is neither an error nor the end of 
 """
 
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -104,11 +105,21 @@ class Answer(Generic[Row]):
     others: int
     """Number of lines about other jobs that are not known to be over."""
 
+    def row(self, job_id: str) -> Row | None:
+        """The last line about a job, which is its last incarnation. An array that is cancelled before any task starts has
+        one line for all: `7` for `7_0` and `7_1`."""
+        return self._last.get(job_id) or self._last.get(job_id.partition("_")[0])
+
+    @functools.cached_property
+    def _last(self) -> Mapping[str, Row]:
+        return {job_id: row for row in self.rows for job_id in row.job_ids}
+
     def unclear(self, job_id: str) -> str:
-        """The line that could not be parsed and is, or may be, about this job; empty if there is none."""
-        if any(job_id in row.job_ids for row in self.rows):
+        """The line that could not be parsed and is, or may be, about this job; empty if there is none, or one that could."""
+        if self.row(job_id) is not None:
             return ""
-        return self.unreadable.get(job_id) or self.unreadable.get("", "")
+        names = (job_id, job_id.partition("_")[0], "")
+        return next((self.unreadable[name] for name in names if name in self.unreadable), "")
 
 
 def parse_sacct(text: str, ours: Ours) -> Answer[JobRow]:

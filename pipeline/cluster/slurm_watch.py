@@ -85,16 +85,15 @@ class SlurmWatcher:
 
     def _on_cluster(self, jobs: Sequence[str], queue: Answer[QueueRow], cluster: str) -> dict[str, JobStatus]:
         """State of jobs with plain ids that were sent to one cluster."""
-        rows = {job: row for row in queue.rows for job in row.job_ids}
         statuses: dict[str, JobStatus] = {}
         gone = []
         for job in jobs:
-            line = queue.unclear(job)
-            if job not in rows and not line:
+            row, line = queue.row(job), queue.unclear(job)
+            if row is None and not line:
                 gone.append(job)
                 continue
             self._left_queue.pop(full_id(job, cluster), None)
-            statuses[job] = self._unclear(line) if line else self._with_log(job, _queue_status(rows[job]))
+            statuses[job] = self._with_log(job, _queue_status(row)) if row is not None else self._unclear(line)
         return statuses | (self._look_back(gone, cluster) if gone else {})
 
     def _unclear(self, line: str) -> JobStatus:
@@ -106,18 +105,15 @@ class SlurmWatcher:
 
     def _look_back(self, gone: Sequence[str], cluster: str) -> dict[str, JobStatus]:
         """Status by accounting of jobs that are not in the queue. They are over, or not known yet."""
-        recorded: dict[str, JobRow] = {}
         accounts, lags = Answer[JobRow]((), {}, 0), False
         try:
             accounts = accounts_of(gone, cluster)
         except ClusterRefused as refused:
             lags = "disabled" not in str(refused)  # a site without accounting never has more to say
-        for row in accounts.rows:
-            recorded |= dict.fromkeys(row.job_ids, row)  # the last incarnation counts
         now = self._clock()
         statuses = {}
         for job in gone:
-            last, line = recorded.get(job), accounts.unclear(job)
+            last, line = accounts.row(job), accounts.unclear(job)
             if (key := full_id(job, cluster)) not in self._left_queue:
                 self._left_queue[key] = now - self._missing_since(job)
             since = now - self._left_queue[key]

@@ -227,6 +227,18 @@ def test_the_line_that_names_the_cluster_is_skipped() -> None:
     assert empty.rows == ()
 
 
+def test_an_array_that_was_cancelled_as_a_whole_has_one_line_for_all_tasks() -> None:
+    """From the dev cluster: squeue and sacct both print `860` when no task had started."""
+    for state in ("860|CANCELLED|None||run1.g0", "860|EVAPORATED|None||run1.g0"):
+        answer = parse_squeue(f"JOBID|STATE|REASON|NODELIST|NAME\n{state}\n", Ours.jobs(["860_0", "861"]))
+        row = answer.row("860_0")
+        assert (row is not None and row.state is SlurmState.CANCELLED) != bool(answer.unclear("860_0"))
+        assert answer.row("861") is None and not answer.unclear("861")
+    mixed = "860|CANCELLED|None||x\n860_1|TIMEOUT|None|n1|x\n860_1|RUNNING|None|n1|x\n"
+    answer = parse_squeue(f"JOBID|STATE|REASON|NODELIST|NAME\n{mixed}", Ours.jobs(["860_1"]))
+    assert [one.state for one in (answer.row("860_0"), answer.row("860_1")) if one] == ["CANCELLED", "RUNNING"]
+
+
 def test_ids_say_on_which_cluster_a_job_is() -> None:
     assert (full_id("7_3", ""), full_id("7_3", "c2")) == ("7_3", "7_3@c2")
     assert by_cluster(["7", "8@c2", "9_1@c2", "10"]) == {"": ["7", "10"], "c2": ["8", "9_1"]}
