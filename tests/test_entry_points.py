@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.commands import COMMANDS
+from pipeline.records import FailureKind
 from tests.toy import CONF, Bench, baseline, jobs_of, program, train_with, wait_until
 
 
@@ -145,8 +146,8 @@ def test_cancel_ends_the_jobs_of_a_run_and_pauses_it(tmp_path: Path, toy_data: P
         wait_until(lambda: len(list(run.glob("baseline/trial_*/try_0/output/metrics.jsonl"))) > 0, process)
         assert "jobs cancelled" in program("cancel", str(run)).ok().out
         wait_until(lambda: not [one for one in jobs_of(run) if "train.py" in " ".join(one.cmdline())], process)
-        kinds = [json.loads(path.read_text())["failure"]["kind"] for path in run.rglob("result.json")]
-        assert set(kinds) == {"interrupted"}
+        tries = [one for trial in bench.archive("r").baseline.trials for one in trial.tries]
+        assert tries and {one.failure.kind for one in tries if one.failure is not None} == {FailureKind.INTERRUPTED}
         assert process.poll() is None
     finally:
         process.terminate()

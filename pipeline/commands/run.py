@@ -60,7 +60,7 @@ def main() -> None:
     made = parser("run", "Propose ideas, train them, score them, select, and repeat.", _EXAMPLES)
     add_overrides(made)
     made.add_argument("--cfg", choices=["job"], help="print the composed configuration, then exit")
-    made.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
+    made.add_argument("--multirun", "-m", action="store_true", help="refused with what to type instead: a run each")
     made.add_argument("--once", action="store_true", help="one tick, for cron: start what is due, read what is done")
     made.add_argument(
         "--take-over", action="store_true", help="lock the run although another controller seems to hold it"
