@@ -57,7 +57,7 @@ def elide(tree: Tree, baseline: BaselineConfig, scale: str) -> Elision:
     entry, path = tree.get(baseline.settings_file), baseline.settings_file
     ours = baseline.settings_class.get(scale, "")
     others = {name for name in baseline.settings_class.values() if name != ours}
-    if entry is None or entry.mode == "120000" or not ours or not others:
+    if entry is None or not ours or not others:
         return Elision(tree, tree)
     try:
         text = entry.data.decode()

@@ -104,7 +104,9 @@ def tried(
     titles = {name: line for name, line in titles.items() if name not in drawn}
     left = known.outcomes - len(without) - len(drawn) - len(titles)
     parts = [
-        "The best so far, best first:\n\n" + "\n\n".join(best_texts) if best_texts else "",
+        f"The best {'of the others' if described else 'so far'}, best first:\n\n" + "\n\n".join(best_texts)
+        if best_texts
+        else "",
         "Others that were tried:\n\n" + "\n\n".join(drawn[name] for name in sorted(drawn)) if drawn else "",
         "The titles of others:\n\n" + "\n".join(titles[name] for name in sorted(titles)) if titles else "",
         f"({left} others are not shown)" if left > 0 else "",

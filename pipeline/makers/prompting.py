@@ -67,7 +67,7 @@ def _check(path: Path, text: str) -> None:
 def render(name: str, own: Mapping[str, str] | None = None, /, **values: object) -> str:
     """The text of `prompts/NAME.md`, or of the user's own, with its variables filled in. Raises ValueError for a variable
     that is missing or not used."""
-    found = Template((own or {}).get(name) or (_FOLDER / f"{name}.md").read_text())
+    found = Template(own[name] if own and name in own else (_FOLDER / f"{name}.md").read_text())
     wanted = set(found.get_identifiers())
     if wanted != set(values):
         missing, unused = sorted(wanted - set(values)), sorted(set(values) - wanted)

@@ -90,7 +90,7 @@ def test_a_line_stands_for_each_class_of_another_scale() -> None:
 
 def test_a_class_that_the_one_in_use_needs_is_shown() -> None:
     text = shown(scale="paper")
-    assert "class Paper(Tiny):" in text and "class Tiny:" in text and "# class Small:" in text
+    assert "\nclass Paper(Tiny):" in text and "\nclass Tiny:" in text and "# class Small:" in text
 
 
 def test_a_line_that_another_scale_has_too_is_found_as_it_is_shown() -> None:

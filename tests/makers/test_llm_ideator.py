@@ -245,6 +245,13 @@ def test_a_note_is_written_once_and_shown_in_the_prompts_after_it(tmp_path: Path
     assert [what for what, _ in with_lessons(tmp_path, archive, "Other words.")] == []  # all that was paid for is found
 
 
+def test_a_note_that_is_there_is_shown_and_not_requested(tmp_path: Path) -> None:
+    archive = many(RunPaths(tmp_path), 1)
+    archive.generations[1].paths.lessons.write_text("Changed by hand.\n")
+    ((what, question),) = with_lessons(tmp_path, archive)
+    assert what == "ideas" and "before generation 1:\n\nChanged by hand.\n" in question
+
+
 def test_without_its_file_a_note_is_read_from_the_answers(tmp_path: Path) -> None:
     """A kill between the answer and the file."""
     archive = many(RunPaths(tmp_path), 1)

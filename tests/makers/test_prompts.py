@@ -191,8 +191,9 @@ def test_every_template_is_tested() -> None:
 def test_a_template_of_the_users_folder_takes_the_place_of_ours(tmp_path: Path) -> None:
     (tmp_path / "first.md").write_text("For $$1: $count ideas.\n$measured$guidance$proposed")
     (tmp_path / "README.md").write_text("Costs $5 and more.")
+    (tmp_path / "kind_any.md").write_text("")
     own = own_templates(tmp_path)
-    assert set(own) == {"first"}
+    assert set(own) == {"first", "kind_any"} and render("kind_any", own) == "\n"
     assert render("first", own, **VALUES["first"]) == "For $1: 3 ideas.\n"
     assert render("more", own, **VALUES["more"]) == render("more", **VALUES["more"])
     assert own_templates(tmp_path / "nowhere") == {}
@@ -451,7 +452,7 @@ def described(text: str) -> list[str]:
 
 def titled(text: str) -> list[str]:
     """The candidates of which it gives only the title."""
-    return [line[2:7] for line in text.splitlines() if line.startswith("- g0/c")]
+    return [line[2:].partition(" ")[0] for line in text.splitlines() if line.startswith("- g0/c")]
 
 
 def test_history_is_packed_by_tokens_and_says_what_is_left_out(past: tuple[Archive, Knowledge]) -> None:
@@ -500,7 +501,9 @@ def test_history_leaves_out_those_that_are_described_elsewhere(past: tuple[Archi
     parents = [archive.candidates[0].id, archive.candidates[4].id]
     text = history.tried(archive, known, METRIC, "a", 10_000, parents)
     assert described(text) == ["g0/c1", "g0/c2", "g0/c3", "g0/c5"]
-    assert "not shown" not in text and not titled(text)
+    assert "not shown" not in text and not titled(text) and "The best" not in text
+    text = history.tried(archive, known, METRIC, "a", 10_000, parents[1:])
+    assert text.startswith("The best of the others, best first:\n\ng0/c0: Good")
 
 
 def test_history_mentions_no_outcome_later_than_it_may_know(past: tuple[Archive, Knowledge]) -> None:
@@ -580,6 +583,7 @@ def test_history_reads_no_more_of_a_large_archive_than_fits(tmp_path: Path) -> N
     text = history.tried(archive, known, METRIC, "seed", 1000)
     shown = len(described(text)) + len(titled(text))
     assert len(described(text)) > 7 and len(titled(text)) > 20
+    assert all(int(name.removeprefix("g0/c")) > 1900 for name in titled(text))  # the newest
     assert shown <= Counted.reads <= 70 and text.endswith(f"({2000 - shown} others are not shown)")
 
 
