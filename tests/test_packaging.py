@@ -120,7 +120,7 @@ def test_no_other_name_is_on_the_import_path(programs: Path, tmp_path: Path) -> 
 def test_the_command_works_from_anywhere(programs: Path, tmp_path: Path) -> None:
     assert "check_baseline" in start(programs, tmp_path, "groundwork").ok().out
     assert "--take-over" in start(programs, tmp_path, "groundwork", "run", "--help").ok().out
-    assert "required: run" in start(programs, tmp_path, "groundwork", "status").err
+    assert "no runs in runs/" in start(programs, tmp_path, "groundwork", "status").ok().out
     start(programs, tmp_path, "groundwork", "status", ".").refused(2, "is not in a run folder")
     words = ("run", "+experiment=evolve_posttrain", "scale=tiny", "cluster=local", "dry_run=true")
     assert "dry run of grpo at scale tiny" in start(programs, tmp_path, "groundwork", *words).ok().out

@@ -107,7 +107,7 @@ def test_its_setting_is_used(typed: str, project: Project) -> None:
 
 
 def test_other_commands_find_the_class(typed: str) -> None:
-    assert "the unmodified baseline" in typed.rpartition("files: ")[2]  # what `status` prints
+    assert "the unmodified code" in typed.rpartition("files: ")[2]  # what `status` prints
 
 
 def test_it_works_in_steady_mode(project: Project) -> None:
