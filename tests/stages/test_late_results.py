@@ -183,30 +183,36 @@ def test_a_result_that_comes_after_the_candidate_failed_is_its_outcome(scene: Sc
 
 
 @pytest.mark.parametrize("scene", [([1.0, 100.0, 1.0, 1.0], "train.retries=0")], indirect=True)
-@pytest.mark.parametrize("cut_off", range(3))
-def test_taking_a_failure_back_may_be_cut_off_anywhere(scene: Scene, cut_off: int) -> None:
+@pytest.mark.parametrize("writes", [1, 2, 3])
+def test_taking_a_failure_back_may_be_cut_off_anywhere(
+    scene: Scene, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     while not scene.read().candidates or len(scene.cluster.spans) < 1:
         scene.go()
     scene.go()
     scene.lose(of_candidate)
     for _ in range(3):
         scene.go()
-    (candidate,) = scene.read().candidates
-    assert candidate.attempt is not None
-    trial = of_candidate(scene.read())
+    done: list[Path] = []
+
+    def set_aside(path: Path, elsewhere: Callable[[int], Path], original: Any = files.set_aside) -> None:
+        original(path, elsewhere)
+        done.append(path)
+        if len(done) == writes:
+            raise KeyboardInterrupt  # the controller is killed here
+
     scene.clock.now += 200
-    scene.cluster.settle()
-    done = ((candidate.attempt.paths.failure, candidate.attempt.paths), (candidate.paths.failure, candidate.paths))
-    for path, paths in done[:cut_off]:  # a controller that was killed in the midst of it
-        files.set_aside(path, paths.old_failure)
-    assert not cut_off or trial.paths.failure.exists()
-    for generation in scene.read().generations:
-        generation.paths.summary.unlink(missing_ok=True)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(files, "set_aside", set_aside)
+        for _ in range(3):
+            scene.go()
     scene.context.run.own()
     for _ in range(2):
         scene.go()
     (candidate,) = scene.read().candidates
     assert candidate.failure is None and candidate.score is not None and not candidate.open
+    assert candidate.attempt is not None and candidate.attempt.failure is None
+    assert candidate.paths.old_failure(0).exists() and not candidate.paths.old_failure(1).exists()
 
 
 @pytest.mark.parametrize("scene", [([300.0, *[1000.0] * 5, 1.0, 1.0, 1.0, 1.0], "train.retries=1")], indirect=True)
@@ -310,6 +316,7 @@ def test_a_job_that_only_says_that_it_was_ended_does_not_overrule_who_ended_it(s
     scene.go()
     newest = of_baseline(scene.read()).newest
     evaluate.end_jobs(scene.read(), scene.cluster, "cancelled by the command cancel", scene.clock.now)
+    assert not newest.declared and of_baseline(scene.read()).newest.may_report
     terminated = Failure(Stage.TRAIN, FailureKind.CANCELLED, "the job was terminated", "try_0")
     files.create(newest.paths.result, Result(Ended.FAILED, failure=terminated))
     scene.context.run.own()
@@ -335,3 +342,12 @@ def test_no_generation_is_decided_while_a_result_is_unread(tmp_path: Path) -> No
     context.background.close()
     (generation,) = context.run.reader.read().generations
     assert generation.selection is not None and generation.selection.seen.outcomes == 2
+
+
+@pytest.mark.parametrize("scene", [([1000.0] * 9,)], indirect=True)
+def test_a_job_that_is_cancelled_in_the_queue_can_never_start(scene: Scene) -> None:
+    scene.cluster.claims = False
+    scene.go()
+    newest = of_baseline(scene.read()).newest
+    evaluate.end_jobs(scene.read(), scene.cluster, "cancelled by the command cancel", scene.clock.now)
+    assert not claim(newest.paths, "12") and not of_baseline(scene.read()).newest.may_report
