@@ -301,5 +301,4 @@ def _ends_a_draft(text: str, match: "re.Match[str]", span: _Span) -> bool:
     before, after = _around(text, match)
     if not span.marked or (before.strip() and after.strip()):
         return False
-    below = text[match.end() :]
-    return bool(below.strip()) and _structure(below)[1]
+    return _structure(text[match.end() :])[1]

@@ -40,8 +40,9 @@ def test_reasoning_of_every_family_is_no_answer(opens: str, closes: str) -> None
     for draft in (DRAFT, "We try 8.\n\nNo.", ""):
         split = split_reasoning(f"{opens}{draft}{closes}\n\n{ANSWER}")
         assert (split.answer.strip(), split.reasoning, split.unclosed) == (ANSWER.strip(), True, False)
-    nothing = split_reasoning(f"{opens}{DRAFT}{closes}\n")
-    assert (nothing.answer, nothing.reasoning, nothing.unclosed) == ("", True, False)
+    for draft in (DRAFT, "a.py\n```\na = 2\n``` No.\n"):
+        nothing = split_reasoning(f"{opens}{draft}{closes}\n")
+        assert (nothing.answer, nothing.reasoning, nothing.unclosed) == ("", True, False)
 
 
 @pytest.mark.parametrize(("opens", "closes"), MARKS.values(), ids=MARKS)

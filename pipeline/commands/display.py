@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.commands.progress import printable
-from pipeline.config import Config, LlmKind
+from pipeline.config import Config
 from pipeline.metric import Metric
 from pipeline.policy.accounting import Account
 from pipeline.records import Purpose, Report, Standing, TimeToTarget
@@ -197,16 +197,22 @@ def spent(account: Account, spending: Spending) -> list[str]:
     """Device hours, and money where a language model was asked."""
     lines = [account.text()]
     if spending.answers:
-        usage, unknown = spending.usage, spending.unpriced
-        dollars = "price unknown" if unknown == spending.answers else f"${usage.usd or 0:.2f}"
-        if 0 < unknown < spending.answers:
-            dollars += f" and {unknown} answers of unknown price"
-        share = usage.tokens_cached / max(1, usage.tokens_in)
-        lines.append(
-            f"language model: {dollars} for {spending.answers} answers, {usage.tokens_in:,} tokens in ({share:.0%} cached), "
-            f"{usage.tokens_out:,} out"
-        )
+        lines.append(f"language model: {_paid(spending)}")
+    if len(spending.models) > 1:
+        lines += [f"  {name}: {_paid(one)}" for name, one in spending.models.items()]
     return lines
+
+
+def _paid(spending: Spending) -> str:
+    usage, unknown = spending.usage, spending.unpriced
+    dollars = "price unknown" if unknown == spending.answers else f"${usage.usd or 0:.2f}"
+    if 0 < unknown < spending.answers:
+        dollars += f" and {unknown} answers of unknown price"
+    if usage.uncertain:
+        dollars += " (uncertain: the provider's counts were missing or impossible)"
+    share = usage.tokens_cached / max(1, usage.tokens_in)
+    counts = f"{usage.tokens_in:,} tokens in ({share:.0%} cached), {usage.tokens_out:,} out"
+    return f"{dollars} for {spending.answers} answers, {counts}"
 
 
 def estimated(config: Config, found: CostEstimate) -> list[str]:
@@ -215,6 +221,7 @@ def estimated(config: Config, found: CostEstimate) -> list[str]:
         f"dry run of {config.baseline.name} at scale {config.scale}: nothing is asked, trained or written",
         f"generation {found.generation}, {found.trials} candidates; real prompts, counted at three bytes a token",
     ]
+    lines += [f"  {one.what} by {one.asked}" for one in found.expected]
     for name, part in (("expected", found.expected), ("at most", found.most)):
         for one in part:
             usage = one.usage
@@ -245,10 +252,8 @@ def _whole(config: Config, found: CostEstimate) -> Iterator[str]:
     """The dollars of a run; that a price is not known is said once, with what to do."""
     first = _sum([one.usage.usd for one in found.expected])
     if first is None or found.later_usd is None:
-        advice = (
-            f" of {config.llm.model}: give llm.usd_in and llm.usd_out" if config.llm.kind is LlmKind.provider else ""
-        )
-        yield f"  price unknown{advice}"
+        unpriced = dict.fromkeys(one.model for one in found.expected if one.usage.usd is None and one.model)
+        yield "  price unknown" + (f" of {' and '.join(unpriced)}: give llm.usd_in and llm.usd_out" if unpriced else "")
         return
     count = config.stop.generations
     yield f"  expected for a generation with a full history in its prompts: ${found.later_usd:.2f}"

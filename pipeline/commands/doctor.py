@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import os
 import shutil
 import sys
 import tempfile
@@ -18,9 +17,9 @@ from pipeline.commands.terminal import add_overrides, call, config_of, parser
 from pipeline.config import Config
 from pipeline.errors import BadInput, CannotGoOn, GroundworkError
 from pipeline.job.probe import Question, Seen, look
-from pipeline.llm.keys import find_key
+from pipeline.llm.requests import shown_parameters
 from pipeline.policy.forecast import forecast
-from pipeline.setup.build import asks_provider, cluster_for, data_path
+from pipeline.setup.build import cluster_for, data_path, find_keys, roles_of
 from pipeline.setup.compose import save_site
 from pipeline.setup.folders import REPOSITORY, SITE
 from pipeline.store import files
@@ -64,6 +63,16 @@ def entry(arguments: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
+def _models(config: Config) -> list[str]:
+    """Each model that a provider is asked for, its key and what is sent to it. Raises `BadInput` for a missing key."""
+    keys, settings = find_keys(config), roles_of(config)
+    lines: dict[str, list[str]] = {}
+    for role, key in keys.items():
+        model = f"for {settings[role].model}" if key else f"{settings[role].model} requires none"
+        lines.setdefault(f"{model}; requests with {shown_parameters(settings[role])}", []).append(role)
+    return [line if len(lines) == 1 else f"{', '.join(roles)}: {line}" for line, roles in lines.items()]
+
+
 def here(config: Config) -> Iterator[Check]:
     """Checks on this machine, where the controller will run."""
     try:
@@ -71,12 +80,11 @@ def here(config: Config) -> Iterator[Check]:
         yield check("data", True, f"{data_path(config)}, hash {digest[:12]}")
     except BadInput as error:
         yield check("data", False, str(error))
-    if asks_provider(config):
-        try:
-            key = find_key(config.llm, os.environ)
-            yield check("key", True, f"for {config.llm.model}" if key else f"{config.llm.model} requires none")
-        except BadInput as error:
-            yield check("key", False, str(error))
+    try:
+        for line in _models(config):
+            yield check("key", True, line)
+    except BadInput as error:
+        yield check("key", False, str(error))
     runs = Path(config.runs).resolve()
     most = forecast(config, config.cluster.max_parallel or 64)
     try:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.llm.keys import find_key
 from pipeline.makers.people import as_seed, propose
 from pipeline.patching import Rules
 from pipeline.policy.agenda import elites
-from pipeline.setup.build import asks_provider, check_parts, data_path, view
+from pipeline.setup.build import check_parts, data_path, find_keys, view
 from pipeline.setup.code import code_files
 from pipeline.setup.compose import differences, fixed_part, live_part
 from pipeline.setup.folders import REPOSITORY
@@ -33,8 +32,7 @@ def run_paths_of(config: Config) -> RunPaths:
             "choose another run= or runs="
         )
     check_parts(config)
-    if asks_provider(config):
-        find_key(config.llm, os.environ)
+    find_keys(config)
     check_data(data_path(config), config.baseline.name, config.scale)
     if not paths.facts.exists() and paths.folder.exists() and not half_made(paths):
         raise BadInput(f"{paths.folder} exists and is not a run folder; choose another name with run=NAME")

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.cluster.slurm import SlurmCluster
-from pipeline.config import Clock, Config
+from pipeline.config import Clock, Config, LlmKind
 from pipeline.errors import BadInput
 from pipeline.llm.base import Trouble, Unanswered, tokens
 from pipeline.llm.prices import Prices
 from pipeline.llm.provider import find_prices, import_litellm
+from pipeline.llm.requests import answer_tokens, shown_parameters
+from pipeline.llm.roles import Role
 from pipeline.makers.base import Brief, Ideator, Implementer, Tools
 from pipeline.makers.lessons import LESSONS
 from pipeline.makers.llm_ideator import ANSWERS
@@ -22,7 +24,7 @@ from pipeline.patching.trees import Tree, read_tree
 from pipeline.policy.accounting import devices, trial_h
 from pipeline.policy.forecast import forecast
 from pipeline.records import Completion, Idea, Prompt, Usage
-from pipeline.setup.build import asks_provider, code_reader, make_cluster, terms_of
+from pipeline.setup.build import asks_provider, code_reader, make_cluster, roles_of, terms_of
 from pipeline.setup.code import code_files
 from pipeline.setup.parts import class_of, make_part
 from pipeline.store.archive import Archive
@@ -45,6 +47,15 @@ class Requests:
     """How many."""
     usage: Usage
     """Their tokens, and dollars where prices are known."""
+    model: str
+    """The model that is asked; empty where recorded answers are read."""
+    parameters: str
+    """What is sent beside the prompts."""
+
+    @property
+    def asked(self) -> str:
+        """For a person."""
+        return f"{self.model} ({self.parameters})" if self.model else "recorded answers"
 
 
 @dataclass(frozen=True)
@@ -129,31 +140,38 @@ def estimate_cost(
     tools = Tools(config, terms.metric, Path(config.baseline.folder) / config.baseline.ideas, code, silent)
     ideas = _ideas(tools, silent, archive, generation)
     codes = _codes(tools, silent, archive, generation, baseline)
-    prices = find_prices(config.llm, import_litellm()) if asks_provider(config) else None
-    most = config.llm.max_tokens
+    roles = roles_of(config)
+    asked = {"ideas": roles.get(Role.IDEATOR, config.llm), "code": roles.get(Role.IMPLEMENTER, config.llm)}
+    litellm = import_litellm() if asks_provider(config) else None
+    prices = {
+        what: find_prices(llm, litellm) if llm.kind is LlmKind.provider and litellm is not None else None
+        for what, llm in asked.items()
+    }
     per_batch = IDEA_TOKENS * min(config.ideate.batch, config.ideate.candidates)
     tries = (1 + config.implement.revisions) * (1 + config.implement.crash_repairs)
 
-    def lines(idea_out: int, idea_rounds: int, code_out: int, code_rounds: int) -> Iterator[Requests]:
-        for what, prompts, out, rounds in (
+    def lines(idea_out: int | None, idea_rounds: int, code_out: int | None, code_rounds: int) -> Iterator[Requests]:
+        for what, questions, out, rounds in (
             ("ideas", ideas, idea_out, idea_rounds),
             ("code", codes, code_out, code_rounds),
         ):
-            if prompts:
-                used = _usage(prompts, out, rounds, config.llm.context)
-                yield Requests(what, rounds * len(prompts), _priced(used, prices))
+            if questions:
+                llm = asked[what]
+                used = _usage(questions, answer_tokens(llm) if out is None else out, rounds, llm.context)
+                model = llm.model if llm.kind is LlmKind.provider else ""
+                yield Requests(what, rounds * len(questions), _priced(used, prices[what]), model, shown_parameters(llm))
 
     expected = tuple(lines(per_batch, 1, CODE_TOKENS, 1))
     history = config.ideate.history_tokens * len(ideas) if generation.number == 0 else 0
-    later = sum((line.usage for line in expected), Usage(history))
+    later = sum((line.usage for line in expected), _priced(Usage(history), prices["ideas"]) if history else Usage())
     device, count = devices(config.train.resources)
     wall = config.train.clock is Clock.wall
     trials, trial = config.ideate.candidates, trial_h(config)
     return CostEstimate(
         generation=generation.number,
         expected=expected,
-        most=tuple(lines(most, ANSWERS, most, tries)),
-        later_usd=_priced(later, prices).usd,
+        most=tuple(lines(None, ANSWERS, None, tries)),
+        later_usd=later.usd if expected else None,
         device=device,
         trials=trials,
         expected_h=trials * count * config.train.budget_min / 60 if wall else None,
