@@ -274,11 +274,13 @@ def test_durations(seconds: float, text: str) -> None:
 @pytest.mark.parametrize("usd", [None, 0.125])
 def test_a_price_that_is_not_known_is_said_once(usd: float | None) -> None:
     usage = Usage(9000, 3000, 1600, usd)
-    part = (Requests("ideas", 2, usage), Requests("code", 4, usage))
+    sent = ("openai/m", "max_tokens=100")
+    part = (Requests("ideas", 2, usage, *sent), Requests("code", 4, usage, *sent))
     lines = estimated(config_of(), CostEstimate(0, part, part, usd, "core", 4, None, 0.5))
     text = "\n".join(lines)
     assert text.count("unknown") == (usd is None) and text.count("$") == (0 if usd is None else 8)
-    assert ("give llm.usd_in and llm.usd_out" in text) is (usd is None)
+    assert ("price unknown of openai/m: give llm.usd_in and llm.usd_out" in text) is (usd is None)
+    assert "ideas by openai/m (max_tokens=100)" in text and "code by openai/m" in text
     assert ("all 3 generations: about $0.50" in text) is (usd is not None)
 
 
