@@ -156,9 +156,8 @@ class Holdups:
     def fade(self, what: str) -> None:
         """It did not fail now, which says little until the time of the next try has passed."""
         old = self._open.get(what)
-        settled_at = (
-            self._began + _SETTLE_S
-        )  # what an earlier process met is not over because this one has not met it yet
+        # What an earlier process met is not over because this one has not met it yet.
+        settled_at = self._began + _SETTLE_S
         if old is not None and self._clock() >= max(old.next_at or 0.0, settled_at):
             self.over(what)
 
