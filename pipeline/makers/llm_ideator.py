@@ -25,6 +25,7 @@ ANSWERS = 5
 _MOST_CUT_OFF = 2
 """Answers without an idea that are cut off before a person is asked to change a setting."""
 _MARGIN_TOKENS = 2000
+_KEPT_PATCHES = 64
 _HEAD_TOKENS = 400
 """For score and training of a parent, at most about."""
 _MOST_TITLES = 300
@@ -47,6 +48,8 @@ class LlmIdeator:
         self._code = tools.code
         self._lessons = Lessons(tools.config, tools.metric, self._model, self._shared)
         self._known = KnownIdeas()
+        self._baseline = elide(tools.code(None), tools.config.baseline, tools.config.scale)
+        self._patches: dict[str, str] = {}
 
     def propose(self, brief: Brief) -> Idea:
         """Raises `CannotGoOn` when the answers hold too few ideas, `Unanswered` when there is none for now."""
@@ -120,16 +123,26 @@ class LlmIdeator:
     def _parents(self, brief: Brief, most_tokens: int) -> Iterator[str]:
         """The candidates to build on, with their code as far as it fits. What short ones leave goes to the long ones."""
         known, config = brief.generation.parents.seen, self._config
-        baseline, *codes = (
-            elide(self._code(one), config.baseline, config.scale).shown for one in (None, *brief.parents)
-        )
-        patches = [diff(baseline, code) for code in codes]
+        patches = [self._patch(one) for one in brief.parents]
         whole = [
             tokens(shown_diff(patch)) + tokens(one.idea.text) for one, patch in zip(brief.parents, patches, strict=True)
         ]
         rooms = history.shares([size + _HEAD_TOKENS for size in whole], most_tokens)
         for one, patch, room in zip(brief.parents, patches, rooms, strict=True):
             yield history.parent(brief.archive, one, known, self._metric, config.train.clock, patch, room)
+
+    def _patch(self, candidate: Candidate) -> str:
+        """What a candidate changed in the codebase as it is shown. Parents are described again and again."""
+        assert candidate.attempt is not None
+        if not self._baseline.classes:
+            return candidate.attempt.paths.patch.read_text(errors="replace")
+        kept, config = self._patches, self._config
+        if candidate.id not in kept:
+            if len(kept) >= _KEPT_PATCHES:
+                kept.clear()
+            code = elide(self._code(candidate), config.baseline, config.scale)
+            kept[candidate.id] = diff(self._baseline.shown, code.shown)
+        return kept[candidate.id]
 
     def _sift(self, brief: Brief, proposals: Sequence[Proposal], tried: Sequence[Idea]) -> tuple[list[Idea], list[str]]:
         """The ideas that can be used, and what is wrong with the others."""

@@ -13,7 +13,7 @@ from pipeline.llm.base import Unanswered
 from pipeline.llm.roles import Role
 from pipeline.makers.llm_ideator import LlmIdeator
 from pipeline.makers.proposals import read_proposals
-from pipeline.patching.trees import Entry
+from pipeline.patching.trees import Entry, Tree
 from pipeline.records import Idea, Knowledge, Parents, Standing
 from pipeline.setup.build import terms_of
 from pipeline.setup.preview import estimate_cost
@@ -185,20 +185,40 @@ def test_the_baseline_is_told_before_there_is_any_outcome(tmp_path: Path) -> Non
     assert "scores 0.8000 ± 0.0100 with 3 seeds; between seeds the standard deviation is 0.0300." in question
 
 
+def asked_of_a_parent(folder: Path, code: Tree, *settings: str) -> str:
+    """What the prompt says of a parent with this code."""
+    paths = RunPaths(folder)
+    best = candidate(paths, "generation_000/candidate_000", Idea("Best", "Do it.", "explore"), 0.5, 1, code=code)
+    parents = Parents((best.id,), 1.0, 2, seen=Knowledge(1, 1, BASELINE))
+    archive = archive_of(paths, generation(paths, 0, [best]), generation(paths, 1, parents=parents))
+    with desk(folder, Researcher()) as it:
+        tools = tools_of("ideate.history_tokens=3000", *settings, model=it.model, codes={best.id: code})
+        LlmIdeator(tools).propose(brief_of(archive, 0, exploit=True))
+        return it.provider.asked[0].question.partition("best first:")[2]
+
+
 def test_parents_share_the_room_for_their_code(tmp_path: Path) -> None:
     """However long it is, some of it is shown."""
-    paths = RunPaths(tmp_path)
-    archive = decided(paths, 2, Knowledge(2, 1, BASELINE), 2, exploit=True)
     text = PRISTINE["model.py"].data.decode()
     notes = "".join(f"# note {number} of many in this file\n" for number in range(2000))
     long = {**PRISTINE, "model.py": Entry((notes + text.replace("2 * error", "3 * error")).encode())}
-    with desk(tmp_path, Researcher()) as it:
-        tools = tools_of("ideate.history_tokens=3000", model=it.model, codes={archive.candidates[-1].id: long})
-        LlmIdeator(tools).propose(brief_of(archive, 0, exploit=True))
-        question = it.provider.asked[0].question
-    parent = question.partition("best first:")[2].partition("Others that were tried")[0]
-    assert "g0/c1: Idea 1\nDo 1 with 1.\nScored 0.8990" in parent and "too long" not in parent
+    parent = asked_of_a_parent(tmp_path, long)
+    assert "g0/c0: Best\nDo it.\nScored 0.5000" in parent and "too long" not in parent
     assert "+            slope[i] += 3 * error" in parent and "(1 of 2 hunks are left out)" in parent
+
+
+def test_a_parents_change_of_settings_that_are_not_shown_is_not_shown(tmp_path: Path) -> None:
+    source = PRISTINE["settings.py"].data.decode()
+    other = "\n\n@dataclass\nclass Small:\n    batch: int = 7\n"
+    code = {**PRISTINE, "settings.py": Entry((source.replace("batch: int = 4", "batch: int = 32") + other).encode())}
+    base = {**PRISTINE, "settings.py": Entry((source + other.replace("= 7", "= 6")).encode())}
+    made = candidate(RunPaths(tmp_path), "generation_000/candidate_000", Idea("a", "b", "explore"), 0.5, 1)
+    with desk(tmp_path, Researcher()) as it:
+        tools = tools_of("baseline.settings_class={tiny: Tiny, small: Small}", model=it.model)
+        maker = LlmIdeator(replace(tools, code=lambda one: code if one is not None else base))
+        patch = maker._patch(made)
+        assert patch is maker._patch(made)
+    assert "+    batch: int = 32" in patch and "= 7" not in patch
 
 
 # ---- lessons
