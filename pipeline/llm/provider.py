@@ -30,6 +30,8 @@ _OUTAGE_S = 120.0
 _GRACE_S = 5.0
 _MOST_USED_UP = 2
 """Answers to one prompt that reasoning may use up before a person is asked to change a setting."""
+_BESIDE = 8
+"""How many answers beyond one are looked for that were requested beside it."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,13 @@ class ProviderModel:
         return most
 
     def _check_used_up(self, prompt: Prompt, sample: int, completion: Completion) -> None:
-        """Raises `Unanswered` when one prompt got several answers in which reasoning left no room for an answer."""
+        """Raises `Unanswered` when one prompt got several answers in which reasoning left no room for an answer, and none
+        that can be used."""
         if not _used_up(completion):
             return
-        found = [self._ledger.find(prompt, number, self._settings) for number in range(sample)]
-        if sum(one is not None and _used_up(one) for one in (*found, completion)) < _MOST_USED_UP:
+        found = [self._ledger.find(prompt, number, self._settings) for number in range(sample + _BESIDE)]
+        there = [one for one in found if one is not None]
+        if any(one.usable for one in there) or sum(map(_used_up, there)) < _MOST_USED_UP:
             return
         model, most, used = self._config.model, answer_tokens(self._config), completion.usage.tokens_out
         if completion.finish == "length":
