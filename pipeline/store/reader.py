@@ -173,7 +173,10 @@ class Reader:
         if before is not None and (before.selection is not None or not reread):
             generation = replace(before, candidates=candidates)
         else:
-            parents = files.read_if_there(paths.parents, Parents) or Parents()
+            parents = files.read_if_there(paths.parents, Parents)
+            if parents is None and not candidates:
+                return  # killed between the folder and parents.json; ideate opens it again
+            parents = parents or Parents()
             selection = files.read_if_there(paths.selection, Selection)
             generation = Generation(number, paths, parents, candidates, selection)
             self._decided += selection is not None

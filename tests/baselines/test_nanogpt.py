@@ -22,6 +22,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from pipeline.config import Clock
 from pipeline.makers.history import metrics_summary
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -456,7 +457,7 @@ def test_the_smoke_command(data: Path, size: dict, tmp_path: Path) -> None:
 
 def test_the_ideator_is_told_of_the_loss_and_not_of_the_machine(train) -> None:
     lines = (train(budget="steps=1") / "metrics.jsonl").read_text().splitlines()
-    told = metrics_summary(lines)
+    told = metrics_summary(lines, Clock.steps)
     assert {part.split()[0] for part in told.split("; ")} == {"step", "loss", "learning_rate", "grad_norm"}
 
 

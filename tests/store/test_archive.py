@@ -155,6 +155,18 @@ def test_a_settled_generation_is_read_from_its_summary_until_something_is_added(
     assert [one.paths for one in Reader(run).read().in_flight()] == [added]
 
 
+@pytest.mark.parametrize("controller", [True, False])
+def test_a_generation_without_its_parents_is_not_there_yet(controller: bool, tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    run.generation(0).folder.mkdir()
+    reader = Reader(run, controller)
+    assert reader.read().generations == ()
+    files.create(run.generation(0).parents, Parents(ideas=2))
+    reader.touch(run.generation(0).folder)
+    (generation,) = reader.read().generations
+    assert not generation.complete
+
+
 def test_a_damaged_summary_is_passed_over(tmp_path: Path) -> None:
     run = RunPaths(tmp_path)
     write(run, [*ENDED, f"{TRIAL}/score.json"])
