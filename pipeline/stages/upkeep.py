@@ -67,6 +67,7 @@ def _take_back(context: Context, candidate: Candidate, alarm: Alarm) -> bool:
     attempt, trial, failure = found
     reason = f"the unmodified baseline failed alike; it was: {failure.reason}"
     context.run.create(trial.newest.paths.spoiled, Failure(failure.stage, FailureKind.SPOILED, reason, failure.try_))
-    for paths in (candidate.paths, attempt.paths, trial.paths):
+    # The attempt's first: while the candidate's is there, no stage looks at it.
+    for paths in (attempt.paths, candidate.paths, trial.paths):
         context.run.take_back(paths.failure, paths.old_failure)
     return True
