@@ -275,13 +275,17 @@ def last_metrics(path: Path) -> Mapping[str, float]:
 
 
 def lines(page: Page, width: int, height: int | None, plain: bool = False) -> list[Text]:
-    """The page in at most `height` lines (none: as many as it takes) of at most `width` columns."""
+    """The page in at most `height` lines of at most `width` columns. With no height it is as long as it takes, and a notice is
+    one line however long, so that the command in it can be copied."""
     top = [_ends(page.title, page.times, width), _bar(page, width, plain)]
     size = max([len(name) for name, _ in page.head], default=0)
     top += [Text(f"{name:{size}}  {text}") for name, text in page.head]
     for notice in page.notices:
+        if height is None:
+            top.append(Text(notice, style="bold", overflow="ignore"))
+            continue
         wrapped = textwrap.wrap(notice, max(20, width), subsequent_indent="  ")
-        if height is not None and len(wrapped) > _NOTICE_LINES:
+        if len(wrapped) > _NOTICE_LINES:
             wrapped = [*wrapped[: _NOTICE_LINES - 1], wrapped[_NOTICE_LINES - 1] + "…"]
         top += [Text(line, style="bold") for line in wrapped]
     parts = [part for part in page.parts if part.count]
@@ -294,7 +298,7 @@ def lines(page: Page, width: int, height: int | None, plain: bool = False) -> li
         if share:
             found += [Text(""), *_part(part, share, width)] if airy else _part(part, share, width)
     for line in found:
-        line.truncate(width, overflow="ellipsis")
+        line.truncate(width, overflow=line.overflow or "ellipsis")
     return found
 
 

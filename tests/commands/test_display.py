@@ -148,6 +148,13 @@ def test_it_fits_any_size(case: str, width: int, height: int) -> None:
         assert len(shown) < height and all(line.cell_len <= width for line in shown)
 
 
+def test_a_command_in_a_notice_can_be_copied_where_no_page_is_drawn_again() -> None:
+    terms, archive = searching()
+    reason = f"the disk is full; free some space, then: python -m pipeline resume /{'scratch/' * 9}runs/first"
+    shown = lines(page(terms, replace(archive, pause=Pause("me", reason, 1.0))), 80, None)
+    assert f"PAUSED: {reason}" in [line.plain for line in shown]
+
+
 def test_what_runs_goes_before_all_else() -> None:
     """Twelve run and four wait; a small terminal shows those that run."""
     text = printed(page(*searching()), 80, 24)
