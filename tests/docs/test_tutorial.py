@@ -10,7 +10,7 @@ from tests.toy import listing
 
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 SECTION = TEXT.partition("## 4.")[2].partition("\n## ")[0]
-GOES = {"controller.json", "resume/"}
+GOES = {"controller.json", "waiting.json", "resume/"}
 """Files that exist only for a while."""
 
 
