@@ -494,10 +494,9 @@ def test_microbatches_change_no_gradient_of_an_idea(
     with code(tmp_path / "variant") as modules:
         whole, parts = (gradients(modules, data, tmp_path / str(rows), size, rows, monkeypatch) for rows in (32, 8))
     assert len(whole) == len(parts) == 4
+    assert whole[0].norm() > 0  # later ones are zero where an idea clips every answer
     for one, other in zip(whole, parts, strict=True):
-        assert one.norm() > 0
-        assert torch.cosine_similarity(one, other, dim=0) > 0.999
-        assert one.norm().item() == pytest.approx(other.norm().item(), rel=1e-3)
+        assert (one - other).norm() <= 0.01 * one.norm()
 
 
 @pytest.mark.parametrize("name", IDEAS)
