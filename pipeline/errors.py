@@ -13,13 +13,13 @@ class BadInput(GroundworkError):
     exit_code = 2
 
 
-class CannotGoOn(GroundworkError):
+class CannotContinue(GroundworkError):
     """The run has to stop here: a full disk, a damaged file, another controller holds it."""
 
 
-class Damaged(CannotGoOn):
+class Damaged(CannotContinue):
     """A file of a run folder cannot be read as what it should be."""
 
 
-class ClusterRefused(CannotGoOn):
+class ClusterRefused(CannotContinue):
     """The cluster took no job this time; submitting again later may work."""

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.sandbox.command_lines import fill, scratch_folder, variant_environment
 from pipeline.setup.build import data_path
 from pipeline.store import files
@@ -46,6 +46,6 @@ def entry(arguments: argparse.Namespace) -> int:
         environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, scratch)
         code = subprocess.run(argv, cwd=config.baseline.folder, env=environment, check=False).returncode
     if code != 0:
-        raise CannotGoOn(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
+        raise CannotContinue(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
     print(f"built for {config.baseline.name} at scale {config.scale}")
     return 0

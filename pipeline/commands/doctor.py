@@ -15,7 +15,7 @@ from pipeline.cluster.slurm import SlurmCluster
 from pipeline.commands.checks import Check, Finding, check
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
 from pipeline.config import Config
-from pipeline.errors import BadInput, CannotGoOn, GroundworkError
+from pipeline.errors import BadInput, CannotContinue, GroundworkError
 from pipeline.job.probe import Question, Seen, look
 from pipeline.llm.requests import shown_parameters
 from pipeline.policy.forecast import forecast
@@ -98,7 +98,7 @@ def here(config: Config) -> Iterator[Check]:
             remedy = f"; the run may need {needed}; free some space, or use another disk: runs=FOLDER"
             good = quota.has_room(most.disk_gb, most.files)
             yield check("quota", good, quota.text() + ("" if good else remedy))
-    except (CannotGoOn, OSError) as error:
+    except (CannotContinue, OSError) as error:
         yield check("disk", False, f"{error}; the run may need {most.disk_gb:.1f} GB; use another disk: runs=FOLDER")
 
 

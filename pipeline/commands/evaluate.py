@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.commands.terminal import call, parser
-from pipeline.errors import BadInput, CannotGoOn
+from pipeline.errors import BadInput, CannotContinue
 from pipeline.job.score import score_checkpoint
 from pipeline.records import Failure, Purpose
 from pipeline.setup.build import data_path, view
@@ -58,7 +58,7 @@ def entry(arguments: argparse.Namespace) -> int:
         variant = trial.paths.variant or run.paths.pristine
         found = score_checkpoint(run, variant, checkpoint, data, arguments.split, seed, TryPaths(Path(scratch)))
     if isinstance(found, Failure):
-        raise CannotGoOn(f"the evaluator returned no score ({found.kind}): {found.reason}")
+        raise CannotContinue(f"the evaluator returned no score ({found.kind}): {found.reason}")
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found)))
         return 0

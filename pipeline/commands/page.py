@@ -275,8 +275,8 @@ def last_metrics(path: Path) -> Mapping[str, float]:
 
 
 def lines(page: Page, width: int, height: int | None, plain: bool = False) -> list[Text]:
-    """The page in at most `height` lines of at most `width` columns. With no height it is as long as it takes, and a notice is
-    one line however long, so that the command in it can be copied."""
+    """The page in at most `height` lines of at most `width` columns. With no height it is as long as it takes, and a notice
+    is one line however long, so that the command in it can be copied."""
     top = [_ends(page.title, page.times, width), _bar(page, width, plain)]
     size = max([len(name) for name, _ in page.head], default=0)
     top += [Text(f"{name:{size}}  {text}") for name, text in page.head]

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.sandbox.command_lines import fill
 from pipeline.setup.build import data_path
 from pipeline.store import files
@@ -36,7 +36,7 @@ def entry(arguments: argparse.Namespace) -> int:
         # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
         code = subprocess.run(argv, cwd=config.baseline.folder, check=False).returncode
     if code != 0:
-        raise CannotGoOn(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
+        raise CannotContinue(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
     manifest = write_manifest(folder)
     print(f"{folder}: {manifest.files} files, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
     return 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.llm.base import tokens
 from pipeline.llm.requests import answer_tokens
 from pipeline.llm.roles import Role, settings_of
@@ -52,7 +52,7 @@ class LlmIdeator:
         self._patches: dict[str, str] = {}
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `CannotGoOn` when the answers hold too few ideas, `Unanswered` when there is none for now."""
+        """Raises `CannotContinue` when the answers hold too few ideas, `Unanswered` when there is none for now."""
         size = max(1, self._config.ideate.batch)
         first = brief.number - (brief.number - brief.alike.start) % size
         batch = range(first, min(first + size, brief.alike.stop))
@@ -86,7 +86,7 @@ class LlmIdeator:
             why = "\n".join(problems) or "These are too few."
             talk.reply(answer, render("more", self._config.prompts, problems=why, missing=missing))
         seen = f" ({reasons[-1]})" if reasons else ""
-        raise CannotGoOn(
+        raise CannotContinue(
             f"the language model gave {len(ideas)} of {len(batch)} ideas in {asked} answers{seen}; read llm/{talk.key} in "
             "the run folder, and move the folders of such answers away to ask again, or another model with llm.model=…"
         )

@@ -113,7 +113,7 @@ class Sandbox(Protocol):
         """Returns when all processes of the command are gone; it is stopped as soon as `enough` returns true.
 
         An exception raised here by a signal handler (Ctrl-C, the end of a job) ends the command first.
-        Raises `CannotGoOn` when the sandbox itself was killed by somebody.
+        Raises `CannotContinue` when the sandbox itself was killed by somebody.
         """
         ...
 

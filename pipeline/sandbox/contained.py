@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -28,7 +28,7 @@ class Contained:
 
 
 def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) -> Outcome:
-    """Run a command under the supervisor, which ends its whole tree. Raises `CannotGoOn` when the supervisor is killed."""
+    """Run a command under the supervisor, which ends its whole tree. Raises `CannotContinue` if it is killed."""
     spec = {
         "argv": list(command.argv),
         "cwd": str(command.cwd),
@@ -61,7 +61,7 @@ def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) 
     if not answer and stopped:  # before it could set its signal handler, and start the command
         return Outcome(End.STOPPED, None, 0.0, 0.0)
     if not answer:
-        raise CannotGoOn(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
+        raise CannotContinue(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
     end = json.loads(answer)
     return Outcome(End(end["ended"]), end["exit_code"], end["seconds"], end["peak_gb"], end["reason"])
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.llm.base import Unanswered
 from pipeline.makers.base import Crash, Implemented
 from pipeline.makers.variants import pristine_tree, variant_tree
@@ -62,12 +62,12 @@ def _to_repair(context: Context, candidate: Candidate, failure: Failure) -> bool
 
 
 def _check_stuck(context: Context, archive: Archive) -> None:
-    """Raises `CannotGoOn` when a person has to act for the language model, and nothing else is left to do."""
+    """Raises `CannotContinue` when a person has to act for the language model, and nothing else is left to do."""
     trouble = context.trouble
     if trouble is None or trouble.until is not None or context.background.busy:
         return
     if not any(agenda(context, archive)):
-        raise CannotGoOn(f"{trouble.reason}; then type the same command again")
+        raise CannotContinue(f"{trouble.reason}; then type the same command again")
 
 
 def _fail(context: Context, candidate: Candidate, attempt: AttemptPaths, failure: Failure) -> None:

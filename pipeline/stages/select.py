@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.config import Codes, Mode
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.policy.accounting import GenerationAccount, RunAccount, account, tries_of
 from pipeline.policy.agenda import agenda, elites, is_done, measured, reference_seeds
 from pipeline.policy.bisection import time_to_target
@@ -38,7 +38,7 @@ def step(context: Context, archive: Archive) -> None:
 
 def _write_report(context: Context, archive: Archive) -> None:
     if not archive.baseline.scores(*REFERENCE):
-        raise CannotGoOn("budget.gpu_hours is used up before the baseline has a score; raise it and resume")
+        raise CannotContinue("budget.gpu_hours is used up before the baseline has a score; raise it and resume")
     _account_for_all(context, archive)
     stopped = stop_reason(context, archive) or ""
     report = final_report(archive, context.metric, elites(context, archive), stopped, list(_times(context, archive)))
@@ -82,7 +82,7 @@ def _check_baseline(archive: Archive) -> None:
     for trial in archive.baseline.of(Purpose.BASELINE):  # a canary raises an alarm instead
         # A fault of a machine says nothing about the code: evaluate pauses the run for it.
         if trial.failure is not None and not trial.failure.kind.infrastructure:
-            raise CannotGoOn(
+            raise CannotContinue(
                 f"the unmodified baseline failed ({trial.failure.stage}/{trial.failure.kind}): "
                 f"{trial.failure.reason.splitlines()[0]}; read {trial.paths.folder}, fix it, and start a new run"
             )

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from pipeline.errors import CannotGoOn, Damaged
+from pipeline.errors import CannotContinue, Damaged
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _PART = ".part-"
 def create(path: Path, record: object) -> bool:
     """Write a record as JSON unless the file is already there; returns whether this call created it.
 
-    Raises `CannotGoOn` when the disk is full or the folder cannot be written.
+    Raises `CannotContinue` when the disk is full or the folder cannot be written.
     """
     return create_bytes(path, to_json(record))
 
@@ -47,7 +47,7 @@ def create_bytes(path: Path, data: bytes) -> bool:
 
 
 def replace(path: Path, record: object, indent: bool = True) -> None:
-    """Write a record as JSON in place of what is there. Raises `CannotGoOn` like `create`."""
+    """Write a record as JSON in place of what is there. Raises `CannotContinue` like `create`."""
     with _one_line_errors(path):
         os.replace(_part(path, to_json(record) if indent else _encode(record)), path)
 
@@ -118,7 +118,7 @@ def in_folder(folder: Path, write: Callable[[], T]) -> T:
 
 
 def make_folder(path: Path) -> None:
-    """A folder and those around it, where they are missing. Raises `CannotGoOn` like `create`."""
+    """A folder and those around it, where they are missing. Raises `CannotContinue` like `create`."""
     with _one_line_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -151,7 +151,7 @@ def is_part(name: str) -> bool:
 
 
 def check_space(folder: Path, gb: float, count: int) -> None:
-    """Raise `CannotGoOn` unless the disk of a folder can be written and has room for so many GB in so many files.
+    """Raise `CannotContinue` unless the disk of a folder can be written and has room for so many GB in so many files.
 
     A quota shows only in a write: so one megabyte is written."""
     with _one_line_errors(folder / "probe"):
@@ -160,12 +160,14 @@ def check_space(folder: Path, gb: float, count: int) -> None:
     disk = os.statvfs(folder)
     free_gb = disk.f_bavail * disk.f_frsize / 1e9
     if free_gb < gb:
-        raise CannotGoOn(
+        raise CannotContinue(
             f"the disk of {folder} has {free_gb:.1f} GB free and the next jobs may write {gb:.1f} (train.disk_gb each); "
             f"free some with `python -m pipeline clean RUN`, or set cluster.max_parallel lower"
         )
     if disk.f_files and disk.f_favail < count:  # file systems without a fixed number say 0
-        raise CannotGoOn(f"the disk of {folder} has room for {disk.f_favail} more files, the next jobs need {count}")
+        raise CannotContinue(
+            f"the disk of {folder} has room for {disk.f_favail} more files, the next jobs need {count}"
+        )
 
 
 def tree_hash(folder: Path) -> str:
@@ -211,9 +213,9 @@ def _one_line_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CannotGoOn(f"no space to write {path}; free some, then type the same command again") from error
+            raise CannotContinue(f"no space to write {path}; free some, then type the same command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise CannotGoOn(f"cannot write {path} ({error.strerror}); check its owner and mode") from error
+            raise CannotContinue(f"cannot write {path} ({error.strerror}); check its owner and mode") from error
         raise
 
 

@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from pipeline.config import Config
-from pipeline.errors import BadInput, CannotGoOn
+from pipeline.errors import BadInput, CannotContinue
 from pipeline.records import FORMAT, Claim, Event, Job
 from pipeline.store import files
 from pipeline.store.paths import RunPaths, TryPaths
@@ -105,7 +105,7 @@ class Run:
         self.reader = Reader(self.paths, controller=True)
 
     def create(self, path: Path, record: object) -> bool:
-        """Add a file to the run; false when it is there already. Raises `CannotGoOn` when the disk does not take it."""
+        """Add a file to the run; false when it is there already. Raises `CannotContinue` when the disk does not take it."""
         return self.create_bytes(path, files.to_json(record))
 
     def create_bytes(self, path: Path, data: bytes) -> bool:
@@ -235,7 +235,7 @@ def held_by(paths: RunPaths) -> str:
 
 @contextlib.contextmanager
 def locked(paths: RunPaths, take_over: bool = False) -> Iterator["RunLock"]:
-    """Lock a run for its only controller. Raises `CannotGoOn` naming the holder when somebody else does."""
+    """Lock a run for its only controller. Raises `CannotContinue` naming the holder when somebody else does."""
     lock = RunLock(paths)
     made = not paths.folder.exists()
     lock.take(take_over)
@@ -271,7 +271,7 @@ class RunLock:
         holder = files.read(self._path, Holder)
         if holder.alive(time.time()) and not take_over:
             where = held_by(RunPaths(self._path.parent))
-            raise CannotGoOn(
+            raise CannotContinue(
                 f"{self._path.parent} is held by {holder.user}, {where}; watch it with "
                 f"`python -m pipeline status {self._path.parent}`, stop that one, or add --take-over"
             )
@@ -279,7 +279,7 @@ class RunLock:
         self._check()
 
     def beat(self) -> None:
-        """Show a sign of life. Raises `CannotGoOn` when another controller took over."""
+        """Show a sign of life. Raises `CannotContinue` when another controller took over."""
         now = time.time()
         if now - self._me.at >= _BEAT_S:
             self._check()
@@ -287,11 +287,13 @@ class RunLock:
             files.replace(self._path, self._me)
 
     def release(self) -> None:
-        with contextlib.suppress(FileNotFoundError, CannotGoOn):
+        with contextlib.suppress(FileNotFoundError, CannotContinue):
             self._check()
             self._path.unlink()
 
     def _check(self) -> None:
         holder = files.read(self._path, Holder)
         if (holder.host, holder.pid, holder.started) != (self._me.host, self._me.pid, self._me.started):
-            raise CannotGoOn(f"{self._path.parent} was taken over by {holder.user}, pid {holder.pid} on {holder.host}")
+            raise CannotContinue(
+                f"{self._path.parent} was taken over by {holder.user}, pid {holder.pid} on {holder.host}"
+            )

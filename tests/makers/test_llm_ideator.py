@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.llm.base import Unanswered
 from pipeline.llm.roles import Role
 from pipeline.makers.llm_ideator import LlmIdeator
@@ -53,7 +53,7 @@ def test_a_short_batch_is_asked_again_for_what_is_missing(tmp_path: Path) -> Non
 
 def test_a_model_that_never_answers_in_form_ends_the_run_with_a_line(tmp_path: Path) -> None:
     with pytest.raises(
-        CannotGoOn, match=r"gave 0 of 3 ideas in 5 answers; read llm/first-\w+ in the run folder.*llm\.model="
+        CannotContinue, match=r"gave 0 of 3 ideas in 5 answers; read llm/first-\w+ in the run folder.*llm\.model="
     ):
         propose(tmp_path, in_turn(Answer("Let us talk.")), 3)
 
@@ -385,7 +385,9 @@ def test_cut_off_answers_without_an_idea_are_not_asked_five_times(tmp_path: Path
         asked.append(one)
         return Answer("Let me begin with", finish="length")
 
-    with pytest.raises(CannotGoOn, match=r"0 of 1 ideas in 2 answers \(the answer was cut off .*llm\.max_tokens=\d+"):
+    with pytest.raises(
+        CannotContinue, match=r"0 of 1 ideas in 2 answers \(the answer was cut off .*llm\.max_tokens=\d+"
+    ):
         propose(tmp_path, script, 1)
     assert len(asked) == 2
 
@@ -410,7 +412,7 @@ def test_a_prompt_that_is_too_long_is_asked_once_and_names_the_setting(tmp_path:
         asked.append(one)
         return Answer("prompt is too long: 210000 tokens > 200000 maximum", 400, "invalid_request_error")
 
-    with pytest.raises(CannotGoOn, match=r"set a lower llm\.context; the server said: .*210000 tokens"):
+    with pytest.raises(CannotContinue, match=r"set a lower llm\.context; the server said: .*210000 tokens"):
         propose(tmp_path, script, 1)
     assert len(asked) == 1
 

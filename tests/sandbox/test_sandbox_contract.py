@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pipeline.config import Part
-from pipeline.errors import BadInput, CannotGoOn
+from pipeline.errors import BadInput, CannotContinue
 from pipeline.sandbox import contained
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, allowed_environment, make_sandbox
 from tests.toy import ROOT, environment, processes_with, wait_until
@@ -322,5 +322,5 @@ def test_a_supervisor_that_somebody_else_kills_is_an_error(tmp_path: Path, monke
     dying = tmp_path / "dying.py"
     dying.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setattr(contained, "_SUPERVISOR", dying)
-    with pytest.raises(CannotGoOn, match="was killed"):
+    with pytest.raises(CannotContinue, match="was killed"):
         contained.supervised(Command(["true"], tmp_path, {}, tmp_path / "log"), RunLimits(60, 1), enough=lambda: False)

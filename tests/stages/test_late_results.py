@@ -11,7 +11,7 @@ import pytest
 
 from pipeline import loop
 from pipeline.cluster.base import JobStatus, Phase, Request
-from pipeline.errors import CannotGoOn
+from pipeline.errors import CannotContinue
 from pipeline.records import Ended, Failure, FailureKind, Pause, Result, Stage
 from pipeline.stages import evaluate, select
 from pipeline.stages.context import Context
@@ -259,7 +259,7 @@ def test_a_failure_of_the_baselines_own_code_still_ends_the_run(scene: Scene) ->
     newest = of_baseline(scene.read()).newest
     failure = Failure(Stage.TRAIN, FailureKind.EXCEPTION, "a bug", "try_0")
     files.create(newest.paths.result, Result(Ended.FAILED, failure=failure))
-    with pytest.raises(CannotGoOn, match=r"baseline failed \(train/exception\): a bug.*fix it"):
+    with pytest.raises(CannotContinue, match=r"baseline failed \(train/exception\): a bug.*fix it"):
         scene.go()
 
 

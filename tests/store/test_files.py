@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CannotGoOn, Damaged
+from pipeline.errors import CannotContinue, Damaged
 from pipeline.records import Job, Score
 from pipeline.store import files
 
@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(full_disk: Path) -> None:
         lambda: files.replace(full_disk / "live.json", SCORE),
         lambda: files.append(full_disk / "events.jsonl", Job("x" * 9000, 0, "test")),
     ):
-        with pytest.raises(CannotGoOn) as caught:
+        with pytest.raises(CannotContinue) as caught:
             write()
         assert str(caught.value).startswith("no space to write ") and "\n" not in str(caught.value)
     assert files.read(full_disk / "live.json", Number) == Number(1)
@@ -197,7 +197,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        with pytest.raises(CannotGoOn, match=r"cannot write .* check its owner and mode"):
+        with pytest.raises(CannotContinue, match=r"cannot write .* check its owner and mode"):
             files.create(tmp_path / "x.json", SCORE)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

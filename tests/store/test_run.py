@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.errors import BadInput, CannotGoOn, Damaged
+from pipeline.errors import BadInput, CannotContinue, Damaged
 from pipeline.records import Claim, Job
 from pipeline.store import files
 from pipeline.store.data import check_data, write_manifest
@@ -120,7 +120,7 @@ def living() -> Holder:
 def test_a_second_controller_is_refused_and_told_who_holds_the_run(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     files.create(paths.controller, living())
-    with pytest.raises(CannotGoOn) as caught, locked(paths):
+    with pytest.raises(CannotContinue) as caught, locked(paths):
         pass
     words = str(caught.value)
     assert f"held by ada, pid {living().pid} on {socket.gethostname()}" in words and "--take-over" in words
@@ -143,7 +143,7 @@ def test_a_second_controller_in_another_process_is_refused(tmp_path: Path) -> No
     )
     assert first.stdin is not None and first.stdout is not None
     assert first.stdout.readline() == "held\n"
-    with pytest.raises(CannotGoOn, match=f"pid {first.pid} "), locked(RunPaths(tmp_path)):
+    with pytest.raises(CannotContinue, match=f"pid {first.pid} "), locked(RunPaths(tmp_path)):
         pass
     first.stdin.close()
     assert first.wait() == 0
@@ -154,7 +154,7 @@ def test_a_second_controller_in_another_process_is_refused(tmp_path: Path) -> No
 
 def test_the_slurm_job_of_a_holder_is_named(tmp_path: Path) -> None:
     files.create(RunPaths(tmp_path).controller, replace(living(), job="4711"))
-    with pytest.raises(CannotGoOn, match="in Slurm job 4711"), locked(RunPaths(tmp_path)):
+    with pytest.raises(CannotContinue, match="in Slurm job 4711"), locked(RunPaths(tmp_path)):
         pass
 
 
@@ -192,13 +192,13 @@ def test_a_controller_that_nobody_reaped_is_dead(tmp_path: Path) -> None:
 
 def test_a_living_controller_on_another_node_holds(tmp_path: Path) -> None:
     files.create(RunPaths(tmp_path).controller, other("elsewhere", 1, 1, at=time.time()))
-    with pytest.raises(CannotGoOn, match="pid 1 on elsewhere"), locked(RunPaths(tmp_path)):
+    with pytest.raises(CannotContinue, match="pid 1 on elsewhere"), locked(RunPaths(tmp_path)):
         pass
 
 
 def test_who_was_taken_over_stops_and_leaves_the_file_to_the_new_one(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
-    with pytest.raises(CannotGoOn, match=r"was taken over by ada, pid"), locked(paths) as lock:
+    with pytest.raises(CannotContinue, match=r"was taken over by ada, pid"), locked(paths) as lock:
         files.replace(paths.controller, living())
         lock._me = replace(lock._me, at=0.0)  # long since the last sign of life
         lock.beat()
