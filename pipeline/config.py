@@ -73,6 +73,14 @@ class Codes(Enum):
     scored = "scored"
 
 
+class Objective(Enum):
+    """What reinforcement learning of the ideator raises."""
+
+    mean = "mean"
+    max_at_k = "max_at_k"
+    entropic = "entropic"
+
+
 class Keep(Enum):
     """What is kept of a folder once its trial is scored."""
 
@@ -493,6 +501,25 @@ class KeepConfig:
 
 
 @dataclass
+class RlConfig:
+    """Reinforcement learning of the ideator from executed ideas. Used with `ideate=policy`."""
+
+    objective: Objective = Objective.max_at_k
+    """What an update raises: the `mean` reward of the ideas (GRPO of the paper), the expected maximum of `rl.k` of them
+    (`max_at_k`), or the `entropic` utility of "Learning to Discover at Test Time"."""
+    k: int = 8
+    """With `max_at_k`: number of ideas of which the best counts."""
+    kl: float = 0.6931471805599453
+    """With `entropic`: how far the weights of a group lie from uniform, nats; the default is ln 2."""
+    normalize: bool = True
+    """Whether the advantages of a group are divided by their root mean square, as GRPO does."""
+    penalty: float = 1.0
+    """Penalty on the share of equal ideas in a group, in units of the normalised advantage; 0: none."""
+    novelty: float = 0.0
+    """Bonus for ideas that the archive has seen rarely, 1/sqrt(1 + times), in the same unit; 0: none."""
+
+
+@dataclass
 class StopConfig:
     """When the search ends: at the first rule that holds. Candidates in progress are finished."""
 
@@ -532,6 +559,8 @@ class Config:
     """How the search advances."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     """What is measured at the end."""
+    rl: RlConfig = field(default_factory=RlConfig)
+    """How the ideator learns, with `ideate=policy`."""
     llm: LlmConfig = live(factory=LlmConfig)
     """The language model, for an ideator or implementer that uses it."""
     budget: BudgetConfig = live(factory=BudgetConfig)
