@@ -392,6 +392,20 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of the machine that a try trained on, and how much was in use there. On several nodes: those of the first."""
+
+    host_gb: float | None = None
+    """Memory (RAM) of the node, GB; null if unknown."""
+    host_peak_gb: float | None = None
+    """Most host memory in use by the processes of `train`, GB; null if unknown."""
+    gpu_gb: float | None = None
+    """Memory of each GPU, GB; null if unknown or without a GPU."""
+    gpu_peak_gb: float | None = None
+    """Most memory in use on one of the job's GPUs, looked at every 5 seconds, GB; null if unknown or without a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a try ended (result.json); the last file that the job writes. The controller declares the end of a job that is
     gone (ended.json). A score or a failure of the idea that the job writes later counts instead."""
@@ -414,6 +428,8 @@ class Result:
     """Seconds since 1970."""
     ended_at: float = 0.0
     """Seconds since 1970."""
+    memory: Memory = Memory()
+    """Memory during training."""
 
 
 @dataclass(frozen=True, slots=True)

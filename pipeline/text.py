@@ -1,4 +1,4 @@
-"""What may be taken from a model's text: text that can be written to a file, and the part that is the answer.
+"""Counts as text, and what may be taken from a model's text: what can be written to a file, and the part that is the answer.
 
 Models think aloud in mark-up of their own, and servers pass it on in part: with only the closing tag (where the chat
 template opened it), with only the opening one (where the text was cut off), or whole. Drafts in it are no answer.
@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 def writable(text: str) -> str:

@@ -83,6 +83,14 @@ def test_the_search_finds_what_is_better_and_builds_on_it(finished: Bench) -> No
     assert archive.baseline.trials[0].score is not None and archive.baseline.trials[0].score.seed == 0
 
 
+def test_a_result_holds_the_memory_of_the_machine_and_of_the_training(finished: Bench) -> None:
+    (trial, *_) = finished.archive("first").baseline.trials
+    result = trial.tries[-1].result
+    assert result is not None and result.memory.host_gb is not None and result.memory.host_peak_gb is not None
+    assert 0 < result.memory.host_peak_gb < 1 and result.memory.host_peak_gb < result.memory.host_gb
+    assert result.memory.gpu_gb is None
+
+
 def test_a_second_run_with_the_same_seed_is_the_same(finished: Bench, tmp_path: Path) -> None:
     other = Bench(tmp_path / "runs", finished.data)
     other.run("second", *SEARCH, "cluster.max_parallel=1").ok()

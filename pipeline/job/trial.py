@@ -11,19 +11,19 @@ import platform
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
 from pipeline.cluster.jobs import Node, current_job_id, current_node
 from pipeline.config import Clock
 from pipeline.errors import BadInput
+from pipeline.job.machine import MemoryWatch, gpus_here
 from pipeline.job.nodes import Meeting, Peers, wait_for_claim
 from pipeline.job.score import score_checkpoint
-from pipeline.records import Ended, Failure, FailureKind, Job, Result, Score, Seconds, Stage
+from pipeline.records import Ended, Failure, FailureKind, Job, Memory, Result, Score, Seconds, Stage
 from pipeline.sandbox.base import Access, Command, Network, RunLimits, make_sandbox
 from pipeline.sandbox.command_lines import scratch_folder, train_command, variant_environment
 from pipeline.sandbox.diagnose import failure_of, with_log
@@ -69,24 +69,35 @@ def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE)
     """Run the job in the folder of its try, which exists; works outside of any cluster, too."""
     started = time.time()
     try:
-        outcome, seconds = _Try(run, paths, job, data, started, node).outcome()
+        outcome, measured = _Try(run, paths, job, data, started, node).outcome()
     except BadInput as error:  # a part that the controller can import and this job cannot
-        outcome, seconds = Failure(Stage.TRAIN, FailureKind.EXCEPTION, str(error)), Seconds()
+        outcome, measured = Failure(Stage.TRAIN, FailureKind.EXCEPTION, str(error)), Measured()
     except JobTerminated:
-        outcome, seconds = Failure(Stage.TRAIN, FailureKind.CANCELLED, "the job was terminated"), Seconds()
+        outcome, measured = Failure(Stage.TRAIN, FailureKind.CANCELLED, "the job was terminated"), Measured()
     score = outcome if isinstance(outcome, Score) else None
     failure = outcome if isinstance(outcome, Failure) else None
     return Result(
         Ended.SCORED if score else Ended.FAILED,
         score,
         replace(failure, try_=paths.folder.name) if failure else None,
-        seconds,
+        measured.seconds,
         node.name,
-        _gpu_model() if run.config.train.resources.gpus_per_node else "",
+        gpus_here().model if run.config.train.resources.gpus_per_node else "",
         _versions(),
         started,
         time.time(),
+        measured.memory,
     )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a try took."""
+
+    seconds: Seconds = field(default_factory=Seconds)
+    """Durations of its parts."""
+    memory: Memory = field(default_factory=Memory)
+    """Memory during training."""
 
 
 @dataclass(frozen=True)
@@ -98,23 +109,23 @@ class _Try:
     started: float
     node: Node
 
-    def outcome(self) -> tuple[Score | Failure, Seconds]:
-        """What came of it, and where the time went."""
-        checkpoint, seconds = self.paths.checkpoint, Seconds()
+    def outcome(self) -> tuple[Score | Failure, Measured]:
+        """What came of it, and what it took."""
+        checkpoint, measured = self.paths.checkpoint, Measured()
         if self.job.of is None:
-            failure, seconds = self.train()
+            failure, measured = self.train()
             if failure is not None:
-                return failure, seconds
+                return failure, measured
         else:
             checkpoint = self._trained(self.job.of)
         before = time.monotonic()
         scored = score_checkpoint(
             self.run, self._variant, checkpoint, self.data, self.job.split, self.job.seed, self.paths
         )
-        seconds = replace(seconds, evaluate=time.monotonic() - before)
+        measured = replace(measured, seconds=replace(measured.seconds, evaluate=time.monotonic() - before))
         if isinstance(scored, Score):
-            return replace(scored, try_=self.paths.folder.name, purpose=self.job.purpose), seconds
-        return scored, seconds
+            return replace(scored, try_=self.paths.folder.name, purpose=self.job.purpose), measured
+        return scored, measured
 
     def _trained(self, trial: str) -> Path:
         """The checkpoint that another trial of the same code was scored by."""
@@ -126,7 +137,7 @@ class _Try:
         """The code of this trial."""
         return self.paths.trial.variant or self.run.paths.pristine
 
-    def train(self) -> tuple[Failure | None, Seconds]:
+    def train(self) -> tuple[Failure | None, Measured]:
         """Train on this node of the job; on node 0, report for all nodes."""
         config, paths = self.run.config, self.paths
         train = config.train.with_budget(self.job.budget)
@@ -141,7 +152,7 @@ class _Try:
         limits = RunLimits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
         meeting = peers.meet()
         if meeting is None:
-            return Failure(Stage.TRAIN, FailureKind.CANCELLED, "the first node ended before the ranks met"), Seconds()
+            return Failure(Stage.TRAIN, FailureKind.CANCELLED, "the first node ended before the ranks met"), Measured()
         start_up = time.time() - self.started
         with scratch_folder() as scratch:
             extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}
@@ -157,8 +168,9 @@ class _Try:
                 network=Network.HOST if train.resources.nodes > 1 else Network.LOOPBACK,
                 devices=True,
             )
-            outcome = make_sandbox(train.sandbox).run(command, access, limits, enough=peers.failed)
-        seconds = Seconds(start_up=start_up, train=outcome.seconds)
+            with MemoryWatch(train.resources.gpus_per_node > 0) as watch:
+                outcome = make_sandbox(train.sandbox).run(command, access, limits, enough=peers.failed)
+        measured = Measured(Seconds(start_up=start_up, train=outcome.seconds), watch.found(outcome.peak_gb))
         log = files.tail(paths.node_log(self.node.number))
         over = FailureKind.OVER_BUDGET if train.clock is Clock.wall else FailureKind.TIMEOUT
         failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
@@ -169,7 +181,7 @@ class _Try:
         if failure is None and not paths.checkpoint.is_dir():
             reason = "training ended well but left no output/checkpoint"
             failure = Failure(Stage.TRAIN, FailureKind.NO_CHECKPOINT, with_log(reason, log))
-        return failure, seconds
+        return failure, measured
 
     def _copy_resume_state(self, before: TryPaths) -> None:
         """Start from what an earlier try of this trial saved."""
@@ -192,16 +204,6 @@ class _Try:
 def _on_signal(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # once is enough: the clean-up must not be cut short
     raise JobTerminated
-
-
-def _gpu_model() -> str:
-    """As nvidia-smi prints it; the controller's packages include no CUDA library."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return " and ".join(sorted({line.strip() for line in found.splitlines() if line.strip()}))
 
 
 def _versions() -> dict[str, str]:

@@ -15,11 +15,12 @@ from pipeline.config import Clock, Config
 from pipeline.llm.base import tokens
 from pipeline.makers.prompting import shown_diff, without_places
 from pipeline.metric import Direction, Metric
-from pipeline.records import Failure, Knowledge, Purpose
+from pipeline.records import Failure, Knowledge, Purpose, Result
 from pipeline.report.standings import Verdict, as_known, over_parent, verdict
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate, Trial
+from pipeline.text import counted
 
 _TEXT = 600
 _REASON = 300
@@ -163,12 +164,12 @@ def parent(
     """A candidate to build on: its idea in full, its score, its training, and `patch`, its code as a change of the codebase,
     as far as it fits."""
     idea = candidate.idea
-    training = metrics_summary(_metrics(candidate.attempt.search if candidate.attempt is not None else None), clock)
+    trial = candidate.attempt.search if candidate.attempt is not None else None
     parts = [
         f"{short(candidate.id)}: {idea.title}",
         idea.text,
         ending(archive, candidate, known, metric),
-        f"Its training (first, middle, last): {training}" if training else "",
+        f"{_training(trial, clock, 3)}." if trial is not None and trial.score is not None else "",
         "Its code, as a change of the codebase:",
     ]
     head = "\n".join(part for part in parts if part)
@@ -201,24 +202,37 @@ def measured(archive: Archive, known: Knowledge, config: Config, metric: Metric)
         text += f"; between seeds the standard deviation is {metric.text_gain(known.seed_sd).lstrip('+')}"
     first = next((one for one in archive.baseline.of(Purpose.BASELINE) if one.score is not None), None)
     if first is not None and reference.trials >= config.select.baseline_seeds:
-        text += f".\n{_training(first, config.train.clock)}"
+        text += f".\n{_training(first, config.train.clock, 5)}"
     return f"\n{text.rstrip('.')}.\n"
 
 
-def _training(trial: Trial, clock: Clock) -> str:
-    """How a training went. What depends on the machine is left out where the clock counts steps, so that a run can be
-    repeated on another."""
+def _training(trial: Trial, clock: Clock, points: int) -> str:
+    """How a training went, and on which GPU. What depends on the machine is left out where the clock counts steps, so that a
+    run can be repeated on another."""
     lines = _metrics(trial)
     rows = _rows(lines)
     steps = int(next((step for row in reversed(rows) if (step := _number(row.get("step"))) is not None), len(rows)))
-    tried = next(one for one in trial.tries if one.paths.folder.name == (trial.score.try_ if trial.score else ""))
-    text, result = f"Its training took {steps} steps", tried.result
+    tried = next(one for one in trial.tries if trial.score is not None and one.paths.folder.name == trial.score.try_)
+    text, result = f"Its training took {counted(steps, 'step')}" if rows else "It wrote no metrics", tried.result
     if clock is Clock.wall and result is not None:
         seconds = tried.job.used_s + result.seconds.train
         text += f" in {seconds:.0f} s" + (f", {seconds / steps:.4g} s a step" if steps else "")
-        text += f", on {result.gpu}" if result.gpu else ""
-    curve = metrics_summary(lines, clock, 5)
+    if result is not None:
+        text += _machine(result, clock)
+    curve = metrics_summary(lines, clock, points)
     return text + (f". From the first step to the last: {curve}" if curve else "")
+
+
+def _machine(result: Result, clock: Clock) -> str:
+    """The GPU and its memory, and how much memory was in use. Host memory is called so: it reads like a GPU's otherwise."""
+    memory, text = result.memory, f", on {result.gpu}" if result.gpu else ""
+    if memory.gpu_gb is not None:
+        text += f" with {memory.gpu_gb:.3g} GB of GPU memory"
+    if clock is Clock.steps:
+        return text
+    peaks = (("GPU memory", memory.gpu_peak_gb), ("host memory", memory.host_peak_gb))
+    known = [f"{peak:.3g} GB of {what}" for what, peak in peaks if peak is not None]
+    return text + (f"; at most {' and '.join(known)} were in use" if known else "")
 
 
 def pack(texts: Sequence[str], most_tokens: int) -> list[str]:

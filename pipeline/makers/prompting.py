@@ -21,6 +21,7 @@ from pipeline.makers.packages import training_packages
 from pipeline.metric import Direction
 from pipeline.patching import Rules
 from pipeline.patching.trees import Entry, diff
+from pipeline.text import counted
 
 _FOLDER = Path(__file__).with_name("prompts")
 OWN_FOLDER = "prompts"
@@ -202,14 +203,10 @@ def _budget(config: Config) -> str:
         if config.train.clock is Clock.steps
         else f"{config.train.budget_min:g} minutes from the start of the process to its end, start-up included,"
     )
-    devices = _count(needs.cpus_per_task, "CPU core")
+    devices = counted(needs.cpus_per_task, "CPU core")
     if needs.gpus_per_node:
-        devices = f"{_count(needs.gpus_per_node, 'GPU')}, {devices}"
+        devices = f"{counted(needs.gpus_per_node, 'GPU')}, {devices}"
     each = " on each" if needs.nodes > 1 else ""
     return (
-        f"{amount} on {_count(needs.nodes, 'node')} with {devices} and {needs.mem_gb:g} GB of host memory (RAM){each}"
+        f"{amount} on {counted(needs.nodes, 'node')} with {devices} and {needs.mem_gb:g} GB of host memory (RAM){each}"
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("s" if number != 1 else "")

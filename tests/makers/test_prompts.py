@@ -36,6 +36,7 @@ from pipeline.records import (
     Idea,
     Job,
     Knowledge,
+    Memory,
     Purpose,
     Result,
     Score,
@@ -609,12 +610,18 @@ def test_a_parent_is_described_with_as_much_of_its_code_as_fits(past: tuple[Arch
     )
     assert whole.startswith("g0/c0: Good\nDo it.\nScored 0.5000") and "left out" not in whole
     assert tokens(part) < 330 and HUNKS[0] in part and "hunks are left out)" in part
+    assert "\nIt wrote no metrics.\nIts code" in whole
 
 
 # ---- what was measured of the unmodified code
 
+NO_MEMORY = Memory()
+ON_H100 = ("NVIDIA H100 80GB HBM3", Memory(540.0, 12.04, 85.52, 69.3))
 
-def baseline_run(paths: RunPaths, values: list[float | None], rows: list[dict[str, Any]], gpu: str = "") -> Archive:
+
+def baseline_run(
+    paths: RunPaths, values: list[float | None], rows: list[dict[str, Any]], gpu: str = "", memory: Memory = NO_MEMORY
+) -> Archive:
     """An archive with trials of the baseline; none: it has no score yet. The second try of each has the result."""
     trials = []
     for number, value in enumerate(values):
@@ -622,7 +629,7 @@ def baseline_run(paths: RunPaths, values: list[float | None], rows: list[dict[st
         score = (
             Score("loss", value, 0.01, 10, "validation", number, "try_1", purpose=Purpose.BASELINE) if value else None
         )
-        result = Result(Ended.SCORED, score, seconds=Seconds(train=1000.0), gpu=gpu) if score else None
+        result = Result(Ended.SCORED, score, seconds=Seconds(train=1000.0), gpu=gpu, memory=memory) if score else None
         tries = (
             Try(trial.try_(0), Job("a", number, "validation", purpose=Purpose.BASELINE), None, None),
             Try(trial.try_(1), Job("a", number, "validation", used_s=500.0, purpose=Purpose.BASELINE), None, result),
@@ -655,11 +662,12 @@ ROWS = [
 
 
 def test_the_baselines_score_noise_speed_and_curve_are_told_under_a_wall_clock(tmp_path: Path) -> None:
-    archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, "NVIDIA H100 80GB HBM3")
+    archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, *ON_H100)
     known = Knowledge(0, 0, Standing("baseline", 0.8, 0.015, 3), 0.02)
     assert history.measured(archive, known, config_of(Clock.wall), METRIC) == (
         "\nThe unmodified codebase scores 0.8000 ± 0.0150 with 3 seeds; between seeds the standard deviation is 0.0200.\n"
-        "Its training took 300 steps in 1500 s, 5 s a step, on NVIDIA H100 80GB HBM3. From the first step to the last: "
+        "Its training took 300 steps in 1500 s, 5 s a step, on NVIDIA H100 80GB HBM3 with 85.5 GB of GPU memory; at most "
+        "69.3 GB of GPU memory and 12 GB of host memory were in use. From the first step to the last: "
         "loss 4 → 0.05263 → 0.02649 → 0.01778 → 0.01333; memory_gb at most 69; seconds 3 → 228 → 453 → 675 → 900; "
         "step 1 → 76 → 151 → 225 → 300; tokens_per_s 1001 → 1076 → 1151 → 1225 → 1300.\n"
     )
@@ -667,10 +675,11 @@ def test_the_baselines_score_noise_speed_and_curve_are_told_under_a_wall_clock(t
 
 def test_what_differs_from_machine_to_machine_is_not_told_where_the_clock_counts_steps(tmp_path: Path) -> None:
     """So that a run can be repeated, and replayed, word for word."""
-    archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, "NVIDIA H100 80GB HBM3")
+    archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, *ON_H100)
     known = Knowledge(0, 0, Standing("baseline", 0.8, 0.015, 3), 0.0)
     assert history.measured(archive, known, config_of(Clock.steps), METRIC) == (
-        "\nThe unmodified codebase scores 0.8000 ± 0.0150 with 3 seeds.\nIts training took 300 steps. "
+        "\nThe unmodified codebase scores 0.8000 ± 0.0150 with 3 seeds.\n"
+        "Its training took 300 steps, on NVIDIA H100 80GB HBM3 with 85.5 GB of GPU memory. "
         "From the first step to the last: loss 4 → 0.05263 → 0.02649 → 0.01778 → 0.01333; step 1 → 76 → 151 → 225 → 300.\n"
     )
 
@@ -695,11 +704,11 @@ def test_a_baseline_without_metrics_is_described_by_its_score(tmp_path: Path) ->
     archive = baseline_run(RunPaths(tmp_path), [0.8], [])
     known = Knowledge(0, 0, Standing("baseline", 0.8, 0.01, 1), 0.0)
     text = history.measured(archive, known, config_of(Clock.wall, 1), METRIC)
-    assert text.endswith("with one seed.\nIts training took 0 steps in 1500 s.\n")
+    assert text.endswith("with one seed.\nIt wrote no metrics in 1500 s.\n")
     metrics = archive.baseline.trials[0].paths.try_(1).metrics
     metrics.write_text('{"step": Infinity}\n')
     assert history.measured(archive, known, config_of(Clock.wall, 1), METRIC).endswith(
-        "took 1 steps in 1500 s, 1500 s a step.\n"
+        "took 1 step in 1500 s, 1500 s a step.\n"
     )
     metrics.unlink()
     assert history.measured(archive, known, config_of(Clock.wall, 1), METRIC) == text
