@@ -1,104 +1,134 @@
-"""Run folders as pandas tables: one row per candidate, one row per trial.
+"""Run folders as pandas tables.
 
-    from analysis.load import candidates, newest, trials
-    table = candidates("runs/first", "runs/second")
+    from analysis.load import load
+    tables = load("runs/first", "runs/second")
+    tables.candidates[["title", "gain", "gain_error"]]
 
-Both functions take any number of run folders. An unfinished run can be read, too; values not known yet are missing (NaN,
-NA). An unreadable file raises `Damaged` with its path: a table never drops a row silently.
+`load` reads each run once, also one in progress; values not known yet are missing (NA). A damaged file costs its row, is
+counted in `Tables.damaged` and named there. `analysis/columns.py` describes every column.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import gc
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import BadInput
-from pipeline.metric import Estimate, Metric
-from pipeline.records import Failure, Purpose, Score
-from pipeline.report.standings import baseline_estimate, standing
-from pipeline.store.archive import Archive
-from pipeline.store.paths import RunPaths, number_of
-from pipeline.store.reader import read_archive
-from pipeline.store.run import is_void, open_run
-from pipeline.store.views import Attempt, Candidate, Trial
+from analysis.cache import read_cache, write_cache
+from analysis.columns import BASELINE, TABLES, table
+from analysis.compare import compared, with_baseline
+from analysis.rows import (
+    Row,
+    attempt_row,
+    candidate_row,
+    completion_rows,
+    curve_rows,
+    event_rows,
+    generation_row,
+    job_row,
+    run_row,
+    trial_row,
+)
+from pipeline.errors import BadInput, Damaged
+from pipeline.metric import Direction, Metric
+from pipeline.records import Report
+from pipeline.store import files
+from pipeline.store.paths import GenerationPaths, RunPaths, TryPaths, number_of
+from pipeline.store.run import Facts, open_run
+from pipeline.store.survey import Survey, survey_generation, survey_run
 
-BASELINE = "baseline"
-"""Value of the column `candidate` for trials of the unmodified code."""
+_KEPT = ("generations", "candidates", "attempts", "trials", "jobs")
+"""Tables of which the rows of settled generations are cached."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of a table."""
+class Tables:
+    """Some runs as tables; `analysis/columns.py` describes their columns."""
 
-    dtype: str
-    """Pandas type."""
-    meaning: str
-    """Meaning and unit."""
+    runs: pd.DataFrame
+    """A row for each run."""
+    generations: pd.DataFrame
+    """A row for each generation."""
+    candidates: pd.DataFrame
+    """A row for each candidate."""
+    attempts: pd.DataFrame
+    """A row for each implementation."""
+    trials: pd.DataFrame
+    """A row for each trial."""
+    jobs: pd.DataFrame
+    """A row for each try of a trial."""
+    paths: dict[str, RunPaths]
+    """Name of a run to its folder."""
+    reports: dict[str, Report | None]
+    """Name of a run to its report.json; none while it is in progress."""
+    damaged: list[str] = field(default_factory=list)
+    """A line for each damaged file, which is in no table. Grows when `completions`, `events` or `curves` meets one."""
+
+    @functools.cached_property
+    def completions(self) -> pd.DataFrame:
+        """A row for each answer of a language model; read at the first use."""
+        return self._each("completions", completion_rows)
+
+    @functools.cached_property
+    def events(self) -> pd.DataFrame:
+        """A row for each event; read at the first use."""
+        return self._each("events", event_rows)
+
+    def curves(self, run: str, candidates: Iterable[str] = (BASELINE,)) -> pd.DataFrame:
+        """A row for each step and quantity that the newest try of some candidates' trials wrote."""
+        wanted = set(candidates)
+        ours = self.trials[(self.trials["run"] == run) & self.trials["candidate"].isin(wanted)]
+        ours = ours[ours["purpose"] != "test"]
+        rows: list[Row] = []
+        for candidate, folder, tries, seed in zip(
+            ours["candidate"], ours["folder"], ours["tries"], ours["seed"], strict=True
+        ):
+            place = f"{folder}/try_{tries - 1}"
+            found = curve_rows(TryPaths(self.paths[run].folder / place))
+            rows += [{"run": run, "candidate": candidate, "folder": place, "seed": seed} | row for row in found]
+        return table(rows, TABLES["curves"])
+
+    def metric(self, run: str) -> Metric:
+        """The metric of a run."""
+        row = self.runs.set_index("run").loc[run]
+        return Metric(str(row["metric"]), Direction(str(row["direction"])), percent=bool(row["percent"]))
+
+    def _each(self, name: str, read: Callable[[RunPaths, list[str]], Iterator[Row]]) -> pd.DataFrame:
+        rows = [{"run": run} | row for run, paths in self.paths.items() for row in read(paths, self.damaged)]
+        return table(rows, TABLES[name])
 
 
-CANDIDATES: Mapping[str, Column] = {
-    "run": Column("string", "name of the run"),
-    "candidate": Column("string", "id, e.g. generation_000/candidate_003; also its folder in the run"),
-    "generation": Column("Int64", "number of the generation, from 0"),
-    "title": Column("string", "the idea in a few words"),
-    "origin": Column("string", "where the idea comes from: explore, exploit, tune, human, …"),
-    "parents": Column("string", "ids of the candidates it builds on, separated by spaces; empty for the baseline"),
-    "source": Column("string", "publication the idea was taken from; empty if none"),
-    "state": Column("string", "proposed, ready, queued, running, scored or failed"),
-    "value": Column("Float64", "the metric in its unit, from the candidate's search trial, which selection uses"),
-    "standard_error": Column("Float64", "standard error of this evaluation, over problems or rows, without seed noise"),
-    "gain": Column("Float64", "how much better than the baseline's mean; positive is better for every metric"),
-    "gain_error": Column("Float64", "standard error of the gain, including seed noise"),
-    "trials": Column("Int64", "number of trials scored on the validation split"),
-    "stage": Column("string", "where it failed: implement, train, evaluate"),
-    "kind": Column("string", "kind of failure, as in docs/reference/run-folder.md"),
-    "reason": Column("string", "why it failed: one line, then the last lines of the log"),
-    "changed": Column("string", "files that differ from the baseline, separated by spaces"),
-}
-"""Columns of `candidates`, in order."""
+def load(*runs: Path | str, cache: bool = True) -> Tables:
+    """The tables of some run folders. Raises `BadInput` if one is no run folder.
 
-TRIALS: Mapping[str, Column] = {
-    "run": Column("string", "name of the run"),
-    "candidate": Column("string", "id of the candidate, or baseline"),
-    "generation": Column("Int64", "number of the generation, from 0; missing for the baseline"),
-    "attempt": Column("Int64", "number of the implementation, from 0; missing for the baseline"),
-    "trial": Column("Int64", "number of the trial, from 0"),
-    "purpose": Column("string", "search, baseline, canary, confirm, test, look or rung"),
-    "split": Column("string", "validation, which selection uses, or test, which it never uses"),
-    "seed": Column("Int64", "seed of training and of the evaluation's sampling"),
-    "state": Column("string", "ready, queued, running, scored or failed"),
-    "value": Column("Float64", "the metric, in its unit"),
-    "standard_error": Column("Float64", "standard error of this evaluation, over problems or rows"),
-    "n": Column("Int64", "number of problems or rows it was scored on"),
-    "stage": Column("string", "where it failed"),
-    "kind": Column("string", "kind of failure"),
-    "reason": Column("string", "why it failed: one line, then the last lines of the log"),
-    "tries": Column("Int64", "number of jobs, retries and resumes included"),
-    "wait_s": Column("Float64", "from submission to start of the newest job, seconds"),
-    "start_up_s": Column("Float64", "from start of the job to start of training, sum over tries, seconds"),
-    "train_s": Column("Float64", "training, sum over tries, seconds"),
-    "evaluate_s": Column("Float64", "scoring, sum over tries, seconds"),
-    "host": Column("string", "node of the newest finished job"),
-    "gpu": Column("string", "GPU model there; empty without a GPU"),
-    "folder": Column("string", "folder of the trial, inside the run"),
-}
-"""Columns of `trials`, in order. Secondary metrics of the evaluator follow as `secondary.NAME`."""
+    With `cache`, rows of settled generations are kept as Parquet files in the user's cache folder."""
+    damaged: list[str] = []
+    with _no_collection():
+        found = [
+            _read(RunPaths(Path(run).resolve()), name, cache, damaged)
+            for run, name in zip(runs, _names([Path(run).resolve() for run in runs]), strict=True)
+        ]
+    joined = {name: _joined(name, [one.tables[name] for one in found]) for name in ("runs", *_KEPT)}
+    by_name = {one.name: one for one in found}
+    return Tables(
+        **joined,
+        paths={name: one.survey.run.paths for name, one in by_name.items()},
+        reports={name: one.survey.report for name, one in by_name.items()},
+        damaged=damaged,
+    )
 
 
 def candidates(*runs: Path | str) -> pd.DataFrame:
-    """One row per candidate of these runs, in order of proposal. `CANDIDATES` describes the columns."""
-    return _table([row for run in runs for row in _candidate_rows(run)], CANDIDATES)
+    """One row per candidate of these runs, in order of proposal."""
+    return load(*runs).candidates
 
 
 def trials(*runs: Path | str) -> pd.DataFrame:
-    """One row per trial of these runs, the baseline's first. A scoring on the test split is a trial with the purpose `test`.
-
-    `TRIALS` describes the columns.
-    """
-    return _table([row for run in runs for row in _trial_rows(run)], TRIALS)
+    """One row per trial of these runs, the baseline's first."""
+    return load(*runs).trials
 
 
 def metric_of(run: Path | str) -> Metric:
@@ -108,113 +138,137 @@ def metric_of(run: Path | str) -> Metric:
 
 def newest(runs: Path | str) -> Path:
     """The run folder that was created last. Raises `BadInput` if there is none."""
-    found = [path.parent for path in Path(runs).glob("*/run.json")]
+    found = []
+    for path in Path(runs).glob("*/run.json"):
+        try:
+            found.append((files.read(path, Facts).created_at, path.parent))
+        except (Damaged, FileNotFoundError):
+            continue
     if not found:
         raise BadInput(f"{runs} holds no run folders; start a run, or name the folder of one")
-    return max(found, key=lambda folder: open_run(RunPaths(folder)).facts.created_at)
+    return max(found)[1]
 
 
-def _candidate_rows(run: Path | str) -> Iterator[dict[str, Any]]:
-    metric, archive = metric_of(run), _archive(run)
-    baseline = baseline_estimate(archive)
-    for candidate in archive.candidates:
-        attempt = candidate.attempt
-        made = attempt.implementation if attempt is not None else None
-        yield {
-            "run": archive.paths.folder.name,
-            "candidate": candidate.id,
-            "generation": _generation(candidate),
-            "title": candidate.idea.title,
-            "origin": candidate.idea.origin,
-            "parents": " ".join(candidate.idea.parents),
-            "source": candidate.idea.source,
-            "state": candidate.state.value,
-            "trials": len(attempt.scores(Purpose.SEARCH, Purpose.CONFIRM)) if attempt is not None else 0,
-            "changed": " ".join(made.paths) if made is not None else None,
-            **_outcome(candidate.score, candidate.failure),
-            **_gain(candidate.score, baseline, metric),
+# ---- one run
+
+
+@dataclass(frozen=True)
+class _Read:
+    name: str
+    survey: Survey
+    tables: dict[str, pd.DataFrame]
+
+
+def _read(paths: RunPaths, name: str, cache: bool, damaged: list[str]) -> _Read:
+    """One run: settled generations from the cache where it has them, all else from files."""
+    survey = survey_run(paths, damaged)
+    marks = {number_of(one.folder.name): _mark(one) for one in survey.generations}
+    cached_marks, cached = read_cache(paths.folder, _KEPT) if cache else ({}, {})
+    usable = {number for number, mark in cached_marks.items() if mark and marks.get(number) == mark}
+    missing = [one for one in survey.generations if number_of(one.folder.name) not in usable]
+    read = _rows(survey, missing, damaged)
+    tables = {part: table(rows, TABLES[part]) for part, rows in read.items()}
+    if cached:
+        tables = {
+            part: _joined(part, [_only(cached[part], usable), tables[part]], by_generation=True) for part in _KEPT
         }
+    settled = {number: mark for number, mark in marks.items() if mark}
+    if cache and any(settled[number] for number in settled if number not in usable):
+        write_cache(paths.folder, settled, {part: _only(tables[part], set(settled)) for part in _KEPT})
+    return _Read(name, survey, _finished(survey, name, tables))
 
 
-def _trial_rows(run: Path | str) -> Iterator[dict[str, Any]]:
-    archive = _archive(run)
-    name = archive.paths.folder.name
-    for trial in archive.baseline.trials:
-        yield {"run": name, "candidate": BASELINE} | _trial(archive, trial)
-    for candidate in archive.candidates:
-        for attempt in candidate.attempts:
-            place = {"run": name, "candidate": candidate.id, "generation": _generation(candidate)}
-            for trial in attempt.trials:
-                yield place | {"attempt": _number(attempt)} | _trial(archive, trial)
-
-
-def _trial(archive: Archive, trial: Trial) -> dict[str, Any]:
-    newest = trial.newest
-    results = [one.result for one in trial.tries if one.result is not None]
-    row: dict[str, Any] = {
-        "trial": number_of(trial.paths.folder.name),
-        "purpose": trial.purpose.value,
-        "split": newest.job.split,
-        "seed": newest.job.seed,
-        "state": trial.state.value,
-        "n": trial.score.n if trial.score is not None else None,
-        "tries": len(trial.tries),
-        "folder": trial.paths.folder.relative_to(archive.paths.folder).as_posix(),
-        **_outcome(trial.score, trial.failure),
+def _finished(survey: Survey, name: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """With the baseline's own rows, with what compares candidates with others, and with the name of the run."""
+    count = survey.run.config.train.resources.devices
+    folder = survey.run.paths.folder
+    ours = [(trial, one) for trial in survey.baseline.trials for one in trial.tries]
+    first = {
+        "trials": [trial_row(folder, None, survey.baseline, trial) for trial in survey.baseline.trials],
+        "jobs": [job_row(folder, None, trial, one, count) for trial, one in ours],
     }
-    claim = newest.claim
-    if claim is not None and not is_void(claim) and newest.job.submitted_at is not None:
-        row["wait_s"] = max(0.0, claim.at - newest.job.submitted_at)
-    if results:
-        row["start_up_s"] = sum(result.seconds.start_up for result in results)
-        row["train_s"] = sum(result.seconds.train for result in results)
-        row["evaluate_s"] = sum(result.seconds.evaluate for result in results)
-        row |= {"host": results[-1].host, "gpu": results[-1].gpu}
-    if trial.score is not None:
-        row |= {f"secondary.{name}": value for name, value in sorted(trial.score.secondary.items())}
-    return row
+    tables = dict(tables)
+    for part, rows in first.items():
+        tables[part] = _joined(part, [table(rows, TABLES[part]), tables[part]])
+    tables["candidates"] = compared(survey, tables["candidates"], tables["trials"])
+    row = run_row(folder, survey.run.config_in_force()) | with_baseline(survey)
+    candidates = tables["candidates"]
+    row |= {
+        "candidates": len(candidates),
+        "scored": int((candidates["state"] == "scored").sum()),
+        "failed": int((candidates["state"] == "failed").sum()),
+        "device_h": float(tables["jobs"]["device_h"].sum()),
+        "created_at": survey.run.facts.created_at,
+        "stopped": survey.report.stopped if survey.report is not None else None,
+        "version": survey.run.facts.version,
+    }
+    tables["runs"] = table([row], TABLES["runs"])
+    for one in tables.values():
+        one["run"] = pd.Series(name, index=one.index, dtype="string")
+    return tables
 
 
-def _outcome(score: Score | None, failure: Failure | None) -> dict[str, Any]:
-    if score is not None:
-        return {"value": score.value, "standard_error": score.standard_error}
-    if failure is not None:
-        return {"stage": failure.stage.value, "kind": failure.kind.value, "reason": failure.reason}
-    return {}
+def _rows(survey: Survey, missing: Sequence[GenerationPaths], damaged: list[str]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {name: [] for name in _KEPT}
+    folder, count = survey.run.paths.folder, survey.run.config.train.resources.devices
+    for paths in missing:
+        generation = survey_generation(paths, damaged)
+        if generation is None:
+            continue
+        found["generations"].append(generation_row(generation))
+        for candidate in generation.candidates:
+            found["candidates"].append(candidate_row(candidate, count))
+            for attempt in candidate.attempts:
+                found["attempts"].append(attempt_row(candidate, attempt))
+                for trial in attempt.trials:
+                    found["trials"].append(trial_row(folder, candidate, attempt, trial))
+                    found["jobs"] += [job_row(folder, candidate, trial, one, count) for one in trial.tries]
+    return found
 
 
-def _gain(score: Score | None, baseline: Estimate | None, metric: Metric) -> dict[str, float]:
-    if score is None or baseline is None:
-        return {}
-    row = standing(metric, "", [score], baseline)
-    return {"gain": row.gain, "gain_error": row.gain_error}
+def _mark(paths: GenerationPaths) -> str:
+    """Identifies the summary of a settled generation; empty while there is none."""
+    try:
+        found = paths.summary.stat()
+    except OSError:
+        return ""
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
-def _archive(run: Path | str) -> Archive:
-    """The archive of a run. A finished run is read once for several tables, any other at every call."""
-    paths = open_run(RunPaths(Path(run).resolve())).paths
-    if not paths.report.exists() or paths.controller.exists():
-        return read_archive(paths.folder)
-    report = paths.report.stat()
-    return _finished(paths.folder, (report.st_ino, report.st_mtime_ns))
+def _only(part: pd.DataFrame, generations: set[int]) -> pd.DataFrame:
+    return part[part["generation"].isin(generations)]
 
 
-@functools.lru_cache(4)
-def _finished(folder: Path, report: tuple[int, int]) -> Archive:
-    """`report` identifies report.json: a run that is resumed writes another."""
-    return read_archive(folder)
+def _joined(name: str, parts: Sequence[pd.DataFrame], by_generation: bool = False) -> pd.DataFrame:
+    """Tables below each other, with the columns of the table whatever they hold."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return parts[0] if parts else table([], TABLES[name])
+    joined = pd.concat(filled, ignore_index=True) if len(filled) > 1 else filled[0].reset_index(drop=True)
+    if by_generation and len(filled) > 1:
+        joined = joined.sort_values("generation", kind="stable", ignore_index=True)
+    more = sorted(set(joined.columns).difference(TABLES[name]))
+    return joined[[*TABLES[name], *more]]
 
 
-def _generation(candidate: Candidate) -> int:
-    return number_of(candidate.paths.folder.parent.name)
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The name of each run; with as much of its folder as tells runs of one name apart. Raises `BadInput` for a run that is
+    named twice."""
+    if len(set(folders)) < len(folders):
+        raise BadInput("a run is named twice; name each once")
+    depth = 1
+    while len({folder.parts[-depth:] for folder in folders}) < len(folders):
+        depth += 1
+    return ["/".join(folder.parts[-depth:]) for folder in folders]
 
 
-def _number(attempt: Attempt) -> int:
-    return number_of(attempt.paths.folder.name)
-
-
-def _table(rows: list[dict[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Rows as a table; columns and types are the same for any rows."""
-    more = sorted({name for row in rows for name in row if name not in columns})
-    kinds = {name: column.dtype for name, column in columns.items()} | dict.fromkeys(more, "Float64")
-    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=kind) for name, kind in kinds.items()})
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Ten thousand candidates are a million objects that all stay: looking for garbage among them takes half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.load import BASELINE, candidates, metric_of, trials
+from analysis.columns import BASELINE
+from analysis.load import candidates, metric_of, trials
 from pipeline.metric import Direction, Metric
 
 _BAND = 2.0

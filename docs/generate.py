@@ -19,6 +19,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from analysis import columns
 from pipeline import config, records
 from pipeline.job import nodes, probe
 from pipeline.policy import accounting
@@ -53,7 +54,11 @@ def main(arguments: list[str]) -> int:
 
 def pages() -> dict[Path, str]:
     """Path to text of every generated page."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "run-folder.md": run_folder_page()}
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "run-folder.md": run_folder_page(),
+        REFERENCE / "tables.md": tables_page(),
+    }
 
 
 def documented(module: ModuleType) -> dict[str, Documented]:
@@ -73,6 +78,38 @@ def documented(module: ModuleType) -> dict[str, Documented]:
                 names[target.id] = _string(after)
             found[node.name] = Documented(_flow(ast.get_docstring(node) or ""), names)
     return found
+
+
+# ---- tables ----
+
+
+def tables_page() -> str:
+    """docs/reference/tables.md."""
+    lines = [
+        _NOTE,
+        "",
+        "# Tables",
+        "",
+        "`analysis.load.load(RUN, …)` reads run folders, also of runs in progress, and returns these tables of pandas.",
+        "Values not known yet are missing. A damaged file costs its row and is named in `Tables.damaged`.",
+        "",
+    ]
+    texts = _strings_of_names(columns)
+    for name, described in columns.TABLES.items():
+        lines += [f"## {name}", "", texts[name.upper()], "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{key}` | {column.dtype} | {_cell(column.meaning)} |" for key, column in described.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _strings_of_names(module: ModuleType) -> dict[str, str]:
+    """The strings under the names that a module defines."""
+    body = ast.parse(inspect.getsource(module)).body
+    return {
+        node.target.id: _flow(_string(after))
+        for node, after in zip(body, [*body[1:], None], strict=True)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
 
 
 # ---- settings ----

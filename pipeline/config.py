@@ -198,6 +198,16 @@ class ResourcesConfig:
     time_min: int = 30
     """Time limit of the job, minutes."""
 
+    @property
+    def device(self) -> str:
+        """What a job is counted in: `GPU` or `core`."""
+        return "GPU" if self.gpus_per_node else "core"
+
+    @property
+    def devices(self) -> int:
+        """How many of them one job holds."""
+        return self.nodes * (self.gpus_per_node or self.cpus_per_task)
+
 
 @dataclass
 class IdeateConfig:

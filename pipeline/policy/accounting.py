@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipeline.config import Config, ResourcesConfig
+from pipeline.config import Config
 from pipeline.store.archive import Archive, Spent
 from pipeline.store.views import Attempt, Try
 
@@ -77,16 +77,9 @@ class RunAccount:
     """Those of the unmodified code."""
 
 
-def devices(needs: ResourcesConfig) -> tuple[str, int]:
-    """What a job is counted in, and how many of it one job holds."""
-    if needs.gpus_per_node:
-        return "GPU", needs.nodes * needs.gpus_per_node
-    return "core", needs.nodes * needs.cpus_per_task
-
-
 def trial_h(config: Config) -> float:
     """Device hours that one trial can cost at most."""
-    return config.train.resources.time_min * devices(config.train.resources)[1] / 60
+    return config.train.resources.time_min * config.train.resources.devices / 60
 
 
 def account(config: Config, tries: Iterable[Try], seconds: Mapping[str, float], now: float) -> Account:
@@ -110,14 +103,14 @@ def committed_h(config: Config, archive: Archive, now: float) -> float:
     """GPU hours that are spent, or may yet be spent by what is in flight: each job up to its time limit."""
     if not config.train.resources.gpus_per_node:
         return 0.0
-    _, count = devices(config.train.resources)
+    count = config.train.resources.devices
     over_s = archive.index.spent.held_s + sum(one.held_s(now) for one in tries_of([archive.baseline]) if one.result)
     in_flight = sum(one.result is None for one in tries_of(archive.open_holders()))
     return over_s * count / 3600 + in_flight * trial_h(config)
 
 
 def _added(config: Config, spent: Spent, tries: Iterable[Try], seconds: Mapping[str, float], now: float) -> Account:
-    device, count = devices(config.train.resources)
+    device, count = config.train.resources.device, config.train.resources.devices
     number, held_s, waited_s, wasted_s = spent.tries, spent.held_s, spent.waited_s, Counter(spent.wasted_s)
     for one in tries:
         own_s = seconds.get(one.job.job_id or "", one.held_s(now))

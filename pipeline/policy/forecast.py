@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config import Codes, Config, Keep
-from pipeline.policy.accounting import devices, trial_h
+from pipeline.policy.accounting import trial_h
 
 _FILES_PER_TRY = 60
 """Records, logs, submitit's files, and what a baseline may write beside its checkpoint."""
@@ -31,7 +31,7 @@ class Forecast:
         train, budget = config.train, config.budget
         lines = [
             f"jobs: {self.trainings} trainings, {self.scorings} scorings on the test split; each at most "
-            f"{train.resources.time_min} min on {devices(train.resources)[1]} {self.device}(s); retried at most "
+            f"{train.resources.time_min} min on {train.resources.devices} {self.device}(s); retried at most "
             f"{train.retries} times where a machine is at fault",
             f"the whole run: at most {self.device_h:.1f} {self.device} hours without retries",
             f"the whole run: at most {self.disk_gb:.1f} GB and {self.files} files in {config.runs}",
@@ -66,7 +66,7 @@ def forecast(config: Config, slots: int) -> Forecast:
     }
     disk_gb = (kept[keep] + min(slots, trainings)) * config.train.disk_gb
     jobs = trainings + scorings
-    device, _ = devices(config.train.resources)
+    device = config.train.resources.device
     return Forecast(trainings, scorings, device, jobs * trial_h(config), disk_gb, jobs * _FILES_PER_TRY)
 
 

@@ -21,7 +21,7 @@ from pipeline.makers.variants import pristine_tree
 from pipeline.methods.base import Room, Terms
 from pipeline.patching import Refusal
 from pipeline.patching.trees import Tree, read_tree
-from pipeline.policy.accounting import devices, trial_h
+from pipeline.policy.accounting import trial_h
 from pipeline.policy.forecast import forecast
 from pipeline.records import Completion, Idea, Prompt, Usage
 from pipeline.setup.build import asks_provider, code_reader, make_cluster, roles_of, terms_of
@@ -164,7 +164,7 @@ def estimate_cost(
     expected = tuple(lines(per_batch, 1, CODE_TOKENS, 1))
     history = config.ideate.history_tokens * len(ideas) if generation.number == 0 else 0
     later = sum((line.usage for line in expected), _priced(Usage(history), prices["ideas"]) if history else Usage())
-    device, count = devices(config.train.resources)
+    device, count = config.train.resources.device, config.train.resources.devices
     wall = config.train.clock is Clock.wall
     trials, trial = config.ideate.candidates, trial_h(config)
     return CostEstimate(

@@ -194,17 +194,8 @@ class Reader:
 
     def _ask_people(self) -> None:
         self._pause = files.read_if_there(self.paths.pause, Pause)
-        self._marks = dict(self._read_marks())
+        self._marks = dict(read_marks(self.paths))
         self._proposals = proposal_names(self.paths)
-
-    def _read_marks(self) -> Iterator[tuple[str, Mark]]:
-        with contextlib.suppress(FileNotFoundError):
-            for generation in os.listdir(self.paths.marks):
-                for name in os.listdir(self.paths.marks / generation):
-                    path = self.paths.marks / generation / name
-                    mark = None if files.is_part(name) else files.read_if_there(path, Mark)
-                    if mark is not None:
-                        yield f"{generation}/{path.stem}", mark
 
     # ---- what changed
 
@@ -408,6 +399,17 @@ def proposal_names(paths: RunPaths) -> list[str]:
     except FileNotFoundError:
         return []
     return sorted(name.removesuffix(".json") for name in found if name.endswith(".json") and not files.is_part(name))
+
+
+def read_marks(paths: RunPaths) -> Iterator[tuple[str, Mark]]:
+    """What people decided about candidates, by id."""
+    with contextlib.suppress(FileNotFoundError):
+        for generation in os.listdir(paths.marks):
+            for name in os.listdir(paths.marks / generation):
+                path = paths.marks / generation / name
+                mark = None if files.is_part(name) else files.read_if_there(path, Mark)
+                if mark is not None:
+                    yield f"{generation}/{path.stem}", mark
 
 
 def read_proposal(paths: RunPaths, name: str) -> Idea:
