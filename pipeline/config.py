@@ -344,10 +344,15 @@ class SelectConfig:
     """Maximum number of parents."""
     margin: float = 1.0
     """A parent must beat the baseline by this many standard errors of the difference."""
+    confirm: list[list[int]] = field(default_factory=list)
+    """The race that chooses the elites at the end of the search: rounds, each `[candidates, seeds]`, as `[[6, 2], [3, 2]]`.
+    The best candidates by their search score are trained with other seeds; the better ones enter the next round, and the
+    best of the last are the elites. A candidate that is clearly out gets no further seed. Empty: no race, the best by
+    search score are the elites."""
     elites: int = 2
-    """Number of best candidates that are trained again at the end and scored on the test split."""
+    """Number of best candidates that are trained again at the end and tested on the test split."""
     elite_seeds: int = 3
-    """Trials of each elite at the end."""
+    """Final trials of each elite, with seeds that chose nothing."""
 
 
 @dataclass

@@ -3,21 +3,21 @@
 from collections.abc import Iterator
 
 from pipeline.config import Codes, Mode
-from pipeline.methods.base import Terms, pinned, seed_of
-from pipeline.metric import Direction
+from pipeline.methods.base import Terms, seed_of
 from pipeline.policy.bisection import wanted_looks
 from pipeline.policy.budget import out_of_budget
+from pipeline.policy.race import by_search, confirmations, final_seeds, race
 from pipeline.policy.stopping import finishing
 from pipeline.policy.trials import Wanted, wanted
 from pipeline.records import Purpose
 from pipeline.report.standings import BASELINE
 from pipeline.store.archive import Archive
-from pipeline.store.views import Attempt, Candidate
+from pipeline.store.views import Attempt, Candidate, Trial
 
 
 def agenda(terms: Terms, archive: Archive) -> Iterator[Wanted]:
-    """The baseline's trials, then those of the search method; when the search is over the confirmation of the elites and the
-    measurements. How a result is confirmed does not depend on the method that found it."""
+    """The baseline's trials, then those of the search method; when the search is over the race, the final trials of the
+    elites, and the measurements. How a result is confirmed does not depend on the method that found it."""
     yield from _baselines(terms, archive)
     if archive.alarm is not None:
         return
@@ -25,7 +25,6 @@ def agenda(terms: Terms, archive: Archive) -> Iterator[Wanted]:
         yield from terms.method.wanted_trials(archive)
         return
     yield from _confirmations(terms, archive)
-    yield from _test_scorings(terms, archive)
     for _, attempt in measured(terms, archive):
         yield from wanted_looks(terms, attempt)
 
@@ -50,16 +49,9 @@ def reference_seeds(terms: Terms, archive: Archive) -> Iterator[tuple[Purpose, i
 
 
 def elites(terms: Terms, archive: Archive, most: int | None = None) -> tuple[Candidate, ...]:
-    """The best candidates by the score of their search trial, best first. Not by later trials: which code is trained again
-    must not depend on how that went. Those that a person pinned come first, and those banned not at all."""
-    metric, most = terms.metric, terms.config.select.elites if most is None else most
-    best = pinned(metric, archive)
-    for candidate in archive.ranked(metric.direction is Direction.maximize):
-        if len(best) >= most:
-            break
-        if candidate.id not in archive.marks:
-            best.append(candidate)
-    return tuple(best)
+    """The best candidates, best first: by the race, which is by the search trial alone where `select.confirm` has no rounds.
+    With `most`, so many by the search trial. The final trials change nothing: what is tested must not depend on them."""
+    return race(terms, archive).leaders if most is None else by_search(terms, archive, most)
 
 
 def measured(terms: Terms, archive: Archive) -> list[tuple[str, Attempt]]:
@@ -89,7 +81,7 @@ def trials_left(terms: Terms, archive: Archive) -> int:
     ideas = max(ideas, archive.count) + len(archive.waiting)
     done = sum(trial.closed for trial in archive.baseline.trials)
     first = max(0, config.select.baseline_seeds - done)
-    last = config.select.elites * config.select.elite_seeds
+    last = confirmations(config, ideas)
     return max(0, ideas - (archive.count - archive.index.unclosed)) + first + last
 
 
@@ -106,21 +98,30 @@ def _baselines(terms: Terms, archive: Archive) -> Iterator[Wanted]:
 
 
 def _confirmations(terms: Terms, archive: Archive) -> Iterator[Wanted]:
-    for elite in elites(terms, archive):
-        assert elite.attempt is not None
-        for number in range(1, 1 + terms.config.select.elite_seeds):
-            yield from wanted(elite.attempt, Purpose.CONFIRM, seed_of(terms.config, number))
-
-
-def _test_scorings(terms: Terms, archive: Archive) -> Iterator[Wanted]:
-    """One for each checkpoint of the baseline, and of each elite but that of the trial that chose it."""
-    chosen = elites(terms, archive)
-    if not chosen and terms.config.measure.codes is not Codes.none:
+    """The trials of the race; when it is over, the final ones of the elites and the scorings on the test split, one for each
+    checkpoint of the baseline and of the final trials."""
+    found = race(terms, archive)
+    yield from found.pending
+    if found.pending:
         return
-    attempts = [one.attempt for one in chosen if one.attempt is not None]
-    for holder in (archive.baseline, *attempts):
-        for trial in holder.of(Purpose.BASELINE, Purpose.CANARY, Purpose.CONFIRM):
-            if trial.score is not None:
-                scoring = Wanted(holder, Purpose.TEST, trial.seed, of=trial)
-                if scoring.found is None or not scoring.found.closed:
-                    yield scoring
+    attempts = [elite.attempt for elite in found.leaders if elite.attempt is not None]
+    seeds = final_seeds(terms.config)
+    for attempt in attempts:
+        for seed in seeds:
+            yield from wanted(attempt, Purpose.CONFIRM, seed)
+    if not attempts and terms.config.measure.codes is not Codes.none:
+        return
+    for trial in archive.baseline.of(Purpose.BASELINE, Purpose.CANARY):
+        yield from _test_scoring(archive.baseline, trial)
+    for attempt in attempts:
+        for trial in attempt.of(Purpose.CONFIRM):
+            if trial.seed in seeds:
+                yield from _test_scoring(attempt, trial)
+
+
+def _test_scoring(holder: Attempt, trial: Trial) -> Iterator[Wanted]:
+    if trial.score is None:
+        return
+    scoring = Wanted(holder, Purpose.TEST, trial.seed, of=trial)
+    if scoring.found is None or not scoring.found.closed:
+        yield scoring

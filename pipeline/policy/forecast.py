@@ -1,9 +1,11 @@
 """What a run may cost of devices and of disk, before it starts and before each wave."""
 
+import itertools
 from dataclasses import dataclass
 
 from pipeline.config import Codes, Config, Keep
 from pipeline.policy.accounting import trial_h
+from pipeline.policy.race import confirmations
 
 _FILES_PER_TRY = 60
 """Records, logs, submitit's files, and what a baseline may write beside its checkpoint."""
@@ -53,21 +55,28 @@ def forecast(config: Config, slots: int) -> Forecast:
     candidates *= 1 + config.implement.crash_repairs  # each crash may be repaired and trained again
     canaries = stop.generations - 1 if select.canary and config.cluster.unattended else 0
     baselines = select.baseline_seeds + canaries
-    confirmations = select.elites * select.elite_seeds
-    trainings, scorings = baselines + candidates + confirmations, baselines + confirmations
+    tested = select.elites * select.elite_seeds
+    trainings, scorings = baselines + candidates + confirmations(config, candidates), baselines + tested
     if config.measure.codes is not Codes.none:
         codes = select.elites if config.measure.codes is Codes.elites else candidates
         trainings += (1 + codes) * config.measure.trainings
         scorings = scorings if select.elites else 0
     kept = {
         Keep.all: trainings,
-        Keep.elites: baselines + select.elites * (1 + select.elite_seeds),
+        Keep.elites: baselines + _most_kept(config),
         Keep.none: baselines,
     }
     disk_gb = (kept[keep] + min(slots, trainings)) * config.train.disk_gb
     jobs = trainings + scorings
     device = config.train.resources.device
     return Forecast(trainings, scorings, device, jobs * trial_h(config), disk_gb, jobs * _FILES_PER_TRY)
+
+
+def _most_kept(config: Config) -> int:
+    """The most trials of candidates whose checkpoints are kept at once with `keep.checkpoints=elites`."""
+    rounds = [*config.select.confirm, [config.select.elites, config.select.elite_seeds]]
+    seeds = itertools.accumulate(seeds for _, seeds in rounds)
+    return max(candidates * (1 + trained) for (candidates, _), trained in zip(rounds, seeds, strict=True))
 
 
 def wave_needs(config: Config, jobs: int) -> tuple[float, int]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pipeline.config import Keep
 from pipeline.methods.base import Terms
-from pipeline.policy.agenda import agenda, elites
+from pipeline.policy.agenda import agenda
+from pipeline.policy.race import race
 from pipeline.records import Purpose
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
@@ -15,7 +16,7 @@ def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]
     """Folders of some candidates that the settings `keep.*` do not keep, and which are there. Scores never change, so a
     candidate that drops out of the elites cannot re-enter; checkpoints still needed for the test split are kept."""
     needed = {wanted.of.paths for wanted in agenda(terms, archive) if wanted.of is not None}
-    best = {candidate.id for candidate in elites(terms, archive)}
+    best = {candidate.id for candidate in race(terms, archive).racing}
     keep = terms.config.keep
     for candidate in among:
         if not candidate.closed:

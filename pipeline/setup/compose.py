@@ -17,7 +17,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Clock, Codes, Config
+from pipeline.config import Clock, Codes, Config, SelectConfig
 from pipeline.errors import BadInput
 from pipeline.makers.prompting import OWN_FOLDER, own_templates
 from pipeline.policy.stopping import parse_date
@@ -100,11 +100,22 @@ def _check(config: Config) -> None:
         if value < least or (most is not None and value > most):
             allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
             raise BadInput(f"{key}={value:g} cannot be used; give {allowed}")
+    _check_race(select)
     if config.measure.codes is not Codes.none and config.measure.target is None:
         raise BadInput("measure.target is missing; give the value of the metric to reach, e.g. measure.target=3.28")
     if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
         raise BadInput(
             f"train.budget_min={train.budget_min:g} must be above 0 and below the guard train.limit_min={train.limit_min:g}"
+        )
+
+
+def _check_race(select: SelectConfig) -> None:
+    rounds = select.confirm
+    entered = [*(one[0] for one in rounds if len(one) == 2 and one[1] >= 1), select.elites]
+    if len(entered) <= len(rounds) or entered != sorted(entered, reverse=True):
+        raise BadInput(
+            f"select.confirm={rounds} cannot be used; give rounds [candidates, seeds] with ever fewer candidates, at least "
+            f"select.elites={select.elites}, as select.confirm=[[6,2],[3,2]]"
         )
 
 

@@ -2,8 +2,8 @@
 
 import shutil
 
-from pipeline.policy.agenda import elites
 from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
+from pipeline.policy.race import race
 from pipeline.policy.retention import removable_folders
 from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind, Pause
 from pipeline.stages.context import Context
@@ -52,7 +52,7 @@ def free_disk(context: Context, archive: Archive) -> None:
     bookmark.watched.update(is_open)
     if closed == bookmark.closed_trials:
         return
-    best = [candidate.id for candidate in elites(context, archive)]
+    best = [candidate.id for candidate in race(context, archive).racing]
     among = map(archive.candidate, bookmark.watched.union(best))
     for folder in list(removable_folders(context, archive, among)):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,164 @@
+"""The race that chooses the elites: rounds, who is out, resuming, budgets. Decisions from archives in memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import SelectConfig, StopConfig
+from pipeline.methods.base import Terms
+from pipeline.metric import Direction, Estimate, Metric
+from pipeline.policy.agenda import agenda, elites, is_done, trials_left
+from pipeline.policy.race import confirmations, final_seeds, race, survivors
+from pipeline.records import Failure, FailureKind, Purpose, Stage
+from pipeline.store.archive import Archive, Index
+from tests.archives import ERROR, Made, archive_of, config_of, name, terms_of
+
+K = FailureKind
+SEARCHED = [0.60, 0.64, 0.62, 0.61, 0.63, 0.59, 0.65, 0.58]
+"""Search scores of eight candidates; the best is number 6, then 1, 4 and 2."""
+
+
+def terms(confirm: list[list[int]], elite_seeds: int = 2, metric: Direction = Direction.maximize) -> Terms:
+    select = SelectConfig(baseline_seeds=2, confirm=confirm, elites=1, elite_seeds=elite_seeds)
+    return terms_of(config_of(metric, select=select, stop=StopConfig(generations=2)))
+
+
+def searched(confirmed: dict[int, Sequence[float]] | None = None, **more: object) -> Archive:
+    made = [Made(value, confirmed=(confirmed or {}).get(number, ())) for number, value in enumerate(SEARCHED)]
+    return archive_of(made, baseline=(0.50, 0.52), **more)  # type: ignore[arg-type]
+
+
+def wanted(terms: Terms, archive: Archive, purpose: Purpose = Purpose.CONFIRM) -> list[tuple[int, int]]:
+    """Candidate (-1 for the baseline) and seed of the trials that are wanted."""
+    numbers = {one.id: number for number, one in enumerate(archive.candidates)}
+    found = (one for one in agenda(terms, archive) if one.purpose is purpose)
+    return [(numbers.get("/".join(one.holder.paths.folder.parts[-3:-1]), -1), one.seed) for one in found]
+
+
+# ---- rounds
+
+
+def test_one_seed_of_all_comes_before_the_next_of_any() -> None:
+    assert wanted(terms([[3, 2]]), searched()) == [(6, 1), (1, 1), (4, 1), (6, 2), (1, 2), (4, 2)]
+
+
+def test_the_better_half_goes_on_and_one_is_tested_with_seeds_that_chose_nothing() -> None:
+    given = terms([[4, 2], [2, 1]])
+    first = {6: (0.61, 0.61), 1: (0.62, 0.62), 4: (0.64, 0.62), 2: (0.60, 0.61)}
+    assert wanted(given, searched(first)) == [(4, 3), (1, 3)]
+    second = first | {1: (0.62, 0.62, 0.67), 4: (0.64, 0.62, 0.61)}  # means 0.637 and 0.623
+    assert [one.id for one in elites(given, searched(second))] == [name(1)]
+    assert wanted(given, searched(second)) == [(1, 4), (1, 5)] and final_seeds(given.config) == [4, 5]
+    final = second | {1: (*second[1], 0.1, 0.1)}
+    assert [one.id for one in elites(given, searched(final))] == [name(1)]  # whatever the final trials say
+
+
+def test_only_the_final_trials_reach_the_test_split() -> None:
+    given = terms([[2, 1]])
+    racing = searched({6: (0.6,)})
+    assert wanted(given, racing, Purpose.TEST) == []  # not even the baseline while the race goes on
+    over = searched({6: (0.61, 0.62, 0.63), 1: (0.60,)})
+    assert wanted(given, over, Purpose.TEST) == [(-1, 0), (-1, 1), (6, 2), (6, 3)]
+
+
+def test_no_race_without_elites() -> None:
+    given = terms([[3, 2]])
+    none = replace(given, config=replace(given.config, select=replace(given.config.select, elites=0)))
+    assert wanted(none, searched()) == [] and confirmations(none.config, 8) == 0
+
+
+@pytest.mark.parametrize(
+    ("confirm", "candidates", "trainings"),
+    [([], 50, 2), ([[6, 2], [3, 2]], 50, 12 + 6 + 2), ([[6, 2], [3, 2]], 4, 8 + 6 + 2), ([[6, 2]], 0, 0)],
+)
+def test_what_a_race_costs(confirm: list[list[int]], candidates: int, trainings: int) -> None:
+    assert confirmations(terms(confirm).config, candidates) == trainings
+
+
+# ---- who is out
+
+
+def estimates(*means: float, error: float = 0.01) -> list[Estimate | None]:
+    return [Estimate(mean, error, 0.0, 2) for mean in means]
+
+
+@pytest.mark.parametrize(
+    ("found", "places", "expected"),
+    [
+        pytest.param(estimates(0.51, 0.53, 0.52), 2, [1, 2, 0], id="nobody is clearly worse"),
+        pytest.param(estimates(0.51, 0.53, 0.46), 2, [1, 0], id="one is clearly worse than the baseline"),
+        pytest.param(estimates(0.60, 0.55, 0.50), 1, [0], id="two are clearly worse than the best, for one place"),
+        pytest.param(estimates(0.60, 0.55, 0.50), 2, [0, 1], id="of two places only the last is lost"),
+        pytest.param(estimates(0.40, 0.41), 1, [], id="all are worse than the baseline"),
+        pytest.param([None, *estimates(0.51)], 1, [1, 0], id="no score yet"),
+    ],
+)
+@pytest.mark.parametrize("direction", list(Direction))
+def test_survivors(found: list[Estimate | None], places: int, expected: list[int], direction: Direction) -> None:
+    sign = 1 if direction is Direction.maximize else -1
+    turned = [replace(one, mean=sign * one.mean) if one is not None else None for one in found]
+    reference = Estimate(sign * 0.50, 0.01, 0.0, 5)
+    assert list(survivors(Metric("m", direction), turned, reference, places)) == expected
+
+
+def test_who_is_clearly_out_gets_no_second_seed() -> None:
+    """After one seed 4 lies 0.2 below the baseline, with errors of about 0.02."""
+    archive = searched({4: (0.3,)})
+    assert wanted(terms([[3, 2]]), archive) == [(6, 1), (1, 1), (6, 2), (1, 2)]
+
+
+def test_a_code_that_fails_with_another_seed_is_out_and_a_fault_of_a_machine_is_none() -> None:
+    def with_failure(kind: FailureKind) -> Archive:
+        archive = searched({6: (0.7,), 1: (0.6,)})
+        best = archive.candidate(name(6))
+        (attempt,) = best.attempts
+        failed = replace(attempt.trials[1], score=None, failure=Failure(Stage.TRAIN, kind, "it broke"))
+        index = Index()
+        for one in archive.candidates:
+            changed = replace(best, attempts=(replace(attempt, trials=(attempt.trials[0], failed)),))
+            index.put(changed if one.id == best.id else one)
+        return replace(archive, index=index)
+
+    given = terms([[2, 1]])
+    assert [one.id for one in elites(given, with_failure(K.NAN))] == [name(1)]
+    assert race(given, with_failure(K.NODE_FAIL)).racing[0].id == name(1)  # without a score it is last
+
+
+def test_a_race_in_which_all_are_out_tests_nobody() -> None:
+    archive = searched({6: (0.1,), 1: (0.1,)})
+    given = terms([[2, 2]])
+    assert race(given, archive).leaders == () and wanted(given, archive) == []
+    assert wanted(given, archive, Purpose.TEST) == [(-1, 0), (-1, 1)]
+
+
+def test_who_is_pinned_is_tested_whatever_the_race_says_and_who_is_banned_is_not_in_it() -> None:
+    archive = searched({5: (0.1,), 6: (0.6,)}, marks={5: True, 1: False})
+    given = terms([[2, 1]])
+    assert [one.id for one in elites(given, archive)] == [name(5)]
+    assert [number for number, _ in wanted(terms([[3, 1]]), searched(marks={5: True, 1: False}))] == [5, 6, 4]
+
+
+# ---- the same archive, the same race
+
+
+def test_a_race_resumes_from_any_trial_and_ends() -> None:
+    """One trial at a time, the decision made anew from the archive each time; as many as planned at most."""
+    given, values = terms([[6, 2], [3, 2]], elite_seeds=6), {number: 0.55 + number / 100 for number in range(8)}
+    values[2] = 0.3  # clearly out after its first seed, as 3 is in the second round
+    confirmed: dict[int, list[float]] = {}
+    order, left = [], []
+    while found := wanted(given, searched({number: tuple(one) for number, one in confirmed.items()})):
+        left.append(trials_left(given, searched({number: tuple(one) for number, one in confirmed.items()})))
+        number, seed = found[0]
+        assert seed == len(confirmed.setdefault(number, [])) + 1  # no seed is left out and none comes twice
+        confirmed[number].append(values[number] + 0.001 * (seed % 2))
+        order.append(number)
+    assert {number: order.count(number) for number in range(8)} == {6: 10, 4: 4, 3: 3, 1: 2, 0: 2, 2: 1, 5: 0, 7: 0}
+    assert order[-6:] == [6] * 6 and order.count(2) == 1 and left[-1] >= 1
+    assert ERROR == 0.01
+
+
+def test_a_run_is_not_done_while_a_race_is_on() -> None:
+    given = terms([[2, 1]])
+    assert not is_done(given, searched())
