@@ -532,6 +532,37 @@ class RlConfig:
     """Penalty on the share of equal ideas in a group, in units of the normalised advantage; 0: none."""
     novelty: float = 0.0
     """Bonus for ideas that the archive has seen rarely, 1/sqrt(1 + times), in the same unit; 0: none."""
+    staleness: int = 1
+    """Maximum number of updates between the policy that sampled an idea and the update that learns from it; a reward that
+    comes later is not learned from."""
+    cap: float = 2.0
+    """Maximum of the importance weight of a late idea."""
+    temperature: float = 1.0
+    """Sampling temperature; also that of the probabilities that are trained."""
+    new_tokens: int = 64
+    """Maximum length of an answer, thinking included, tokens."""
+    dtype: str = "float32"
+    """Type of the weights: `float32`, `bfloat16` or `float16`."""
+    lora_rank: int = 0
+    """Rank of the trained adapter (LoRA, on all linear layers); 0: all weights are trained."""
+    learning_rate: float = 1e-5
+    """Constant learning rate of AdamW."""
+    weight_decay: float = 0.0
+    """Weight decay of AdamW."""
+    max_grad_norm: float = 1.0
+    """The norm to which gradients are clipped."""
+    epochs: int = 1
+    """Passes over the ideas of an update."""
+    minibatch: int = 64
+    """Ideas in a step of the optimizer."""
+    microbatch: int = 64
+    """Ideas in a forward pass."""
+    clip: float = 0.2
+    """How far the probability ratio of a token may fall below 1 before its gradient is cut."""
+    clip_high: float = 0.2
+    """How far it may rise above 1."""
+    gradient_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass, to save memory."""
 
 
 @dataclass

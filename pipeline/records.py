@@ -556,6 +556,56 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """What a checkpoint of the ideator's policy is (policy.json); closes it."""
+
+    step: int
+    """Number of updates that made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer of the policy."""
+
+    prompt: tuple[int, ...]
+    """Token ids of the prompt."""
+    tokens: tuple[int, ...]
+    """Token ids of the answer: thinking, idea and end token."""
+    logprobs: tuple[float, ...]
+    """Log-probability of each of these tokens when it was sampled, nats."""
+    entropy: float
+    """Mean entropy of the distributions that they were drawn from, nats per token."""
+    thinking: int
+    """How many of them are thinking."""
+    text: str
+    """The answer as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateMeasures:
+    """What an update of the policy measured."""
+
+    rows: int
+    """Number of ideas that it learned from."""
+    loss: float
+    """Mean of the steps of the optimizer."""
+    gradient_norm: float
+    """Mean norm of the gradient before clipping."""
+    ratio: float
+    """Mean probability ratio of a token to the policy at the start of the update."""
+    ratio_max: float
+    """Largest of these ratios."""
+    clipped: float
+    """Share of tokens whose gradient was cut."""
+    weight: float
+    """Mean importance weight of an idea, truncated."""
+    truncated: float
+    """Share of ideas whose weight was truncated."""
+    kl_start: float = 0.0
+    """Mean over the ideas of log pi - log pi_0, the policy at the start of the run, nats per token."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Why a run starts nothing new (pause.json). Jobs in flight finish and are read."""
 

@@ -1,0 +1,154 @@
+"""A policy on disk and in memory: a causal language model of transformers with its tokenizer, whole or as an adapter of
+peft.
+
+Runs inside jobs only. A checkpoint is a folder: `policy.json` says which step closed it, the weights are safetensors.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from pipeline.config import RlConfig
+from pipeline.errors import BadInput
+from pipeline.records import PolicyFacts
+from pipeline.store import files
+
+FACTS = "policy.json"
+_ADAPTER = "adapter_config.json"
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model with its tokenizer."""
+
+    model: Any
+    """Of transformers, or of peft around one."""
+    tokenizer: PreTrainedTokenizerBase
+    step: int
+    """Number of updates that made it."""
+
+    @property
+    def eos(self) -> int:
+        """Id of the token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def pad(self) -> int:
+        """Id of the token that fills rows; masked wherever it stands."""
+        pad = self.tokenizer.pad_token_id
+        return int(self.eos if pad is None else pad)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that the model can write."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+
+def load_policy(folder: Path, step: int, rl: RlConfig, base: str = "", train: bool = False) -> Policy:
+    """The checkpoint of a step; `base` is what an adapter belongs to. Raises `BadInput` for a checkpoint of another step,
+    and for a tokenizer with more tokens than the model has."""
+    facts = files.read_if_there(folder / FACTS, PolicyFacts)
+    if facts is None:
+        raise BadInput(f"{folder} holds no policy ({FACTS} is missing); run `python -m pipeline prepare` again")
+    if facts.step != step:
+        raise BadInput(f"{folder} is the policy of step {facts.step}, not of step {step}; put the right one back")
+    adapter = (folder / _ADAPTER).is_file()
+    place = base if adapter else str(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype_of(rl), device_map=_place(train))
+    if adapter:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(folder), is_trainable=train)
+    elif rl.lora_rank:
+        model = _with_adapter(model, rl)
+    policy = Policy(model, AutoTokenizer.from_pretrained(str(folder)), step)
+    if len(policy.tokenizer) > policy.vocabulary:
+        raise BadInput(
+            f"the tokenizer in {folder} has {len(policy.tokenizer)} tokens and the model {policy.vocabulary}; "
+            "they do not belong together"
+        )
+    if train and rl.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+        model.enable_input_require_grads()
+    model.train(False)  # a policy gradient needs the probabilities that were sampled from, so no dropout
+    return policy
+
+
+def save_policy(policy: Policy, folder: Path, step: int) -> None:
+    """Write a checkpoint; `policy.json` is last. An adapter is written without its base."""
+    policy.model.save_pretrained(str(folder), safe_serialization=True)
+    policy.tokenizer.save_pretrained(str(folder))
+    files.create(folder / FACTS, PolicyFacts(step))
+
+
+def dtype_of(rl: RlConfig) -> torch.dtype:
+    """Raises `BadInput` for a type that torch does not have."""
+    if rl.dtype not in _DTYPES:
+        raise BadInput(f"rl.dtype={rl.dtype} is unknown; use one of: {', '.join(_DTYPES)}")
+    return _DTYPES[rl.dtype]
+
+
+def _place(train: bool) -> Any:
+    """The GPU of this rank for training; for sampling all of them."""
+    if not torch.cuda.is_available():
+        return None
+    return {"": torch.cuda.current_device()} if train else "auto"
+
+
+def _with_adapter(model: Any, rl: RlConfig) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=rl.lora_rank,
+        lora_alpha=2 * rl.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+# ---- probabilities
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Prompts and answers side by side: prompts end, and answers begin, in the same column."""
+
+    ids: Tensor  # (B, P + T)
+    attention: Tensor  # (B, P + T), 1 where a token is
+    answer: Tensor  # (B, T), 1 where a token of the answer is
+
+
+def side_by_side(prompts: list[list[int]], answers: list[list[int]], pad: int, device: torch.device) -> Rows:
+    """Prompts are padded on the left and answers on the right."""
+    before, after = max(map(len, prompts)), max(map(len, answers))
+    ids, attention, answer = [], [], []
+    for prompt, tokens in zip(prompts, answers, strict=True):
+        left, right = before - len(prompt), after - len(tokens)
+        ids.append([pad] * left + prompt + tokens + [pad] * right)
+        attention.append([0] * left + [1] * (len(prompt) + len(tokens)) + [0] * right)
+        answer.append([1] * len(tokens) + [0] * right)
+    return Rows(*(torch.tensor(part, device=device) for part in (ids, attention, answer)))
+
+
+def token_logprobs(model: Any, rows: Rows, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token of the answers, and the entropy of the distribution that it was drawn from: (B, T) each,
+    nats. Padding holds numbers that mean nothing."""
+    width = rows.answer.shape[1]
+    positions = (rows.attention.cumsum(1) - 1).clamp(min=0)  # (B, P + T)
+    logits = model(
+        input_ids=rows.ids,
+        attention_mask=rows.attention,
+        position_ids=positions,
+        logits_to_keep=width + 1,
+        use_cache=False,
+    ).logits[:, -width - 1 : -1]  # (B, T, V)
+    logprobs = (logits.float() / temperature).log_softmax(-1)  # (B, T, V)
+    chosen = logprobs.gather(-1, rows.ids[:, -width:].unsqueeze(-1)).squeeze(-1)  # (B, T)
+    return chosen, -(logprobs.exp() * logprobs).sum(-1).detach()
