@@ -1,0 +1,300 @@
+"""What is believed of each candidate's true value, given the scores of all: exact Gaussian inference on the tree of candidates.
+
+A candidate that builds on another is worth what that is worth plus a step N(μ, τ²); one that builds on the baseline is worth
+N(μ₀, τ₀²). A score is the true value plus the noise of its evaluation and of the seed, both known. A failure is no
+observation. So a lucky score is pulled towards the parent, and a candidate whose children do well gains by them.
+
+Each node keeps the evidence of its own score and of its descendants; one more score changes it on the way to the root only,
+and a question walks the same way back (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, chapter 4; Chou, Willsky
+and Benveniste, "Multiscale Recursive Estimation", IEEE Trans. Automatic Control 39, 1994). The prior is fitted by
+expectation-maximization (Shumway and Stoffer, J. Time Series Analysis 3, 1982), which takes into account that only good scores
+get children; moments of differences would not.
+
+A candidate that joins two others counts as a child of the first. Errors of evaluations count as independent, although all
+candidates are scored on the same problems: that is conservative.
+"""
+
+import math
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pipeline.metric import Direction, Metric
+from pipeline.records import Knowledge
+from pipeline.store.archive import Archive, Index
+from pipeline.store.views import Candidate
+
+POOL = 200
+"""Rankings are among so many of the best scores: whoever is best is there, and a ranking costs the same in any archive."""
+_MOST_FITTED = 4000
+"""The prior is fitted to at most so many of the first outcomes; its four numbers need no more."""
+_GROWTH = 1.25
+"""The prior is fitted again when there are so many times as many outcomes."""
+_ROUNDS, _TOLERANCE = 60, 1e-3
+"""Of expectation-maximization; the tolerance is in standard deviations of a step."""
+_PSEUDO = 1.0
+"""How many steps of the size of the scores' spread the prior has seen before the first one."""
+_DIGITS = 10
+"""Significant digits of an answer: what the order of additions changes is below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What is believed of one candidate's true value."""
+
+    mean: float
+    """In the unit of the metric."""
+    deviation: float
+    """Standard deviation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is believed of candidates before their scores."""
+
+    root_mean: float
+    """μ₀, of candidates on the baseline."""
+    root_variance: float
+    """τ₀²."""
+    step_mean: float
+    """μ, of a candidate over its parent."""
+    step_variance: float
+    """τ²."""
+
+
+class Tree:
+    """Nodes by number; a parent comes before its children."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.prior = prior
+        self._parents: list[int] = []
+        self._evidence: list[tuple[float, float]] = []
+        """Precision, and precision times mean, of what the own score and all descendants say."""
+        self._sent: list[tuple[float, float]] = []
+        """The part of the parent's evidence that comes from this node."""
+
+    def __len__(self) -> int:
+        return len(self._parents)
+
+    def parent(self, node: int) -> int:
+        """Of a node; -1 for one on the baseline."""
+        return self._parents[node]
+
+    def add(self, parent: int) -> int:
+        """The number of a new node; `parent` is -1 for one on the baseline."""
+        self._parents.append(parent)
+        self._evidence.append((0.0, 0.0))
+        self._sent.append((0.0, 0.0))
+        return len(self._parents) - 1
+
+    def observe(self, node: int, value: float, variance: float, sign: int = 1) -> None:
+        """Take in a score; with sign -1 take it back."""
+        precision = sign / variance
+        change = (precision, precision * value)
+        step_mean, step_variance = self.prior.step_mean, self.prior.step_variance
+        while True:
+            precision = self._evidence[node][0] + change[0]
+            weighted = self._evidence[node][1] + change[1]
+            self._evidence[node] = (precision, weighted)
+            parent = self._parents[node]
+            if parent < 0:
+                return
+            shrunk = 1 + precision * step_variance
+            sent = (precision / shrunk, (weighted - precision * step_mean) / shrunk)
+            change = (sent[0] - self._sent[node][0], sent[1] - self._sent[node][1])
+            self._sent[node], node = sent, parent
+
+    def beliefs(self, nodes: Iterable[int]) -> list[Belief]:
+        """Of some nodes, given all scores."""
+        before: dict[int, tuple[float, float]] = {}
+        found = []
+        for node in nodes:
+            mean, variance = self._before(node, before)
+            precision, weighted = self._evidence[node]
+            total = precision + 1 / variance
+            found.append(Belief(_rounded((weighted + mean / variance) / total), _rounded(math.sqrt(1 / total))))
+        return found
+
+    def _before(self, node: int, known: dict[int, tuple[float, float]]) -> tuple[float, float]:
+        """Mean and variance of a node by all scores but its own and its descendants'. `known` holds those of other nodes."""
+        prior, path = self.prior, [node]
+        while path[-1] not in known and (parent := self._parents[path[-1]]) >= 0:
+            path.append(parent)
+        mean, variance = known.setdefault(path[-1], (prior.root_mean, prior.root_variance))
+        for above, below in zip(path[:0:-1], path[-2::-1], strict=True):
+            precision = self._evidence[above][0] - self._sent[below][0] + 1 / variance
+            weighted = self._evidence[above][1] - self._sent[below][1] + mean / variance
+            mean, variance = weighted / precision + prior.step_mean, 1 / precision + prior.step_variance
+            known[below] = mean, variance
+        return mean, variance
+
+    def moments(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """Mean and variance, given all scores, of the values of nodes on the baseline, and of the steps of all others."""
+        before: dict[int, tuple[float, float]] = {}
+        roots, steps = [], []
+        for node, parent in enumerate(self._parents):
+            mean, variance = self._before(node, before)
+            precision, weighted = self._evidence[node]
+            # What the scores at and below a node add is shared by its parent and its step in proportion to their variances.
+            own = variance if parent < 0 else self.prior.step_variance
+            gain = own / (1 + precision * variance)
+            moved = gain * (weighted - precision * mean)
+            if parent < 0:
+                roots.append((mean + moved, own - gain * precision * own))
+            else:
+                steps.append((self.prior.step_mean + moved, own - gain * precision * own))
+        return roots, steps
+
+
+def fit(parents: Sequence[int], values: Sequence[float | None], variances: Sequence[float]) -> Prior:
+    """The prior under which some scores are most likely, by empirical Bayes: for each node its parent (-1 for the baseline),
+    its score if it has one, and the variance of that. A weak prior on the variances stands in while there are few."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return Prior(0.0, 1.0, 0.0, 1.0)
+    middle = math.fsum(known) / len(known)
+    noise = math.fsum(variance for one, variance in zip(values, variances, strict=True) if one is not None) / len(known)
+    spread = max(math.fsum((one - middle) ** 2 for one in known) / len(known), noise)
+    prior = Prior(middle, spread, 0.0, spread)
+    for _ in range(_ROUNDS):
+        tree = Tree(prior)
+        for parent, value, variance in zip(parents, values, variances, strict=True):
+            node = tree.add(parent)
+            if value is not None:
+                tree.observe(node, value, variance)
+        roots, steps = tree.moments()
+        new = Prior(*_moments_of(roots, spread, middle), *_moments_of(steps, spread, 0.0))
+        moved = max(abs(new.root_mean - prior.root_mean), abs(new.step_mean - prior.step_mean)) ** 2
+        moved = max(moved, abs(new.root_variance - prior.root_variance), abs(new.step_variance - prior.step_variance))
+        prior = new
+        if moved <= _TOLERANCE * prior.step_variance:
+            break
+    return prior
+
+
+def _moments_of(parts: Sequence[tuple[float, float]], spread: float, middle: float) -> tuple[float, float]:
+    """Mean and variance of values that are known up to a variance each, with a pseudo-observation."""
+    count = len(parts) + _PSEUDO
+    mean = (math.fsum(one for one, _ in parts) + _PSEUDO * middle) / count
+    return mean, (math.fsum((one - mean) ** 2 + variance for one, variance in parts) + _PSEUDO * spread) / count
+
+
+# ---- of a run
+
+
+def beliefs(archive: Archive, names: Sequence[str], known: Knowledge) -> list[Belief]:
+    """What was believed of scored candidates when a decision was taken: by the outcomes and the noise that it had seen."""
+    return _state(archive.index, known.seed_sd).beliefs(archive, names, known.outcomes)
+
+
+def ranked(archive: Archive, metric: Metric, known: Knowledge, pool: int = POOL) -> list[tuple[Candidate, Belief]]:
+    """The candidates with the best scores that were known, the best belief first; equal ones by id."""
+    found: list[Candidate] = []
+    for candidate in archive.ranked(metric.direction is Direction.maximize):
+        if candidate.order <= known.outcomes:
+            found.append(candidate)
+            if len(found) == pool:
+                break
+    believed = beliefs(archive, [one.id for one in found], known)
+    return sorted(zip(found, believed, strict=True), key=lambda pair: (-metric.goodness(pair[1].mean), pair[0].id))
+
+
+class _State:
+    """The tree of one archive at some number of outcomes. It moves to another number by what lies between; where the prior
+    is fitted anew in between, it is made again."""
+
+    def __init__(self, noise: float) -> None:
+        self._noise = noise
+        self._lock = threading.Lock()
+        self._clear(Prior(0.0, 1.0, 0.0, 1.0), 0)
+
+    def _clear(self, prior: Prior, fitted: int) -> None:
+        self._tree, self._fitted = Tree(prior), fitted
+        self._numbers: dict[str, int] = {}
+        self._seen: dict[int, tuple[int, float, float]] = {}
+        """Number of an outcome to its node, value and variance."""
+        self._outcomes = 0
+
+    def beliefs(self, archive: Archive, names: Sequence[str], outcomes: int) -> list[Belief]:
+        with self._lock:
+            self._move(archive, outcomes)
+            return self._tree.beliefs([self._number(archive, name) for name in names])
+
+    def _move(self, archive: Archive, outcomes: int) -> None:
+        due = _fitted_at(outcomes)
+        if due != self._fitted:
+            self._clear(self._prior(archive, due), due)
+        for order in range(self._outcomes + 1, outcomes + 1):
+            candidate = archive.outcome(order)
+            if candidate is not None and candidate.score is not None:
+                score = candidate.score
+                row = (
+                    self._number(archive, candidate.id),
+                    score.value,
+                    self._variance(score.value, score.standard_error),
+                )
+                self._tree.observe(*row)
+                self._seen[order] = row
+        for order in range(self._outcomes, outcomes, -1):
+            if order in self._seen:
+                self._tree.observe(*self._seen.pop(order), sign=-1)
+        self._outcomes = outcomes
+
+    def _variance(self, value: float, error: float) -> float:
+        """Of a score. Where there is no noise it is far below what matters, and not zero."""
+        return max(error**2 + self._noise**2, (1e-7 * value) ** 2, 1e-100)
+
+    def _number(self, archive: Archive, name: str) -> int:
+        """The node of a candidate, made with all above it where it is not there yet."""
+        above = [name]
+        while above[-1] not in self._numbers and (parents := archive.candidate(above[-1]).idea.parents):
+            above.append(parents[0])
+        for parent, one in zip([None, *above[:0:-1]], above[::-1], strict=True):
+            if one not in self._numbers:
+                self._numbers[one] = self._tree.add(-1 if parent is None else self._numbers[parent])
+        return self._numbers[name]
+
+    def _prior(self, archive: Archive, outcomes: int) -> Prior:
+        """Fitted to the first outcomes."""
+        self._clear(Prior(0.0, 1.0, 0.0, 1.0), 0)
+        parents, values, variances = list[int](), list[float | None](), list[float]()
+        for order in range(1, outcomes + 1):
+            candidate = archive.outcome(order)
+            if candidate is None or candidate.score is None:
+                continue
+            node = self._number(archive, candidate.id)
+            for one in range(len(parents), len(self._tree)):
+                parents.append(self._tree.parent(one))
+                values.append(None)
+                variances.append(1.0)
+            values[node] = candidate.score.value
+            variances[node] = self._variance(candidate.score.value, candidate.score.standard_error)
+        return fit(parents, values, variances)
+
+
+_STATES: weakref.WeakKeyDictionary[Index, dict[float, _State]] = weakref.WeakKeyDictionary()
+_STATES_LOCK = threading.Lock()
+
+
+def _state(index: Index, seed_sd: float) -> _State:
+    """That of an archive with a noise of seeds: kept, since a search asks again and again. The noise is rounded, so that one
+    more trial of the baseline rarely makes all of it anew."""
+    noise = float(f"{seed_sd:.1e}")
+    with _STATES_LOCK:
+        states = _STATES.setdefault(index, {})
+        if noise not in states and len(states) > 1:
+            states.pop(next(iter(states)))
+        return states.setdefault(noise, _State(noise))
+
+
+def _fitted_at(outcomes: int) -> int:
+    """After how many outcomes the prior in force was fitted."""
+    at = following = 1
+    while following <= min(outcomes, _MOST_FITTED):
+        at, following = following, max(following + 1, math.ceil(_GROWTH * following))
+    return at if outcomes else 0
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.{_DIGITS}g}")

@@ -1,0 +1,200 @@
+"""The posterior on the tree of candidates: against dense linear algebra, and laws of what a run asks it."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.metric import Direction, Metric
+from pipeline.records import FailureKind, Knowledge
+from pipeline.report.posterior import Belief, Prior, Tree, beliefs, fit, ranked
+from pipeline.report.standings import knowledge
+from tests.archives import ERROR, Made, archive_of, name
+
+PRIOR = Prior(50.0, 9.0, -0.5, 2.25)
+Rows = tuple[list[int], list[float | None], list[float]]
+
+
+def drawn(seed: int, count: int, prior: Prior = PRIOR) -> Rows:
+    """Parents, scores and the variances of these, drawn from the model; a tenth have no score."""
+    rng, parents, true = random.Random(seed), list[int](), list[float]()
+    for number in range(count):
+        parents.append(-1 if number < 3 or rng.random() < 0.4 else rng.randrange(number))
+        on_baseline = parents[-1] < 0
+        mean = prior.root_mean if on_baseline else true[parents[-1]] + prior.step_mean
+        true.append(rng.gauss(mean, math.sqrt(prior.root_variance if on_baseline else prior.step_variance)))
+    variances = [rng.choice((0.5, 1.0, 2.0)) for _ in true]
+    values = [
+        None if rng.random() < 0.1 else rng.gauss(one, math.sqrt(variance))
+        for one, variance in zip(true, variances, strict=True)
+    ]
+    return parents, values, variances
+
+
+def tree_of(rows: Rows, prior: Prior = PRIOR) -> Tree:
+    tree = Tree(prior)
+    for parent, value, variance in zip(*rows, strict=True):
+        node = tree.add(parent)
+        if value is not None:
+            tree.observe(node, value, variance)
+    return tree
+
+
+def dense(rows: Rows, prior: Prior = PRIOR) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean and covariance of all nodes given the scores, and the likelihood of these up to a constant."""
+    parents, values, variances = rows
+    count = len(parents)
+    mean, cov = np.zeros(count), np.zeros((count, count))
+    for node, parent in enumerate(parents):
+        if parent < 0:
+            mean[node], cov[node, node] = prior.root_mean, prior.root_variance
+        else:
+            mean[node] = mean[parent] + prior.step_mean
+            cov[node, :node] = cov[parent, :node]
+            cov[:node, node] = cov[:node, parent]
+            cov[node, node] = cov[parent, parent] + prior.step_variance
+    seen = [node for node in range(count) if values[node] is not None]
+    noisy = cov[np.ix_(seen, seen)] + np.diag([variances[node] for node in seen])
+    residual = np.array([values[node] for node in seen], float) - mean[seen]
+    gain = cov[:, seen] @ np.linalg.inv(noisy)
+    likelihood = -0.5 * float(residual @ np.linalg.solve(noisy, residual) + np.linalg.slogdet(noisy)[1])
+    return mean + gain @ residual, cov - gain @ cov[seen, :], likelihood
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_beliefs_are_those_of_dense_linear_algebra(seed: int) -> None:
+    rows = drawn(seed, 60)
+    mean, cov, _ = dense(rows)
+    found = tree_of(rows).beliefs(range(60))
+    assert [one.mean for one in found] == pytest.approx(list(mean))
+    assert [one.deviation for one in found] == pytest.approx(list(np.sqrt(np.diag(cov))))
+
+
+def test_moments_are_those_of_dense_linear_algebra() -> None:
+    rows = drawn(7, 60)
+    mean, cov, _ = dense(rows)
+    roots, steps = tree_of(rows).moments()
+    pairs = [(node, parent) for node, parent in enumerate(rows[0]) if parent >= 0]
+    assert np.allclose(roots, [(mean[k], cov[k, k]) for k, parent in enumerate(rows[0]) if parent < 0])
+    assert np.allclose(steps, [(mean[k] - mean[p], cov[k, k] + cov[p, p] - 2 * cov[k, p]) for k, p in pairs])
+
+
+def test_a_score_taken_back_leaves_nothing() -> None:
+    rows = drawn(3, 30)
+    tree, before = tree_of(rows), tree_of(rows).beliefs(range(30))
+    tree.observe(12, 70.0, 0.1)
+    assert tree.beliefs([12])[0].mean > before[12].mean + 1
+    tree.observe(12, 70.0, 0.1, sign=-1)
+    assert [one.mean for one in tree.beliefs(range(30))] == pytest.approx([one.mean for one in before])
+
+
+def test_one_score_by_hand() -> None:
+    """Prior N(0, 4), score 3 ± 2: the mean is half way, the variance 2. A child without a score: one step more."""
+    tree = Tree(Prior(0.0, 4.0, -1.0, 7.0))
+    root, child = tree.add(-1), 1
+    tree.observe(root, 3.0, 4.0)
+    assert tree.add(root) == child
+    assert tree.beliefs([root, child]) == [Belief(1.5, pytest.approx(math.sqrt(2))), Belief(0.5, 3.0)]
+
+
+def test_the_fitted_prior_is_at_least_as_likely_as_its_neighbours() -> None:
+    """The weak prior on the variances moves it a little, which 300 scores outweigh."""
+    rows = drawn(5, 300)
+    prior = fit(*rows)
+    best = dense(rows, prior)[2]
+    assert best > dense(rows)[2]  # than the one it was drawn from
+    for factor in (0.6, 1.6):
+        assert best > dense(rows, replace(prior, step_variance=factor * prior.step_variance))[2]
+        assert best > dense(rows, replace(prior, root_variance=factor * prior.root_variance))[2]
+    for moved in (-0.7, 0.7):
+        assert best > dense(rows, replace(prior, step_mean=prior.step_mean + moved))[2]
+        assert best > dense(rows, replace(prior, root_mean=prior.root_mean + moved))[2]
+
+
+def test_lucky_parents_do_not_bias_the_step() -> None:
+    """Only the best scores get children. The mean difference of the scores is far below the mean step, the fit is not."""
+    rng, rows = random.Random(1), ([-1] * 200, [], [])
+    true = [rng.gauss(0, 1) for _ in range(200)]
+    values = [rng.gauss(one, 2) for one in true]
+    best = sorted(range(200), key=lambda number: -values[number])[:20]
+    for parent in best * 20:
+        rows[0].append(parent)
+        values.append(rng.gauss(true[parent] + rng.gauss(0, 0.5), 2))
+    differences = [values[200 + k] - values[parent] for k, parent in enumerate(best * 20)]
+    assert np.mean(differences) < -2
+    assert abs(fit(rows[0], values, [4.0] * len(values)).step_mean) < 0.5
+
+
+# ---- of a run
+
+METRIC = Metric("quality", Direction.maximize)
+SPECS = st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 40)), st.integers(-3, 30)), min_size=1, max_size=25)
+
+
+def made(rows: Sequence[tuple[int | None, int]], mirror: bool = False) -> list[Made]:
+    """Values in fortieths, none for a failure, and a parent among the scored ones before."""
+    specs, scored = list[Made](), list[int]()
+    for number, (value, parent) in enumerate(rows):
+        parents = (scored[parent % len(scored)],) if parent >= 0 and scored else ()
+        if value is None:
+            specs.append(Made(kind=FailureKind.NAN, parents=parents))
+        else:
+            specs.append(Made((40 - value if mirror else value) / 40, parents=parents))
+            scored.append(number)
+    return specs
+
+
+@given(rows=SPECS, earlier=st.integers(0, 25), first=st.integers(0, 25))
+@settings(max_examples=60, deadline=None)
+def test_what_was_believed_does_not_depend_on_what_was_asked_before(
+    rows: list[tuple[int | None, int]], earlier: int, first: int
+) -> None:
+    asked, fresh = archive_of(made(rows)), archive_of(made(rows))
+    for outcomes in (first, len(rows)):
+        ranked(asked, METRIC, Knowledge(min(outcomes, len(rows))))
+    known = Knowledge(min(earlier, len(rows)))
+    before = [(one.id, belief) for one, belief in ranked(asked, METRIC, known)]
+    assert before == [(one.id, belief) for one, belief in ranked(fresh, METRIC, known)]
+    only = archive_of(made(rows[: known.outcomes]))  # and later outcomes do not matter
+    assert before == [(one.id, belief) for one, belief in ranked(only, METRIC, known)]
+
+
+@given(rows=SPECS)
+@settings(max_examples=60, deadline=None)
+def test_both_directions_are_alike(rows: list[tuple[int | None, int]]) -> None:
+    up, down = archive_of(made(rows)), archive_of(made(rows, mirror=True))
+    less = Metric("quality", Direction.minimize)
+    ours, theirs = ranked(up, METRIC, knowledge(up)), ranked(down, less, knowledge(down))
+    assert sorted(round(one.mean, 6) for _, one in ours) == sorted(round(1 - one.mean, 6) for _, one in theirs)
+
+
+def test_a_lucky_score_is_pulled_towards_its_parent_and_a_good_family_lifts_it() -> None:
+    specs = [Made(0.60), Made(0.50), Made(0.48), Made(0.52), *[Made(0.60 + k / 500, parents=(0,)) for k in range(6)]]
+    lucky = [*specs, Made(0.64, parents=(1,)), Made(0.63, parents=(4,))]
+    archive = archive_of(lucky, baseline=(0.5, 0.5, 0.56))
+    alone, family = beliefs(archive, [name(10), name(11)], knowledge(archive))
+    assert alone.mean < 0.63 < 0.64 and family.mean > alone.mean
+    assert family.deviation < math.hypot(ERROR, np.std([0.5, 0.5, 0.56], ddof=1))
+
+
+def test_without_noise_a_score_is_believed() -> None:
+    archive = archive_of([Made(0.25), Made(0.75), Made(0.5, parents=(1,))], baseline=(0.5,))
+    for number in range(3):
+        candidate = archive.candidate(name(number))
+        (attempt,) = candidate.attempts
+        trial = attempt.trials[0]
+        exact = replace(trial, score=replace(trial.score, standard_error=0.0))  # type: ignore[type-var]
+        archive.index.put(replace(candidate, attempts=(replace(attempt, trials=(exact,)),)))
+    found = beliefs(archive, [name(0), name(1), name(2)], Knowledge(3))
+    assert [one.mean for one in found] == pytest.approx([0.25, 0.75, 0.5], abs=1e-6)
+    assert all(one.deviation < 1e-6 for one in found)
+
+
+def test_the_pool_is_of_the_best_scores() -> None:
+    archive = archive_of([Made(value / 100) for value in (30, 90, 60, 10)])
+    assert [one.id for one, _ in ranked(archive, METRIC, knowledge(archive), pool=2)] == [name(1), name(2)]
