@@ -11,7 +11,8 @@ from pipeline.policy.accounting import tries_of
 from pipeline.policy.agenda import agenda, elites, trials_left
 from pipeline.policy.stopping import finishing
 from pipeline.records import Purpose, Standing
-from pipeline.report.standings import baseline_estimate, standing
+from pipeline.report.posterior import ranked
+from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import State
@@ -132,9 +133,9 @@ def confirmed_best(terms: Terms, archive: Archive) -> Standing | None:
 
 
 def single_best(metric: Metric, archive: Archive) -> Standing | None:
-    """The best candidate by the one trial that selection saw, those banned left out."""
-    ranked = (one for one in archive.ranked(metric.goodness(1.0) > 0) if not archive.is_banned(one.id))
-    candidate, reference = next(ranked, None), baseline_estimate(archive)
+    """The candidate that is believed to be the best, with the one trial that selection saw; those banned left out."""
+    ranking = (one for one, _ in ranked(archive, metric, knowledge(archive)) if not archive.is_banned(one.id))
+    candidate, reference = next(ranking, None), baseline_estimate(archive)
     if candidate is None or candidate.score is None:
         return None
     if reference is None:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import itertools
 import json
 import shutil
 from collections import Counter
@@ -16,9 +15,10 @@ from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.errors import ClusterRefused
 from pipeline.methods.base import Terms
-from pipeline.metric import Direction
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
 from pipeline.records import Waiting
+from pipeline.report.posterior import POOL, ranked
+from pipeline.report.standings import knowledge
 from pipeline.setup.build import make_cluster, view
 from pipeline.setup.places import all_runs, run_at
 from pipeline.store import files
@@ -118,8 +118,11 @@ def _list_runs(as_json: bool) -> int:
 
 def _list_some(archive: Archive, terms: Terms, arguments: argparse.Namespace) -> int:
     """The candidates that a filter names; those that failed with their reason."""
-    best = itertools.islice(archive.ranked(terms.metric.direction is Direction.maximize), arguments.best)
-    chosen = [one for one in archive.candidates if one.failure is not None] if arguments.failed else list(best)
+    if arguments.failed:
+        chosen = [one for one in archive.candidates if one.failure is not None]
+    else:
+        ranking = ranked(archive, terms.metric, knowledge(archive), max(POOL, arguments.best))
+        chosen = [one for one, _ in ranking[: arguments.best]]
     if arguments.json:
         print(json.dumps([dataclasses.asdict(row) for row in map(listed, chosen)], indent=2))
         return 0

@@ -1,18 +1,32 @@
 """Code of a run as values."""
 
 import functools
+import shutil
 from pathlib import Path
 
 from pipeline.patching import Refusal
-from pipeline.patching.trees import Tree, apply, read_tree
+from pipeline.patching.trees import Tree, apply, read_tree, write_tree
 from pipeline.store.paths import RunPaths
-from pipeline.store.views import Candidate
+from pipeline.store.views import Attempt, Candidate
 
 
 def variant_tree(paths: RunPaths, candidate: Candidate) -> Tree:
     """The code of a candidate, from its patch: the folder may have been removed."""
-    attempt = candidate.attempt
-    assert attempt is not None
+    assert candidate.attempt is not None
+    return _patched(paths, candidate.attempt)
+
+
+def restore_variant(paths: RunPaths, attempt: Attempt) -> None:
+    """Write the code of an attempt again, from its patch, if its folder was removed (`keep.variants`)."""
+    folder = attempt.paths.variant
+    if not folder.is_dir():
+        part = folder.with_name("variant.part")
+        shutil.rmtree(part, ignore_errors=True)
+        write_tree(_patched(paths, attempt), part)
+        part.rename(folder)
+
+
+def _patched(paths: RunPaths, attempt: Attempt) -> Tree:
     tree = apply(pristine_tree(paths), attempt.paths.patch.read_text(errors="surrogateescape"))
     assert not isinstance(tree, Refusal), tree
     return tree

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from pipeline.config import Config
 from pipeline.methods.base import Terms, pinned, seed_of
-from pipeline.metric import Direction, Estimate, Metric, difference
+from pipeline.metric import Estimate, Metric, difference
 from pipeline.policy.trials import Wanted, wanted
 from pipeline.records import Purpose
-from pipeline.report.standings import Verdict, baseline_estimate, estimate_of, verdict
+from pipeline.report.posterior import POOL, ranked
+from pipeline.report.standings import Verdict, baseline_estimate, estimate_of, knowledge, verdict
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
 
@@ -70,10 +71,10 @@ def confirmations(config: Config, candidates: int) -> int:
 
 
 def by_search(terms: Terms, archive: Archive, most: int) -> tuple[Candidate, ...]:
-    """The best candidates by the score of their search trial, best first. Those that a person pinned come first, and those
-    banned not at all."""
+    """The best candidates by what all search trials say of them (`report/posterior.py`), best first. Those that a person pinned
+    come first, and those banned not at all."""
     best = pinned(terms.metric, archive)
-    for candidate in archive.ranked(terms.metric.direction is Direction.maximize):
+    for candidate, _ in ranked(archive, terms.metric, knowledge(archive), max(POOL, most)):
         if len(best) >= most:
             break
         if candidate.id not in archive.marks:

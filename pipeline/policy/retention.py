@@ -13,8 +13,9 @@ from pipeline.store.views import Candidate
 
 
 def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]) -> Iterator[Path]:
-    """Folders of some candidates that the settings `keep.*` do not keep, and which are there. Scores never change, so a
-    candidate that drops out of the elites cannot re-enter; checkpoints still needed for the test split are kept."""
+    """Folders of some candidates that the settings `keep.*` do not keep, and which are there. A candidate
+    that drops out of the elites and re-enters has no checkpoint of its search trial any more, which nothing needs;
+    checkpoints still needed for the test split are kept."""
     needed = {wanted.of.paths for wanted in agenda(terms, archive) if wanted.of is not None}
     best = {candidate.id for candidate in race(terms, archive).racing}
     keep = terms.config.keep

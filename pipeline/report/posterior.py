@@ -1,17 +1,17 @@
-"""What is believed of each candidate's true value, given the scores of all: exact Gaussian inference on the tree of candidates.
+"""What is believed of each candidate's true value, given all scores: exact Gaussian inference on the tree of candidates.
 
 A candidate that builds on another is worth what that is worth plus a step N(μ, τ²); one that builds on the baseline is worth
 N(μ₀, τ₀²). A score is the true value plus the noise of its evaluation and of the seed, both known. A failure is no
 observation. So a lucky score is pulled towards the parent, and a candidate whose children do well gains by them.
 
-Each node keeps the evidence of its own score and of its descendants; one more score changes it on the way to the root only,
-and a question walks the same way back (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, chapter 4; Chou, Willsky
-and Benveniste, "Multiscale Recursive Estimation", IEEE Trans. Automatic Control 39, 1994). The prior is fitted by
-expectation-maximization (Shumway and Stoffer, J. Time Series Analysis 3, 1982), which takes into account that only good scores
-get children; moments of differences would not.
+Each node keeps the evidence of its own score and of its descendants. One more score changes it on the way to the root only,
+and a question walks the same way back (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, chapter 4; Chou,
+Willsky and Benveniste, "Multiscale Recursive Estimation", IEEE Trans. Automatic Control 39, 1994). The prior is fitted by
+expectation-maximization (Shumway and Stoffer, J. Time Series Analysis 3, 1982). That accounts for the fact that only good
+scores get children; moments of differences would not.
 
 A candidate that joins two others counts as a child of the first. Errors of evaluations count as independent, although all
-candidates are scored on the same problems: that is conservative.
+candidates are scored on the same problems, which is conservative.
 """
 
 import math

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pipeline.cluster.base import Request
 from pipeline.errors import ClusterRefused
+from pipeline.makers.variants import restore_variant
 from pipeline.policy.agenda import agenda
 from pipeline.policy.budget import affordable
 from pipeline.policy.forecast import wave_needs
@@ -40,6 +41,8 @@ def step(context: Context, archive: Archive) -> None:
     jobs = {}
     new: Counter[str] = Counter()
     for wanted in wave:
+        if wanted.holder is not archive.baseline:
+            restore_variant(context.run.paths, wanted.holder)
         paths = _new_try(wanted, new)
         job = _job(context, wanted, _job_name(context, run_relative(archive, paths.folder)))
         paths.trial.folder.mkdir(parents=True, exist_ok=True)
