@@ -14,8 +14,9 @@ from typing import Any
 from pipeline.config import Clock, Config
 from pipeline.llm.base import tokens
 from pipeline.makers.prompting import shown_diff, without_places
-from pipeline.metric import Direction, Metric
+from pipeline.metric import Metric
 from pipeline.records import Failure, Knowledge, Purpose, Result
+from pipeline.report.posterior import beliefs, ranked
 from pipeline.report.standings import Verdict, as_known, over_parent, verdict
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import short
@@ -61,7 +62,9 @@ def ending(archive: Archive, candidate: Candidate, known: Knowledge, metric: Met
         parent = archive.candidate(name)
         if parent.score is not None and parent.order <= known.outcomes:
             gains.append(_against(metric, *over_parent(metric, scored.score, parent.score, known), short(name)))
-    return f"{note}Scored {value}: {'; '.join(gains)}"
+    (believed,) = beliefs(archive, [scored.id], known)
+    estimate = metric.text_error(believed.mean, believed.deviation)
+    return f"{note}Scored {value}: {'; '.join(gains)}. Estimated from all scores: {estimate}"
 
 
 def _against(metric: Metric, gain: float, error: float, what: str) -> str:
@@ -116,10 +119,10 @@ def tried(
 
 
 def _best(archive: Archive, known: Knowledge, metric: Metric, most: int) -> list[Candidate]:
-    """The candidates with the best values that were known, without those that a person banned and clear losses."""
+    """The candidates that were believed to be the best, without those that a person banned and clear losses."""
     best: list[Candidate] = []
-    for one in archive.ranked(metric.direction is Direction.maximize):
-        if one.order > known.outcomes or one.id in known.banned or one.score is None:
+    for one, _ in ranked(archive, metric, known):
+        if one.id in known.banned or one.score is None:
             continue
         standing = as_known(metric, one.id, one.score, known)
         if len(best) == most or verdict(standing.gain, standing.gain_error) is Verdict.LOSS:

@@ -534,7 +534,7 @@ def test_the_gain_in_history_has_the_noise_of_seeds_in_it(past: tuple[Archive, K
     archive, known = past
     noisy = replace(known, seed_sd=0.1)
     text = history.ending(archive, archive.candidates[0], noisy, METRIC)
-    assert text == "Scored 0.5000 ± 0.1005: +0.3000 ± 0.1020 against the codebase (clear gain)"
+    assert text.startswith("Scored 0.5000 ± 0.1005: +0.3000 ± 0.1020 against the codebase (clear gain). Estimated")
 
 
 @pytest.mark.parametrize(
@@ -581,6 +581,8 @@ def test_history_reads_no_more_of_a_large_archive_than_fits(tmp_path: Path) -> N
     ]
     archive = Counted(**vars(archive_of(paths, generation(paths, 0, candidates))))
     known = Knowledge(2000, 1, Standing("baseline", 0.8, 0.01, 3), 0.0)
+    history.tried(archive, known, METRIC, "seed", 1000)  # takes in all outcomes once
+    Counted.reads = 0
     text = history.tried(archive, known, METRIC, "seed", 1000)
     shown = len(described(text)) + len(titled(text))
     assert len(described(text)) > 7 and len(titled(text)) > 20
