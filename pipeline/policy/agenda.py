@@ -49,8 +49,8 @@ def reference_seeds(terms: Terms, archive: Archive) -> Iterator[tuple[Purpose, i
 
 
 def elites(terms: Terms, archive: Archive, most: int | None = None) -> tuple[Candidate, ...]:
-    """The best candidates, best first: by the race, which is by the search trials alone where `select.confirm` has no rounds.
-    With `most`, so many by the search trials. The final trials change nothing: what is tested must not depend on them."""
+    """The best candidates, best first: by the race, which is by search trials alone where `select.confirm` has no rounds.
+    With `most`, so many by search trials. The final trials change nothing: what is tested must not depend on them."""
     return race(terms, archive).leaders if most is None else by_search(terms, archive, most)
 
 

@@ -71,8 +71,8 @@ def confirmations(config: Config, candidates: int) -> int:
 
 
 def by_search(terms: Terms, archive: Archive, most: int) -> tuple[Candidate, ...]:
-    """The best candidates by what all search trials say of them (`report/posterior.py`), best first. Those that a person pinned
-    come first, and those banned not at all."""
+    """The best candidates by what all search trials say of them (`report/posterior.py`), best first. Those that a person
+    pinned come first, and those banned not at all."""
     best = pinned(terms.metric, archive)
     for candidate, _ in ranked(archive, terms.metric, knowledge(archive), max(POOL, most)):
         if len(best) >= most:
