@@ -84,6 +84,7 @@ CANDIDATES: Mapping[str, Column] = {
     "candidate": _text("id, e.g. generation_000/candidate_003; also its folder in the run"),
     "generation": _count("number of the generation, from 0"),
     "title": _text("the idea in a few words"),
+    "text": _text("the idea: what to do and why"),
     "origin": _text("where the idea comes from: explore, exploit, tune, human, …"),
     "parents": _list("ids of the candidates it builds on, empty for the baseline"),
     "source": _text("publication the idea was taken from; empty if none"),

@@ -54,6 +54,8 @@ def compared(survey: Survey, candidates: pd.DataFrame, trials: pd.DataFrame) -> 
     for column in _ADDED:
         if column == "elite":
             values: list[Any] = [name in elites for name in candidates["candidate"]]
+        elif column == "mark":
+            values = [rows[name].get(column, "") for name in candidates["candidate"]]
         else:
             values = [rows[name].get(column) for name in candidates["candidate"]]
         candidates[column] = pd.Series(values, index=candidates.index, dtype=CANDIDATES[column].dtype)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -93,8 +94,13 @@ class Tables:
 
     def metric(self, run: str) -> Metric:
         """The metric of a run."""
-        row = self.runs.set_index("run").loc[run]
-        return Metric(str(row["metric"]), Direction(str(row["direction"])), percent=bool(row["percent"]))
+        row = self.about(run)
+        return Metric(row["metric"], Direction(row["direction"]), percent=row["percent"])
+
+    def about(self, run: str) -> dict[str, Any]:
+        """The row of a run; a value that is missing is none."""
+        (row,) = self.runs[self.runs["run"] == run].to_dict("records")
+        return {str(name): None if value is pd.NA else value for name, value in row.items()}
 
     def _each(self, name: str, read: Callable[[RunPaths, list[str]], Iterator[Row]]) -> pd.DataFrame:
         rows = [{"run": run} | row for run, paths in self.paths.items() for row in read(paths, self.damaged)]

@@ -1,81 +1,337 @@
-"""Plots of a run. Each function returns a matplotlib figure: display it in a notebook, or save it with `figure.savefig`."""
+"""Plots of runs for notebooks and print. Each function takes `Tables` and returns a matplotlib figure: display it in a
+notebook, or save it with `figure.savefig`. Colours are those of Okabe and Ito, which colour-blind people tell apart; lines
+differ in their dashes, too."""
 
+import itertools
+import math
 import statistics
-from itertools import accumulate
-from pathlib import Path
+from collections.abc import Sequence
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.columns import BASELINE
-from analysis.load import candidates, metric_of, trials
+from analysis.load import Tables
+from analysis.readings import (
+    STEPS,
+    by_order,
+    failures,
+    funnel,
+    lineage,
+    narrowing,
+    of_run,
+    slots,
+    steps,
+    utilisation,
+)
+from pipeline.errors import BadInput
 from pipeline.metric import Direction, Metric
+from pipeline.store.paths import short
 
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+"""Okabe and Ito, Color Universal Design, 2008."""
+_DASHES = ("-", "--", "-.", ":")
 _BAND = 2.0
-"""Half width of the band, in standard deviations."""
+"""Half width of the baseline's band, in standard deviations between seeds."""
 _WORSE_SHOWN = 2.0
 """Extent of the axis on the worse side of the baseline, in distances from the baseline to the best."""
+_T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""97.5 % quantile of Student's t by degrees of freedom; 1.96 + 2.4 / freedom above, which is right to 1 %."""
 
 
-def best_so_far(run: Path | str) -> Figure:
-    """The best value up to each generation, all scored candidates, and the baseline with its seed noise.
-
-    Candidates are shown with their search trial, so the best one is partly luck; the report has the elites' numbers with
-    other seeds. A baseline with fewer than two trials has no band.
-    """
-    metric = metric_of(run)
-    table = candidates(run)
-    scored = table[table["value"].notna()]
-    generations = [int(generation) for generation in scored["generation"]]
+def best_so_far(tables: Tables, run: str | None = None) -> Figure:
+    """The best value after each outcome: by one trial, which is partly luck, and confirmed by other seeds; with the baseline
+    and the noise of its seeds. A baseline with fewer than two trials has no band."""
+    name = _one(tables, run)
+    metric, candidates = tables.metric(name), by_order(of_run(tables, name))
+    figure, axes = _figure()
+    levels = _draw_baseline(axes, tables, name)
+    scored = candidates[candidates["value"].notna()]
     values = [float(value) for value in scored["value"]]
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    levels = _draw_baseline(axes, run)
-    best = _best(generations, values, metric)
-    if best:
-        axes.scatter(generations, values, s=18, color="0.55", label="candidates, one trial each", zorder=4)
-        axes.plot(list(best), list(best.values()), "o-", color="C0", label="best so far, one trial each", zorder=3)
-        hidden = _limit(axes, [*levels, *best.values()], values, metric)
+    single, confirmed = steps(candidates, metric), steps(candidates, metric, "confirmed")
+    if values:
+        axes.scatter(scored["order"], values, s=14, color="0.6", label="candidates, one trial each", zorder=2)
+        end = int(candidates["order"].max())
+        for found, label, colour, dash in (
+            (single, "best so far, one trial each", COLOURS[0], "-"),
+            (confirmed, "best so far, confirmed by other seeds", COLOURS[2], "--"),
+        ):
+            if found:
+                at, best = [one.outcome for one in found], [one.value for one in found]
+                axes.step(
+                    [*at, end], [*best, best[-1]], where="post", color=colour, linestyle=dash, label=label, zorder=3
+                )
+        hidden = _limit(axes, [*levels, *(one.value for one in (*single, *confirmed))], values, metric)
         if hidden:
             axes.plot([], [], " ", label=f"{hidden} worse {'candidate' if hidden == 1 else 'candidates'} off the scale")
-    better = "higher" if metric.direction is Direction.maximize else "lower"
-    axes.set(title=Path(run).resolve().name, xlabel="generation", ylabel=f"{metric.name} ({better} is better)")
+    axes.set(title=name, xlabel="outcomes, failures included")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if metric.percent:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    _value_axis(axes, metric)
+    return _with_legend(figure)
+
+
+def compare(tables: Tables, by: str = "candidates") -> Figure:
+    """The best by one trial of several methods at equal numbers of candidates, or with `by="device_h"` at equal device
+    hours. Runs of one group (without one, of one method) are one line: their mean, with a 95 % interval over runs where
+    there are two or more. Raises `BadInput` if the runs have different metrics."""
+    metric = same_metric(tables)
+    figure, axes = _figure()
+    for number, (label, runs) in enumerate(groups(tables).items()):
+        lines = [_line(of_run(tables, run), metric, by) for run in runs]
+        lines = [line for line in lines if line]
+        if not lines:
+            continue
+        end = min(line[-1][0] for line in lines)
+        grid = sorted({at for line in lines for at, _ in line if at <= end})
+        table = [[_at(line, at) for line in lines] for at in grid]
+        rows = [(at, [one for one in row if one is not None]) for at, row in zip(grid, table, strict=True)]
+        rows = [(at, row) for at, row in rows if len(row) == len(lines)]
+        colour, dash = COLOURS[number % len(COLOURS)], _DASHES[number % len(_DASHES)]
+        means = [statistics.fmean(row) for _, row in rows]
+        label = f"{label}, {len(lines)} {'run' if len(lines) == 1 else 'runs'}"
+        axes.step([at for at, _ in rows], means, where="post", color=colour, linestyle=dash, label=label)
+        if len(lines) > 1:
+            half = [interval(row) for _, row in rows]
+            low = [mean - width for mean, width in zip(means, half, strict=True)]
+            high = [mean + width for mean, width in zip(means, half, strict=True)]
+            axes.fill_between([at for at, _ in rows], low, high, step="post", color=colour, alpha=0.18, linewidth=0)
+    device = " and ".join(sorted(set(tables.runs["device"])))
+    axes.set(xlabel="outcomes, failures included" if by == "candidates" else f"{device} hours of the search")
+    _value_axis(axes, metric)
+    return _with_legend(figure)
+
+
+def funnel_plot(tables: Tables, run: str | None = None, by: str = "generation") -> Figure:
+    """How many candidates reached each step, by generation or by `maker` (the model that wrote the code)."""
+    table = funnel(of_run(tables, _one(tables, run)), by)
+    figure, axes = _figure()
+    width = 0.8 / max(1, len(table))
+    for number, (name, row) in enumerate(table.iterrows()):
+        left = [step + number * width - 0.4 + width / 2 for step in range(len(STEPS))]
+        label = f"generation {name}" if by == "generation" else str(name)
+        bars = axes.bar(left, row.to_list(), width, color=COLOURS[number % len(COLOURS)], label=label)
+        if len(table) <= 4:
+            axes.bar_label(bars, fontsize="x-small")
+    axes.set_xticks(range(len(STEPS)), [step.replace(" ", "\n") for step in STEPS])
+    axes.set(ylabel="candidates")
+    return _with_legend(figure)
+
+
+def failure_plot(tables: Tables, run: str | None = None) -> Figure:
+    """Failed candidates by kind, and jobs by node: those that scored, that failed by an idea, and by the machine."""
+    name = _one(tables, run)
+    found = failures(of_run(tables, name))
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    top, bottom = figure.subplots(2, 1)
+    labels = [f"{kind} ({stage})" for kind, stage in zip(found["kind"], found["stage"], strict=True)]
+    top.barh(labels[::-1], found["count"].to_list()[::-1], color=COLOURS[3])
+    top.set(xlabel="candidates that failed")
+    jobs = tables.jobs[(tables.jobs["run"] == name) & tables.jobs["host"].notna() & tables.jobs["ended"].notna()]
+    by_node = jobs.groupby(["host", jobs["ended"] == "scored"]).size().unstack(fill_value=0)
+    hosts = [str(host) for host in by_node.index]
+    scored = by_node[True].to_list() if True in by_node else [0] * len(hosts)
+    failed = by_node[False].to_list() if False in by_node else [0] * len(hosts)
+    bottom.barh(hosts, scored, color=COLOURS[0], label="scored")
+    bottom.barh(hosts, failed, left=scored, color=COLOURS[3], label="failed")
+    bottom.set(xlabel="jobs")
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    bottom.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def lineage_plot(tables: Tables, run: str | None = None) -> Figure:
+    """The elites (before the report, the three best by one trial) and what they build on, by generation and value."""
+    name = _one(tables, run)
+    metric, candidates = tables.metric(name), of_run(tables, name)
+    wanted = candidates["candidate"][candidates["elite"]].to_list()
+    wanted = wanted or [one.candidate for one in steps(candidates, metric)[-3:]]
+    places = {
+        one: (float(generation), float(value))
+        for one, generation, value in zip(
+            candidates["candidate"], candidates["generation"], candidates["value"], strict=True
+        )
+        if value is not pd.NA
+    }
+    if tables.about(name)["value"] is not None:
+        places[BASELINE] = (-1.0, float(tables.about(name)["value"]))
+    figure, axes = _figure()
+    pairs = [pair for pair in lineage(candidates, wanted) if pair[0] in places and pair[1] in places]
+    for child, parent in pairs:
+        (x, y), (px, py) = places[child], places[parent]
+        axes.annotate("", (x, y), (px, py), arrowprops={"arrowstyle": "->", "color": "0.5"})
+    for one in dict.fromkeys(itertools.chain(*pairs)):
+        colour = COLOURS[2] if one in wanted else COLOURS[0]
+        axes.scatter(*places[one], color=colour, zorder=3)
+        axes.annotate(short(one), places[one], xytext=(4, 4), textcoords="offset points", fontsize="small")
+    axes.set(xlabel="generation (the baseline at -1)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _value_axis(axes, metric)
+    return figure
+
+
+def curve_plot(tables: Tables, candidates: Sequence[str], metric: str | None = None, run: str | None = None) -> Figure:
+    """A quantity of training by step for some candidates, their first parents and the baseline; without `metric` the first
+    that the baseline reports. It says how training went and is never a score."""
+    name = _one(tables, run)
+    ours = of_run(tables, name)
+    of = dict(zip(ours["candidate"], ours["parents"], strict=True))
+    parents = [of[one][0] for one in candidates if of[one]]
+    wanted = list(dict.fromkeys([BASELINE, *parents, *candidates]))
+    curves = tables.curves(name, wanted)
+    figure, axes = _figure()
+    metric = metric or (str(curves["metric"].iloc[0]) if len(curves) else "")
+    for number, one in enumerate(wanted):
+        ours = curves[(curves["candidate"] == one) & (curves["metric"] == metric)]
+        colour, dash = COLOURS[number % len(COLOURS)], _DASHES[number % len(_DASHES)]
+        for turn, (_, part) in enumerate(ours.groupby("folder", sort=False)):
+            label = short(one) if turn == 0 else None
+            axes.plot(part["step"], part["value"], label=label, color=colour, linestyle=dash, linewidth=1.2)
+    axes.set(xlabel="step", ylabel=metric)
+    return _with_legend(figure)
+
+
+def narrowing_plot(tables: Tables, run: str | None = None) -> Figure:
+    """How different the ideas of each generation are."""
+    found = narrowing(of_run(tables, _one(tables, run)))
+    figure, axes = _figure()
+    at = [one.generation for one in found]
+    lines: tuple[tuple[list[float | None], str], ...] = (
+        ([one.distinct_code for one in found], "distinct code, share of the implemented"),
+        ([one.commonest for one in found], "commonest idea, share of all"),
+        ([one.similarity for one in found], "words that two ideas have in common"),
+    )
+    for number, (values, label) in enumerate(lines):
+        shown = [math.nan if value is None else value for value in values]
+        axes.plot(at, shown, marker="o", color=COLOURS[number], linestyle=_DASHES[number], label=label)
+    axes.set(xlabel="generation", ylim=(0, 1.05))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return _with_legend(figure)
+
+
+def cost_plot(tables: Tables, run: str | None = None) -> Figure:
+    """What each improvement of the best by one trial took, in device hours of the search."""
+    name = _one(tables, run)
+    metric, found = tables.metric(name), steps(of_run(tables, name), tables.metric(name))
+    figure, axes = _figure()
+    hours = [one.device_h for one in found]
+    axes.step(hours, [one.value for one in found], where="post", marker="o", color=COLOURS[0])
+    for one in found:
+        axes.annotate(short(one.candidate), (one.device_h, one.value), xytext=(4, -10), textcoords="offset points")
+    axes.set(xlabel=f"{tables.about(name)['device']} hours of the search")
+    _value_axis(axes, metric)
+    return figure
+
+
+def slot_plot(tables: Tables, run: str | None = None, wide: int | None = None) -> Figure:
+    """Jobs at work over time, and the share of `wide` slots in use (without it, of the most that ever ran at once)."""
+    name = _one(tables, run)
+    jobs = tables.jobs[tables.jobs["run"] == name]
+    line = slots(jobs)
+    figure, axes = _figure()
+    if len(line):
+        start = line["at"].iloc[0]
+        axes.step((line["at"] - start) / 3600, line["running"], where="post", color=COLOURS[0])
+        most = wide or int(line["running"].max())
+        share = utilisation(jobs, most)
+        axes.axhline(most, color="0.5", linestyle=":", linewidth=1)
+        axes.set(title=f"{100 * share:.0f} % of {most} slots in use" if share is not None else "")
+    axes.set(xlabel="hours since the first start", ylabel="jobs at work")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return figure
+
+
+# ---- shared
+
+
+def groups(tables: Tables) -> dict[str, list[str]]:
+    """Runs that are compared as one method: those of one `group`, without one those of one method and ideator."""
+    found: dict[str, list[str]] = {}
+    for run, group, method, ideator in zip(
+        *(tables.runs[name] for name in ("run", "group", "method", "ideator")), strict=True
+    ):
+        found.setdefault(str(group or f"{method}, {ideator}"), []).append(str(run))
+    return found
+
+
+def same_metric(tables: Tables) -> Metric:
+    """The metric that all runs have. Raises `BadInput` if they differ."""
+    found = {(tables.metric(run).name, tables.metric(run).direction): run for run in tables.paths}
+    if len(found) > 1:
+        names = ", ".join(f"{run}: {name} ({direction})" for (name, direction), run in found.items())
+        raise BadInput(f"these runs have different metrics ({names}); compare runs of one metric")
+    if not found:
+        raise BadInput("no run to compare; name one, e.g. runs/NAME")
+    return tables.metric(next(iter(found.values())))
+
+
+def interval(values: Sequence[float]) -> float:
+    """Half width of the 95 % interval of a mean over at least two runs, by Student's t."""
+    freedom = len(values) - 1
+    return _T95.get(freedom, 1.96 + 2.4 / freedom) * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _line(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float, float]]:
+    """The best so far of one run as corners; the last is its end."""
+    found = [(one.outcome if by == "candidates" else one.device_h, one.value) for one in steps(candidates, metric)]
+    if not found:
+        return []
+    ordered = by_order(candidates)
+    end = float(len(ordered)) if by == "candidates" else float(ordered["device_h"].sum())
+    return [*found, (end, found[-1][1])]
+
+
+def _at(line: Sequence[tuple[float, float]], at: float) -> float | None:
+    return next((value for place, value in reversed(line) if place <= at), None)
+
+
+def _one(tables: Tables, run: str | None) -> str:
+    """The run that is meant; the only one where none is named."""
+    if run is None and len(tables.paths) == 1:
+        return next(iter(tables.paths))
+    if run not in tables.paths:
+        raise BadInput(f"run={run!r} is none of the runs read; choose one of: {', '.join(tables.paths) or 'none'}")
+    return run
+
+
+def _figure() -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
+    return figure, axes
+
+
+def _with_legend(figure: Figure) -> Figure:
+    if figure.axes[0].get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     return figure
 
 
-def _draw_baseline(axes: Axes, run: Path | str) -> list[float]:
+def _value_axis(axes: Axes, metric: Metric) -> None:
+    better = "higher" if metric.direction is Direction.maximize else "lower"
+    axes.set(ylabel=f"{metric.name} ({better} is better)")
+    if metric.percent:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def _draw_baseline(axes: Axes, tables: Tables, run: str) -> list[float]:
     """Draw the baseline's mean and, with two trials or more, its band. Returns the levels drawn."""
-    table = trials(run)
-    ours = table[(table["candidate"] == BASELINE) & (table["split"] == "validation") & table["value"].notna()]
-    values = [float(value) for value in ours["value"]]
-    if not values:
+    row = tables.about(run)
+    if row["value"] is None:
         return []
-    mean = statistics.fmean(values)
-    if len(values) == 1:
-        axes.axhline(mean, color="C1", linestyle="--", label="baseline, one seed", zorder=1)
+    mean, count = float(row["value"]), int(row["trials"])
+    if count == 1:
+        axes.axhline(mean, color=COLOURS[1], linestyle="--", label="baseline, one seed", zorder=1)
         return [mean]
-    band = _BAND * statistics.stdev(values)
-    axes.axhline(mean, color="C1", linestyle="--", label=f"baseline, mean of {len(values)} seeds", zorder=1)
+    band = _BAND * float(row["seed_sd"])
+    axes.axhline(mean, color=COLOURS[1], linestyle="--", label=f"baseline, mean of {count} seeds", zorder=1)
     label = f"± {_BAND:g} standard deviations between seeds"
-    axes.axhspan(mean - band, mean + band, color="C1", alpha=0.18, linewidth=0, label=label, zorder=0)
+    axes.axhspan(mean - band, mean + band, color=COLOURS[1], alpha=0.18, linewidth=0, label=label, zorder=0)
     return [mean, mean - band, mean + band]
-
-
-def _best(generations: list[int], values: list[float], metric: Metric) -> dict[int, float]:
-    """Generation to the best value up to it, for generations with a score."""
-    pick = max if metric.direction is Direction.maximize else min
-    tops = {
-        generation: pick(value for of, value in zip(generations, values, strict=True) if of == generation)
-        for generation in sorted({*generations})
-    }
-    return dict(zip(tops, accumulate(tops.values(), pick), strict=True))
 
 
 def _limit(axes: Axes, wanted: list[float], values: list[float], metric: Metric) -> int:
@@ -86,6 +342,6 @@ def _limit(axes: Axes, wanted: list[float], values: list[float], metric: Metric)
     shown = (low - far, high) if metric.direction is Direction.maximize else (low, high + far)
     inside = [value for value in values if shown[0] <= value <= shown[1]]
     low, high = min([*wanted, *inside]), max([*wanted, *inside])
-    margin = 0.06 * (high - low) or 0.06 * span
+    margin = 0.05 * ((high - low) or 1.0)
     axes.set_ylim(low - margin, high + margin)
     return len(values) - len(inside)

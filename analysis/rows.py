@@ -46,6 +46,7 @@ def candidate_row(candidate: Candidate, count: int) -> Row:
         "candidate": candidate.id,
         "generation": number_of(candidate.paths.folder.parent.name),
         "title": candidate.idea.title,
+        "text": candidate.idea.text,
         "origin": candidate.idea.origin,
         "parents": list(candidate.idea.parents),
         "source": candidate.idea.source,

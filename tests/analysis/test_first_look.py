@@ -28,9 +28,9 @@ def test_it_runs(toy_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = [output.data for output in outputs if output.output_type in ("execute_result", "display_data")]
-    assert sum("image/png" in data for data in shown) == 1
+    assert sum("image/png" in data for data in shown) == 3
     tables = [data["text/html"] for data in shown if "text/html" in data]
-    assert len(tables) == 2
-    assert "generation_001/candidate_002" in tables[0]
-    assert "baseline" in tables[1]
+    assert len(tables) == 3
+    assert "generation_001/candidate_002" in tables[1]
+    assert "baseline" in tables[2]
     assert not [output for output in outputs if output.get("name") == "stderr"]

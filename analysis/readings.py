@@ -1,0 +1,288 @@
+"""What a run says, in numbers: the readings of the paper and the series behind the plots. Pure functions of tables.
+
+The paper (arXiv 2601.14525, section 4) reports the share of ideas that end with a valid score, hyper-parameter against
+algorithmic ideas, whether the best still rises, explore against exploit, and how a search narrows.
+"""
+
+import itertools
+import math
+import re
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.changes import Sort, change_of, sort_of
+from analysis.columns import BASELINE
+from analysis.load import Tables
+from pipeline.metric import Metric
+from pipeline.report.standings import Verdict, verdict
+
+STEPS = ("proposed", "implemented", "passed smoke", "trained", "scored", "better")
+"""Steps of the funnel: all candidates, those whose code applied and was new, …, those clearly better than the baseline."""
+_ALIKE = 0.5
+"""Two ideas share at least this part of their words (Jaccard) if they are told as one idea."""
+_MOST_PAIRS = 200
+"""Ideas of a generation that are compared pair by pair."""
+
+
+@dataclass(frozen=True)
+class Yield:
+    """What one way to ideate brought."""
+
+    name: str
+    """Origin, maker or sort of change."""
+    proposed: int
+    """Number of ideas."""
+    scored: int
+    """Of them, those with a score."""
+    better: int
+    """Of them, those clearly better than the baseline by one trial."""
+    mean_gain: float | None
+    """Mean gain of those scored over the baseline, in the unit of the metric."""
+    best: str | None
+    """Candidate with the best value."""
+    best_gain: float | None
+    """Its gain by one trial: partly luck."""
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """How different the ideas of a generation are."""
+
+    generation: int
+    ideas: int
+    """Number of ideas."""
+    distinct_code: float | None
+    """Share of the implemented candidates whose code no earlier candidate of the generation has, 0 to 1."""
+    commonest: float
+    """Share of the ideas in the largest group that share half of their words, 0 to 1."""
+    similarity: float | None
+    """Mean share of words (Jaccard) that two ideas have in common, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Whether the best by one trial still rises. The maximum of more trials rises by luck alone, more slowly each time."""
+
+    candidates: int
+    """Number of scored candidates, in order of their outcomes."""
+    last: int | None
+    """Position of the last one that improved the best, from 1."""
+    rising: bool
+    """Whether it is among the last third."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One improvement of the best by one trial."""
+
+    candidate: str
+    value: float
+    """In the unit of the metric."""
+    gain: float | None
+    """Over the baseline."""
+    outcome: int
+    """Number of outcomes until then, failures included."""
+    device_h: float
+    """Device hours of all candidates until then."""
+
+
+def of_run(tables: Tables, run: str) -> pd.DataFrame:
+    """The candidates of one run, in order of proposal."""
+    return tables.candidates[tables.candidates["run"] == run]
+
+
+def completion(candidates: pd.DataFrame) -> tuple[int, int]:
+    """Candidates with a score, and all that came to an end."""
+    return int((candidates["state"] == "scored").sum()), int(candidates["state"].isin(["scored", "failed"]).sum())
+
+
+def better(candidates: pd.DataFrame) -> pd.Series:
+    """Whether each candidate is clearly better than the baseline by one trial."""
+    found = [
+        gain is not pd.NA and error is not pd.NA and verdict(gain, error) is Verdict.GAIN
+        for gain, error in zip(candidates["gain"], candidates["gain_error"], strict=True)
+    ]
+    return pd.Series(found, index=candidates.index, dtype=bool)
+
+
+def step_of(candidates: pd.DataFrame) -> pd.Series:
+    """The last of `STEPS` that each candidate reached, as a number from 0."""
+    state, stage, kind = (candidates[name].fillna("") for name in ("state", "stage", "kind"))
+    scored = state == "scored"
+    trained = scored | ((state == "failed") & (stage == "evaluate"))
+    passed = trained | (stage == "train") | state.isin(["ready", "queued", "running"])
+    implemented = passed | (kind == "smoke")
+    reached = implemented.astype(int) + passed.astype(int) + trained.astype(int) + scored.astype(int)
+    return reached + (better(candidates) & scored).astype(int)
+
+
+def funnel(candidates: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Number of candidates that reached each of `STEPS`, a row for each value of a column such as `generation`."""
+    reached = step_of(candidates)
+    groups = candidates[by].fillna("none") if candidates[by].dtype == "string" else candidates[by]
+    columns = {name: (reached >= number).groupby(groups).sum() for number, name in enumerate(STEPS)}
+    return pd.DataFrame(columns)
+
+
+def failures(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Number of failed candidates, a row for each kind and stage, the commonest first."""
+    failed = candidates[candidates["state"] == "failed"]
+    counts = failed.groupby(["kind", "stage"]).size().rename("count").reset_index()
+    return counts.sort_values(["count", "kind"], ascending=[False, True], ignore_index=True)
+
+
+def by_order(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Candidates that have an outcome, in its order."""
+    return candidates[candidates["order"].notna()].sort_values("order", kind="stable")
+
+
+def steps(candidates: pd.DataFrame, metric: Metric, column: str = "value") -> list[Step]:
+    """The improvements of the best, by one trial or by another column such as `confirmed`, in order of outcomes."""
+    found: list[Step] = []
+    best, hours = -math.inf, 0.0
+    ordered = by_order(candidates)
+    gain = "confirmed_gain" if column == "confirmed" else "gain"
+    rows = zip(
+        *(ordered[name].to_list() for name in ("candidate", column, gain, "device_h", "order", "mark")), strict=True
+    )
+    for name, value, over, spent, order, mark in rows:
+        hours += 0.0 if spent is pd.NA else spent
+        if value is pd.NA or mark == "banned" or metric.goodness(value) <= best:
+            continue
+        best = metric.goodness(value)
+        found.append(Step(name, value, None if over is pd.NA else over, int(order), hours))
+    return found
+
+
+def saturation(candidates: pd.DataFrame, metric: Metric) -> Saturation:
+    """Whether the best by one trial still rises."""
+    scored = by_order(candidates)["candidate"][by_order(candidates)["value"].notna()].to_list()
+    improved = steps(candidates, metric)
+    last = scored.index(improved[-1].candidate) + 1 if improved else None
+    return Saturation(len(scored), last, last is not None and 3 * last > 2 * len(scored))
+
+
+def yields(candidates: pd.DataFrame, names: "pd.Series | Sequence[str]", metric: Metric) -> list[Yield]:
+    """What each kind of candidate brought; `names` says of which kind each is."""
+    frame = candidates.assign(of=list(names), better=better(candidates))
+    found = []
+    for name, part in frame.groupby("of", sort=True):
+        scored = part[part["value"].notna()]
+        best = max(
+            zip(scored["value"], scored.index, strict=True), key=lambda one: metric.goodness(one[0]), default=None
+        )
+        row = scored.loc[best[1]] if best is not None else None
+        gains = [float(gain) for gain in scored["gain"].dropna()]
+        found.append(
+            Yield(
+                str(name),
+                len(part),
+                len(scored),
+                int(part["better"].sum()),
+                statistics.fmean(gains) if gains else None,
+                str(row["candidate"]) if row is not None else None,
+                float(row["gain"]) if row is not None and row["gain"] is not pd.NA else None,
+            )
+        )
+    return found
+
+
+def sorts(tables: Tables, run: str, most: int | None = None) -> "pd.Series":
+    """Whether each candidate of a run changed settings only or an algorithm, by the syntax trees of what its patch changes;
+    `none` where no code came to be. Reads the patches; `most` reads those of the first candidates only."""
+    candidates = of_run(tables, run)
+    found, known = [], dict[str, str]()
+    rows = zip(candidates["candidate"], candidates["syntax"], candidates["attempts"], strict=True)
+    for name, syntax, attempts in itertools.islice(rows, most):
+        if syntax is pd.NA:
+            found.append("none")
+            continue
+        if syntax not in known:
+            sort = sort_of(change_of(tables.paths[run], name, int(attempts) - 1))
+            known[syntax] = (sort or Sort.ALGORITHM).value if sort is not None else "none"
+        found.append(known[syntax])
+    return pd.Series(found, index=candidates.index[: len(found)], dtype="string")
+
+
+def narrowing(candidates: pd.DataFrame) -> list[Narrowing]:
+    """How different the ideas of each generation of a run are."""
+    found = []
+    for number, part in candidates.groupby("generation", sort=True):
+        code = part["syntax"].dropna()
+        words = [
+            frozenset(re.findall(r"[^\W\d_]{3,}", f"{title} {text}".lower()))
+            for title, text in zip(part["title"], part["text"], strict=True)
+        ]
+        sampled = words[:: max(1, math.ceil(len(words) / _MOST_PAIRS))]
+        pairs = [_alike(one, other) for one, other in itertools.combinations(sampled, 2)]
+        found.append(
+            Narrowing(
+                int(str(number)),
+                len(part),
+                code.nunique() / len(code) if len(code) else None,
+                _largest_group(sampled) / len(sampled),
+                statistics.fmean(pairs) if pairs else None,
+            )
+        )
+    return found
+
+
+def slots(jobs: pd.DataFrame) -> pd.DataFrame:
+    """Number of jobs at work over time: a row for each change, with `at` (seconds since 1970) and `running`."""
+    ran = jobs[jobs["started_at"].notna() & jobs["ended_at"].notna()]
+    changes: Counter[float] = Counter()
+    for start, end in zip(ran["started_at"], ran["ended_at"], strict=True):
+        changes[float(start)] += 1
+        changes[float(end)] -= 1
+    at = sorted(changes)
+    return pd.DataFrame({"at": at, "running": list(itertools.accumulate(changes[one] for one in at))})
+
+
+def utilisation(jobs: pd.DataFrame, wide: int) -> float | None:
+    """Share of the time of `wide` slots in use from the first start to the last end, 0 to 1; none before a job is over."""
+    line = slots(jobs)
+    if len(line) < 2 or wide < 1:
+        return None
+    at = line["at"].to_list()
+    busy = sum(
+        count * (later - now) for count, now, later in zip(line["running"].to_list(), at[:-1], at[1:], strict=False)
+    )
+    return float(busy / (wide * (at[-1] - at[0]))) if at[-1] > at[0] else None
+
+
+def lineage(candidates: pd.DataFrame, wanted: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of child and parent above some candidates; the parent of a candidate without one is `baseline`."""
+    parents = dict(zip(candidates["candidate"], candidates["parents"], strict=True))
+    pairs: dict[tuple[str, str], None] = {}
+    left = list(wanted)
+    seen = set(left)
+    while left:
+        child = left.pop(0)
+        for parent in parents.get(child, ()) or (BASELINE,):
+            pairs[child, parent] = None
+            if parent not in seen and parent != BASELINE:
+                seen.add(parent)
+                left.append(parent)
+    return list(pairs)
+
+
+def _alike(one: frozenset[str], other: frozenset[str]) -> float:
+    both = len(one | other)
+    return len(one & other) / both if both else 1.0
+
+
+def _largest_group(ideas: Sequence[frozenset[str]]) -> int:
+    """Size of the largest group of ideas that share half of their words with the first of the group."""
+    groups: list[tuple[frozenset[str], int]] = []
+    for idea in ideas:
+        for number, (first, size) in enumerate(groups):
+            if _alike(idea, first) >= _ALIKE:
+                groups[number] = (first, size + 1)
+                break
+        else:
+            groups.append((idea, 1))
+    return max((size for _, size in groups), default=0)
