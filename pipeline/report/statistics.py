@@ -11,7 +11,7 @@ parts:
 
 The test is Welch's, one-sided, with the degrees of freedom of Satterthwaite (Welch, Biometrika 34, 1947; Satterthwaite,
 Biometrics Bulletin 2, 1946), corrected for the number of elites by Holm (Scandinavian Journal of Statistics 6, 1979).
-`python -m tests.benchmarks statistics` measures how often it claims a gain that is none.
+`python -m tests.benchmarks claims` measures how often it claims a gain that is none.
 
 The functions work on arrays whose last axis is the codes, so that simulations run this code on many searches at once.
 """

@@ -1,4 +1,5 @@
-"""Measure what the controller makes of a cluster: `python -m tests.benchmarks [scheduling] [scale] [queries] [latency RUN]`.
+"""Measure what the controller makes of a cluster: `python -m tests.benchmarks [scheduling] [scale] [queries] [claims]
+[latency RUN]`.
 
 Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
 """
@@ -56,6 +57,7 @@ from pipeline.store import files
 from pipeline.store.data import write_manifest
 from pipeline.store.reader import read_archive
 from pipeline.store.views import Candidate
+from tests.benchmarks import claims
 from tests.benchmarks.simulated import Clock, Numbered, SimulatedCluster, greedy_makespan
 from tests.toy import CONF
 
@@ -64,6 +66,10 @@ TICK_S = 10.0
 
 
 def main(wanted: list[str]) -> None:
+    if wanted == ["claims"]:
+        for line in claims.report():
+            print(line, flush=True)
+        return
     print("| what | measured | target |\n|---|---|---|")
     if not wanted or "scheduling" in wanted:
         for line in scheduling():
