@@ -23,7 +23,7 @@ from analysis import columns
 from pipeline import config, records
 from pipeline.job import nodes, probe
 from pipeline.policy import accounting
-from pipeline.store import data, paths, reader, run
+from pipeline.store import data, manifest, paths, reader, run
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -324,6 +324,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
         records.Mark,
         "Exists while a person has pinned or banned the candidate; may change.",
     ),
+    ("manifest.json", "the run", manifest.RunManifest, "Hashes of code and data, checked wherever they are used."),
     ("failure.json", "a candidate, an attempt, a trial", records.Failure, "Closes it without a score."),
     ("implement.json", "an attempt", records.Implementation, "Written after `patch.diff` and `variant/`."),
     ("smoke.json", "an attempt", records.Smoke, "The variant may be trained."),
@@ -340,7 +341,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("manifest.json", "`data/BASELINE/SCALE/`", data.Manifest, "Closes prepared data. Not in the run folder."),
 )
 _OTHERS = (
-    *(run.Facts, run.Holder, data.Manifest, reader.Summary),
+    *(run.Facts, run.Holder, manifest.RunManifest, data.Manifest, data.FileFact, reader.Summary),
     *(accounting.Account, accounting.RunAccount, accounting.GenerationAccount),
     *(nodes.Meeting, nodes.NodeEnd, probe.Question, probe.Seen),
 )
@@ -375,7 +376,7 @@ _OTHER_FILES = (
 def run_folder_page() -> str:
     """docs/reference/run-folder.md."""
     texts: dict[str, Documented] = {}
-    for module in (records, run, data, reader, accounting, nodes, probe):
+    for module in (records, run, manifest, data, reader, accounting, nodes, probe):
         texts |= documented(module)
     kinds = [cls for _, cls in inspect.getmembers(records, inspect.isclass) if cls.__module__ == records.__name__]
     linked = {*kinds, *_OTHERS}

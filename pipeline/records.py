@@ -96,6 +96,8 @@ class FailureKind(StrEnum):
     """It ran on another GPU model than the baseline."""
     SPOILED = "spoiled"
     """The unmodified baseline failed in the same way at that time; does not count as a retry."""
+    ALTERED = "altered"
+    """A file of the run's code or data is not what the run started with. Pauses the run."""
 
     @property
     def infrastructure(self) -> bool:
@@ -114,6 +116,7 @@ _INFRASTRUCTURE = frozenset(
         FailureKind.DEVICE,
         FailureKind.OTHER_GPU,
         FailureKind.SPOILED,
+        FailureKind.ALTERED,
     }
 )
 

@@ -57,7 +57,7 @@ def test_a_score_is_finite(change: dict[str, Any]) -> None:
 def test_kinds_of_machines_and_of_ideas() -> None:
     machine = {kind.value for kind in FailureKind if kind.infrastructure}
     retried = {"cancelled", "interrupted", "vanished", "node_fail", "preempted", "file_system", "device"}
-    assert machine == retried | {"other_gpu", "spoiled"}
+    assert machine == retried | {"other_gpu", "spoiled", "altered"}
 
 
 SCORE = Score(**GOOD)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pipeline.commands.terminal import call, parser
 from pipeline.errors import BadInput, CannotContinue
+from pipeline.job.integrity import check_integrity
 from pipeline.job.score import score_checkpoint
-from pipeline.records import Failure, Purpose
+from pipeline.records import Failure, Purpose, Score, Stage
 from pipeline.setup.build import data_path, view
 from pipeline.setup.places import holder_at
 from pipeline.stages.train import TEST, VALIDATION
@@ -54,9 +55,11 @@ def entry(arguments: argparse.Namespace) -> int:
     trial, before, checkpoint = there[0]
     seed = before.seed if arguments.seed is None else arguments.seed
     data = data_path(terms.config)
-    with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
+    found: Score | Failure | None = check_integrity(run, data, Stage.EVALUATE)
+    if found is None:
         variant = trial.paths.variant or run.paths.pristine
-        found = score_checkpoint(run, variant, checkpoint, data, arguments.split, seed, TryPaths(Path(scratch)))
+        with tempfile.TemporaryDirectory(prefix="evaluate-") as scratch:
+            found = score_checkpoint(run, variant, checkpoint, data, arguments.split, seed, TryPaths(Path(scratch)))
     if isinstance(found, Failure):
         raise CannotContinue(f"the evaluator returned no score ({found.kind}): {found.reason}")
     if arguments.json:

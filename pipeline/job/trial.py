@@ -20,6 +20,7 @@ from types import FrameType
 from pipeline.cluster.jobs import Node, current_job_id, current_node
 from pipeline.config import Clock
 from pipeline.errors import BadInput
+from pipeline.job.integrity import check_integrity
 from pipeline.job.machine import MemoryWatch, gpus_here
 from pipeline.job.nodes import Meeting, Peers, wait_for_claim
 from pipeline.job.score import score_checkpoint
@@ -113,11 +114,17 @@ class _Try:
         """What came of it, and what it took."""
         checkpoint, measured = self.paths.checkpoint, Measured()
         if self.job.of is None:
+            altered = check_integrity(self.run, self.data, Stage.TRAIN)
+            if altered is not None:
+                return altered, measured
             failure, measured = self.train()
             if failure is not None:
                 return failure, measured
         else:
             checkpoint = self._trained(self.job.of)
+        altered = check_integrity(self.run, self.data, Stage.EVALUATE)
+        if altered is not None:
+            return altered, measured
         before = time.monotonic()
         scored = score_checkpoint(
             self.run, self._variant, checkpoint, self.data, self.job.split, self.job.seed, self.paths

@@ -27,6 +27,7 @@ _SINGLE = frozenset(
         FailureKind.NODE_FAIL,
         FailureKind.VANISHED,
         FailureKind.OTHER_GPU,
+        FailureKind.ALTERED,
     }
 )
 """Faults that are retried one by one, and say nothing about other jobs."""

@@ -60,11 +60,11 @@ def is_ready(trial: Trial | None, retries: int) -> bool:
 def to_retry(trial: Trial, retries: int) -> bool:
     """Whether the newest try was spoiled by a machine, and one more is allowed. A try that ended together with its
     controller does not count, nor one that the unmodified baseline also failed. Not if an earlier job that was given up has
-    left a result after all."""
+    left a result after all, nor if a person first has to put a file back."""
     if trial.deciding is not trial.newest:
         return False
     kinds = [one.failure.kind if one.failure is not None else None for one in trial.tries]
-    if kinds[-1] is None or not kinds[-1].infrastructure:
+    if kinds[-1] is None or not kinds[-1].infrastructure or kinds[-1] is FailureKind.ALTERED:
         return False
     spoiled = [kind for kind in kinds if kind is not None and kind.infrastructure and kind not in UNCOUNTED]
     return kinds[-1] in UNCOUNTED or len(spoiled) <= retries

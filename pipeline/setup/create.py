@@ -17,7 +17,8 @@ from pipeline.setup.compose import differences, fixed_part, live_part
 from pipeline.setup.folders import REPOSITORY
 from pipeline.setup.places import candidate_at, run_at
 from pipeline.store import files
-from pipeline.store.data import check_data
+from pipeline.store.data import check_data, verified_facts
+from pipeline.store.manifest import altered_code
 from pipeline.store.paths import RunPaths
 from pipeline.store.run import Run, Sources, create_run, half_made, open_run
 
@@ -51,7 +52,8 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
         baseline, code = Path(config.baseline.folder), code_files(config.baseline)
         ideas = baseline / config.baseline.ideas
         sources = Sources(baseline, code.paths, ideas, REPOSITORY / "pipeline", config.size)
-        run, changed = create_run(paths, sources, fixed_part(config), version(), data), list[str]()
+        facts = verified_facts(data_path(config))
+        run, changed = create_run(paths, sources, fixed_part(config), version(), data, facts), list[str]()
         files.replace(paths.live, live_part(config))
         run.event("created", detail=f"code: {code.text()}")
     else:
@@ -75,6 +77,10 @@ def _update(run: Run, config: Config, data: str) -> list[str]:
         raise BadInput(
             f"the data in {data_path(config)} is not what {run.name} started with; put it back, or start another run"
         )
+    manifest = run.manifest
+    altered = altered_code(run.paths, manifest) if manifest is not None else None
+    if altered is not None:
+        raise BadInput(f"{run.paths.folder}: {altered}; put it back as it was, or start another run")
     before = files.read_if_there(run.paths.live, dict) or {}
     live = differences(before, files.through_json(live_part(config)))
     if live:

@@ -13,7 +13,7 @@ from pipeline.llm.base import Model, Trouble
 from pipeline.makers.base import Ideator, Implementer
 from pipeline.methods.base import Terms
 from pipeline.patching import Rules
-from pipeline.records import Holdup, Waiting
+from pipeline.records import Holdup, Pause, Waiting
 from pipeline.sandbox.base import Sandbox
 from pipeline.store import files
 from pipeline.store.run import Run
@@ -197,6 +197,12 @@ class Context(Terms):
     def holdups(self) -> Holdups:
         """What it waits for now."""
         return Holdups(self.run, self.clock)
+
+    def pause(self, where: Path, reason: str) -> None:
+        """Start nothing new until a person resumes the run. `reason` says what to do first."""
+        full = f"{reason}, then: python -m pipeline resume {self.run.paths.folder}"
+        if files.create(self.run.paths.pause, Pause("groundwork", full, self.clock())):
+            self.run.event("paused", where, full)
 
     def note_model(self) -> None:
         """Note whether the language model answers."""

@@ -8,7 +8,7 @@ from pipeline.cluster.base import Cluster, Phase
 from pipeline.errors import ClusterRefused
 from pipeline.policy.machines import reference_gpu
 from pipeline.policy.trials import UNCOUNTED, to_retry
-from pipeline.records import Ended, Failure, FailureKind, Pause, Purpose, Result, Stage
+from pipeline.records import Ended, Failure, FailureKind, Purpose, Result, Stage
 from pipeline.stages.context import POLLING, Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -59,8 +59,7 @@ def _end_tries(context: Context, archive: Archive) -> None:
             context.cluster.cancel([job_id])
             reason = f"Slurm can never start {job_id}: {status.reason}"
             _end(one, FailureKind.INTERRUPTED, reason, now)
-            resume = f"then: python -m pipeline resume {context.run.paths.folder}"
-            files.create(context.run.paths.pause, Pause("groundwork", f"{reason}; {resume}", now))
+            context.pause(one.paths.folder, f"{reason}; change what it asks for")
         elif status.phase is Phase.ENDED and (one.claim is not None or void(one.paths)):
             reason = f"no result: {status.reason}"
             if status.last_line and one.claim is None:  # it died before it could say anything in its own files
@@ -135,7 +134,7 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
     elif failure is not None:
         if to_retry(trial, context.config.train.retries):
             return
-        if trial.purpose is Purpose.BASELINE and failure.kind.infrastructure:
+        if failure.kind is FailureKind.ALTERED or (trial.purpose is Purpose.BASELINE and failure.kind.infrastructure):
             _pause(context, archive, trial, failure)
             return
         if trial.purpose is Purpose.SEARCH:
@@ -159,17 +158,17 @@ def _stop(context: Context, one: Try) -> None:
 
 
 def _pause(context: Context, archive: Archive, trial: Trial, failure: Failure) -> None:
-    """Wait for a person: the machines let no job of the unmodified code end, and no more retry is allowed. When the run is
-    resumed the retries begin anew."""
-    run, now = context.run, context.clock()
-    seen = failure.reason.splitlines()[0] if failure.reason else ""
-    reason = (
-        f"no job of the unmodified baseline came to a result, by a fault of the machines and not of the code "
-        f"({failure.kind}: {seen}); see {trial.paths.folder} and the logs in {run.paths.jobs}, repair the machines, then: "
-        f"python -m pipeline resume {run.paths.folder}"
-    )
-    if files.create(run.paths.pause, Pause("groundwork", reason, now)):
-        run.event("paused", trial.paths.folder, reason)
+    """Wait for a person: a file was changed, or the machines let no job of the unmodified code end and no more retry is
+    allowed. When the run is resumed the retries begin anew."""
+    run, seen = context.run, failure.reason.splitlines()[0] if failure.reason else ""
+    if failure.kind is FailureKind.ALTERED:
+        context.pause(trial.paths.folder, f"{seen}; put it back as it was")
+    else:
+        context.pause(
+            trial.paths.folder,
+            f"no job of the unmodified baseline came to a result, by a fault of the machines and not of the code "
+            f"({failure.kind}: {seen}); see {trial.paths.folder} and the logs in {run.paths.jobs}, repair the machines",
+        )
     if archive.pause is None:
         run.reader.touch(trial.paths.folder)  # look at once again: until the pause is in force, retries would start
         return

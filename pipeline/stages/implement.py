@@ -23,6 +23,7 @@ from pipeline.sandbox.diagnose import failure_of
 from pipeline.stages.context import Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
+from pipeline.store.manifest import altered_code
 from pipeline.store.paths import AttemptPaths, RunPaths, short
 from pipeline.store.views import Attempt, Candidate
 
@@ -84,6 +85,8 @@ def _implement(context: Context, archive: Archive, candidate: Candidate) -> None
         return  # since the archive was read
     failure = None
     if not attempt.implementation.exists():
+        if not _is_intact(context, attempt):
+            return
         try:
             failure = _write_variant(context, archive, candidate, attempt, done[-1] if done else None)
         except Unanswered:
@@ -92,6 +95,15 @@ def _implement(context: Context, archive: Archive, candidate: Candidate) -> None
         failure = _smoke(context, attempt)
     if failure is not None:
         context.run.create(attempt.failure, failure)
+
+
+def _is_intact(context: Context, attempt: AttemptPaths) -> bool:
+    """Whether the code that a patch applies to is what the run started with; pauses the run if it is not."""
+    manifest = context.run.manifest
+    altered = altered_code(context.run.paths, manifest) if manifest is not None else None
+    if altered is not None:
+        context.pause(attempt.folder, f"{altered}; put it back as it was")
+    return altered is None
 
 
 def _write_variant(

@@ -5,9 +5,8 @@ import shutil
 from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
 from pipeline.policy.race import race
 from pipeline.policy.retention import removable_folders
-from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind, Pause
+from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind
 from pipeline.stages.context import Context
-from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate, State
 
@@ -34,10 +33,9 @@ def watch_machines(context: Context, archive: Archive) -> None:
         reopened = [name for name in recent if _take_back(context, archive.candidate(name), raised.alarm)]
         reason = (
             f"the unmodified baseline also fails ({failure.reason.splitlines()[0]}); see baseline/"
-            f"{trial.paths.folder.name}, fix the machine, then: python -m pipeline resume {run.paths.folder}"
+            f"{trial.paths.folder.name}, fix the machine"
         )
-        files.create(run.paths.pause, Pause("groundwork", reason, context.clock()))
-        run.event("paused", raised.paths.folder, reason)
+        context.pause(raised.paths.folder, reason)
     run.create(raised.paths.verdict, AlarmVerdict(failure is not None, tuple(reopened), context.clock()))
     run.event("verdict", raised.paths.folder, "the machine" if failure is not None else "the ideas themselves")
 

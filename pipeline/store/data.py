@@ -1,10 +1,29 @@
 """Prepared data: `data/BASELINE/SCALE/`, with a manifest that closes it. Shared by runs, changed by none."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import BadInput
 from pipeline.store import files
+
+EVALUATOR = "evaluator"
+"""Folder of the data that decides scores. It is small enough to be read whenever it is checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFact:
+    """One file of prepared data."""
+
+    sha256: str
+    """Hash of its content."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """When its content was written, nanoseconds since 1970."""
+    ctime_ns: int
+    """When anything about the file was changed, nanoseconds since 1970. No program can set it."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +36,8 @@ class Manifest:
     """Size of all files."""
     files: int
     """Number of files."""
+    facts: Mapping[str, FileFact] = field(default_factory=dict)
+    """Path relative to the folder to what is known of the file; empty for data prepared by an earlier version."""
 
 
 def manifest_path(folder: Path) -> Path:
@@ -28,8 +49,8 @@ def write_manifest(folder: Path) -> Manifest:
     """Close a data folder: hash what is in it."""
     path = manifest_path(folder)
     path.unlink(missing_ok=True)
-    found = [file for file in folder.rglob("*") if file.is_file()]
-    manifest = Manifest(files.tree_hash(folder), sum(file.stat().st_size for file in found), len(found))
+    facts = data_facts(folder)
+    manifest = Manifest(files.tree_hash(folder), sum(fact.size for fact in facts.values()), len(facts), facts)
     files.create(path, manifest)
     return manifest
 
@@ -42,3 +63,55 @@ def check_data(folder: Path, baseline: str, scale: str) -> str:
             f"{folder} holds no prepared data; make it with: python -m pipeline prepare baseline={baseline} scale={scale}"
         )
     return manifest.hash
+
+
+def verified_facts(folder: Path) -> dict[str, FileFact]:
+    """Facts of all prepared data of a closed folder. Raises `BadInput` naming a file that changed since it was prepared."""
+    known = files.read(manifest_path(folder), Manifest).facts
+    found = data_facts(folder, known)
+    wrong = difference(hashes_of(known), hashes_of(found)) if known else None
+    if wrong is not None:
+        raise BadInput(f"{folder}/{wrong} since the data was prepared; delete {folder} and prepare the data again")
+    return found
+
+
+def data_facts(folder: Path, known: Mapping[str, FileFact] | None = None) -> dict[str, FileFact]:
+    """Facts of every file of a data folder but its manifest. A hash in `known` is reused for a file whose size and times are
+    the same, since training data can be large."""
+    found = {}
+    for path in files.paths_below(folder):
+        if folder / path != manifest_path(folder) and (folder / path).is_file():
+            reused = None if path.startswith(f"{EVALUATOR}/") else (known or {}).get(path)
+            found[path] = _fact(folder / path, reused)
+    return found
+
+
+def _fact(file: Path, known: FileFact | None) -> FileFact:
+    found = file.stat()
+    times = (found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    if known is not None and times == (known.size, known.mtime_ns, known.ctime_ns):
+        return known
+    return FileFact(content_hash(file), *times)
+
+
+def content_hash(file: Path) -> str:
+    """SHA-256 of a file's content."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def hashes_of(facts: Mapping[str, FileFact]) -> dict[str, str]:
+    """Path to hash."""
+    return {path: fact.sha256 for path, fact in facts.items()}
+
+
+def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
+    """The first path whose hash differs, with what happened to it; none if there is none."""
+    for path in sorted({*before, *now}):
+        if path not in now:
+            return f"{path} was removed"
+        if path not in before:
+            return f"{path} was added"
+        if before[path] != now[path]:
+            return f"{path} was changed"
+    return None

@@ -170,6 +170,15 @@ def check_space(folder: Path, gb: float, count: int) -> None:
         )
 
 
+def paths_below(folder: Path) -> list[str]:
+    """Relative paths, with `/`, of all files and links below a folder, sorted. Links to folders are not followed."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [Path(place, name).relative_to(folder).as_posix() for name in (*names, *links)]
+    return sorted(found)
+
+
 def tree_hash(folder: Path) -> str:
     """SHA-256 over names and contents of all files below a folder, caches of Python left out."""
     digest = hashlib.sha256()

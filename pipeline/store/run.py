@@ -19,6 +19,8 @@ from pipeline.config import Config
 from pipeline.errors import BadInput, CannotContinue
 from pipeline.records import FORMAT, Claim, Event, Job
 from pipeline.store import files
+from pipeline.store.data import FileFact, content_hash
+from pipeline.store.manifest import RunManifest, code_hashes, read_manifest
 from pipeline.store.paths import RunPaths, TryPaths
 from pipeline.store.reader import Reader
 from pipeline.store.views import VOID
@@ -48,6 +50,8 @@ class Facts:
     """Hash of the prepared data."""
     created_at: float
     """Seconds since 1970."""
+    manifest: str = ""
+    """Hash of manifest.json; empty for a run that was made without one."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,11 @@ class Run:
         return msgspec.convert(_merged(self.facts.config, live), Config)
 
     @property
+    def manifest(self) -> RunManifest | None:
+        """What the run started with. Raises `Damaged` when the file was changed."""
+        return read_manifest(self.paths, self.facts.manifest)
+
+    @property
     def name(self) -> str:
         return self.paths.folder.name
 
@@ -148,7 +157,14 @@ class Run:
         files.append(self.paths.events, Event(time.time(), what, inside, detail))
 
 
-def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], version: str, data: str) -> Run:
+def create_run(
+    paths: RunPaths,
+    sources: Sources,
+    config: Mapping[str, Any],
+    version: str,
+    data: str,
+    data_facts: Mapping[str, FileFact],
+) -> Run:
     """Make a run folder. Copies the code first; run.json closes it."""
     with files.new_folder(paths.code) as code:
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
@@ -171,13 +187,15 @@ def create_run(paths: RunPaths, sources: Sources, config: Mapping[str, Any], ver
         for file in code.rglob("*"):
             if file.is_file() and not file.is_symlink():
                 file.chmod(0o444)
-    files.create(paths.facts, Facts(FORMAT, config, version, digest, data, time.time()))
+    files.replace(paths.manifest, RunManifest(code_hashes(paths.code), data_facts))
+    manifest = content_hash(paths.manifest)
+    files.create(paths.facts, Facts(FORMAT, config, version, digest, data, time.time(), manifest))
     return open_run(paths)
 
 
 def half_made(paths: RunPaths) -> bool:
     """Whether a folder holds nothing but a lock and what a killed `create_run` leaves."""
-    left = (paths.code.name, paths.controller.name)
+    left = (paths.code.name, paths.controller.name, paths.manifest.name)
     return all(name in left or files.is_part(name) for name in os.listdir(paths.folder))
 
 

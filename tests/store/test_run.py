@@ -38,7 +38,7 @@ CONFIG = {"baseline": {"name": "toy", "metric": {"name": "loss"}}, "scale": "tin
 def test_a_run_has_its_own_copy_of_the_code(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path / "run")
     paths.folder.mkdir()
-    run = create_run(paths, SOURCES, CONFIG, "1.0", "hash")
+    run = create_run(paths, SOURCES, CONFIG, "1.0", "hash", {})
     assert sorted(path.name for path in paths.code.iterdir()) == ["baseline", "ideas", "pipeline", "size.json"]
     assert sorted(path.name for path in paths.pristine.iterdir() if path.name != "__pycache__") == [
         "evaluate.py",
@@ -60,7 +60,7 @@ def test_a_run_that_was_killed_while_it_was_made_is_made_again(tmp_path: Path) -
     paths = RunPaths(tmp_path / "run")
     paths.code.mkdir(parents=True)
     (paths.code / "half").write_text("")
-    create_run(paths, SOURCES, CONFIG, "1.0", "hash")
+    create_run(paths, SOURCES, CONFIG, "1.0", "hash", {})
     assert not (paths.code / "half").exists()
 
 
