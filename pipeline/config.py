@@ -329,7 +329,7 @@ class SearchConfig:
 class SelectConfig:
     """Choosing the parents."""
 
-    method: Part = field(default_factory=lambda: {"_target_": "pipeline.methods.evolution.Evolution"})
+    method: Part = field(default_factory=lambda: {"_target_": "pipeline.methods.thompson.Thompson"})
     """The search method: a class with the methods of `SearchMethod` in `pipeline/methods/base.py`. The files of
     `conf/select/` name the built-in ones."""
     quorum: float = 1.0

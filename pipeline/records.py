@@ -477,6 +477,8 @@ class Selection:
     """Ids of the parents, best first."""
     seen: Knowledge
     """The basis of the decision."""
+    draws: tuple[str, ...] = ()
+    """One parent for each idea of the next generation that builds on one, if the method drew them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +495,9 @@ class Parents:
     """Ideas of people and elites of other runs that the generation includes in addition: names in `proposals/`."""
     seen: Knowledge = Knowledge()
     """The basis of the choice; prompts of the generation mention nothing later."""
+    draws: tuple[str, ...] = ()
+    """One of `candidates` for each idea that builds on one, in order of the ideas' numbers; empty: the ideator chooses among
+    them, better ones more often."""
 
     @property
     def size(self) -> int:

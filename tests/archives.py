@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config import BudgetConfig, Config, IdeateConfig, MetricConfig, SearchConfig, SelectConfig, StopConfig
 from pipeline.methods.base import SearchMethod, Terms
-from pipeline.methods.evolution import Evolution
+from pipeline.methods.truncation import Truncation
 from pipeline.metric import Direction
 from pipeline.records import (
     Alarm,
@@ -68,7 +68,7 @@ def config_of(direction: Direction = Direction.maximize, **groups: object) -> Co
     return replace(config, **groups)  # type: ignore[arg-type]
 
 
-def terms_of(config: Config, method: type = Evolution, now: float = 2000.0) -> Terms:
+def terms_of(config: Config, method: type = Truncation, now: float = 2000.0) -> Terms:
     """With the metric and the method of a configuration."""
     metric = config.baseline.metric.metric
     made: SearchMethod = method(config, metric)

@@ -109,8 +109,8 @@ class BankIdeator:
 
     def _exploit(self, brief: Brief, rng: random.Random) -> Idea | None:
         """A change on top of a parent, better parents more often."""
-        weights = [1 / (rank + 1) for rank in range(len(brief.parents))]
-        parent = rng.choices(brief.parents, weights)[0]
+        own = brief.parents_of([brief.number])
+        parent = rng.choices(own, [1 / (rank + 1) for rank in range(len(own))])[0]
         has = self._tried.of(parent.id)
         ways = ["patch", "patch", "join", "join", "settings"]
         rng.shuffle(ways)

@@ -6,7 +6,7 @@ keys of that setting.
 
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -88,6 +88,13 @@ class Brief:
     """Numbers of the candidates of this generation that are asked for in the same way."""
     ideas: Mapping[int, Idea] = field(default_factory=dict)
     """Ideas that the generation has already, by number."""
+
+    def parents_of(self, numbers: Iterable[int]) -> tuple[Candidate, ...]:
+        """Who exploit ideas with some numbers build on, best first: those that the search method drew for them; any, if it
+        drew none."""
+        draws = self.generation.parents.draws
+        drawn = {draws[number] for number in numbers if number < len(draws)}
+        return tuple(one for one in self.parents if one.id in drawn) or self.parents
 
 
 class Ideator(Protocol):

@@ -1,6 +1,7 @@
 """A language model proposes: first ideas, new ones beside what was tried, and ones that build on what worked."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import CannotContinue
@@ -56,6 +57,7 @@ class LlmIdeator:
         size = max(1, self._config.ideate.batch)
         first = brief.number - (brief.number - brief.alike.start) % size
         batch = range(first, min(first + size, brief.alike.stop))
+        brief = replace(brief, parents=brief.parents_of(batch) if brief.exploit else brief.parents)
         return self._ideas(brief, batch)[brief.number - first]
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:

@@ -73,6 +73,8 @@ class Index:
         """Largest number of an outcome."""
         self.ranking: list[tuple[float, str]] = []
         """Value and id of every scored candidate, lowest value first."""
+        self.children: Counter[str] = Counter()
+        """How many candidates build on each."""
         self.states: Counter[State] = Counter()
         """How many candidates came how far."""
         self.trial_states: Counter[State] = Counter()
@@ -91,6 +93,8 @@ class Index:
         old = self.candidates.get(candidate.id)
         if old is not None:
             self._count(old, -1)
+        else:
+            self.children.update(candidate.idea.parents)
         self.candidates[candidate.id] = candidate
         self._count(candidate, 1)
         if candidate.open:

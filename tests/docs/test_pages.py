@@ -226,7 +226,7 @@ def test_a_command_that_cannot_be_typed_is_seen() -> None:
 
 
 def test_a_class_is_a_type_of_setting() -> None:
-    row = "| `select.method` | class | `pipeline.methods.evolution.Evolution` | fixed |"
+    row = "| `select.method` | class | `pipeline.methods.thompson.Thompson` | fixed |"
     assert row in generate.settings_page()
 
 

@@ -210,6 +210,7 @@ def test_the_index_keeps_up_with_every_change(tmp_path: Path) -> None:
             "by_code",
             "recent",
             "last_on",
+            "children",
         ):
             assert getattr(index, name) == getattr(fresh, name), name
         for name in ("states", "trial_states", "failures"):

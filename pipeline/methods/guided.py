@@ -1,0 +1,135 @@
+"""What all methods that learn from outcomes share. Each of them only says how it draws parents.
+
+Later generations build on what was found, and a growing share of their ideas does so (arXiv 2601.14525, section on
+evolutionary search). Each such idea gets one draw, made when the generation before is over; in steady mode when the idea is
+asked for.
+"""
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pipeline.config import Config, IdeateConfig
+from pipeline.methods.base import Room, first_trials, pinned
+from pipeline.metric import Metric
+from pipeline.policy.trials import Wanted
+from pipeline.records import Knowledge, Parents, Selection
+from pipeline.report.posterior import POOL, ranked
+from pipeline.report.standings import baseline_estimate, knowledge
+from pipeline.store.archive import Archive
+from pipeline.store.views import Candidate
+
+
+@dataclass(frozen=True)
+class Option:
+    """A candidate that may be built upon. Gains are over the baseline, positive is better in either direction."""
+
+    candidate: Candidate
+    gain: float
+    """What it is believed to be worth, by all scores."""
+    deviation: float
+    """Standard deviation of that."""
+    score_gain: float
+    """What its own score says."""
+    children: int
+    """How many candidates build on it, those under way and failed ones too."""
+
+    @property
+    def id(self) -> str:
+        return self.candidate.id
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a method draws from."""
+
+    options: Sequence[Option]
+    """The candidates that are believed to be the best, best first; without those banned."""
+    baseline_error: float
+    """Standard error of the baseline's value."""
+    generation: int
+    """Number of the generation that the draws are for."""
+    rng: random.Random
+    """Seeded by the run and by what was known."""
+
+
+class Guided(ABC):
+    """A method with feedback."""
+
+    pool = POOL
+    """How many options it gets, those with the best scores."""
+
+    def __init__(self, config: Config, metric: Metric) -> None:
+        self.config = config
+        self.metric = metric
+
+    @abstractmethod
+    def draw(self, field: Field, count: int) -> Iterator[Option | None]:
+        """A parent for each of some ideas; none for an idea that should rather explore."""
+
+    def plan(self, archive: Archive, room: Room) -> Parents:
+        """As many ideas build on parents as `ideate.exploit_*` say, rounded at random: one idea at a time has a share,
+        too."""
+        if room.selection is None and baseline_estimate(archive) is None:
+            return Parents(ideas=room.ideas, seen=Knowledge(generations=archive.complete))
+        luck = random.Random(f"{self.config.seed}/{len(archive.generations)}").random()
+        share = exploit_share(self.config.ideate, room.generation)
+        count = min(room.ideas, math.floor(share * room.ideas + luck))
+        selection = room.selection or self._decide(archive, count)
+        draws = selection.draws[:count]
+        names = [one for one in selection.parents if one in draws or archive.is_pinned(one)]
+        return Parents(tuple(names), len(draws) / max(1, room.ideas), room.ideas, seen=selection.seen, draws=draws)
+
+    def wanted_trials(self, archive: Archive) -> Iterator[Wanted]:
+        """One of each candidate."""
+        return first_trials(self.config, archive)
+
+    def select(self, archive: Archive) -> Selection:
+        """Draws for a whole generation. Pinned candidates are drawn first of all, banned ones never."""
+        return self._decide(archive, self.config.ideate.candidates)
+
+    def stop(self, archive: Archive) -> str | None:
+        """By the rules of `stop.*` alone."""
+        return None
+
+    def _decide(self, archive: Archive, count: int) -> Selection:
+        known = knowledge(archive)
+        first = [one.id for one in pinned(self.metric, archive)]
+        field = self._field(archive, known)
+        drawn = [one.id for one in self.draw(field, max(0, count - len(first))) if one is not None]
+        ordered = [one.id for one in field.options if one.id in drawn and one.id not in first]
+        return Selection((*first, *ordered), known, tuple([*first, *drawn][:count]))
+
+    def _field(self, archive: Archive, known: Knowledge) -> Field:
+        assert known.baseline is not None
+        gain, value = self.metric.gain, known.baseline.value
+        options = [
+            Option(
+                candidate,
+                gain(belief.mean, value),
+                belief.deviation,
+                gain(candidate.score.value, value),
+                archive.index.children[candidate.id],
+            )
+            for candidate, belief in ranked(archive, self.metric, known, self.pool)
+            if candidate.score is not None and not archive.is_banned(candidate.id)
+        ]
+        rng = random.Random(f"{self.config.seed}/{known.outcomes}/{archive.count}")
+        return Field(options, known.baseline.standard_error, len(archive.generations), rng)
+
+
+def exploit_share(ideate: IdeateConfig, generation: int) -> float:
+    """Share of exploit ideas: none at first, then rising every second generation (arXiv 2601.14525)."""
+    if generation == 0:
+        return 0.0
+    return min(ideate.exploit_max, ideate.exploit_start + ideate.exploit_step * ((generation - 1) // 2))
+
+
+def by_rank(rng: random.Random, options: Sequence[Option], alpha: float) -> Option | None:
+    """One of some options, the best first, with a probability that falls with the rank r as r to the power of -alpha; none
+    of none."""
+    if not options:
+        return None
+    return rng.choices(options, [(rank + 1) ** -alpha for rank in range(len(options))])[0]

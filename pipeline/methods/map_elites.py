@@ -1,0 +1,41 @@
+"""MAP-Elites: the best candidate of each kind, each kind as likely as another (Mouret and Clune, "Illuminating search
+spaces by mapping elites", arXiv 1504.04909)."""
+
+import bisect
+from collections.abc import Iterator, Mapping, Sequence
+
+from pipeline.config import Config
+from pipeline.methods.guided import Field, Guided, Option
+from pipeline.metric import Metric
+
+Cell = tuple[object, ...]
+
+
+class MapElites(Guided):
+    """Candidates are of one kind if they differ from the baseline in the same files, and if the numbers named by
+    `descriptors` lie between the same edges: a name is a secondary metric that the evaluator reports, e.g.
+    `{tokens_per_step: [1000, 4000]}`. A change of the settings file alone is a kind of its own, as its files say."""
+
+    def __init__(
+        self, config: Config, metric: Metric, descriptors: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
+        super().__init__(config, metric)
+        self._descriptors = dict(descriptors or {})
+
+    def draw(self, field: Field, count: int) -> Iterator[Option | None]:
+        cells: dict[Cell, Option] = {}
+        for one in field.options:
+            if one.gain > 0:
+                cells.setdefault(self._cell(one), one)
+        elites = list(cells.values())
+        yield from (field.rng.choice(elites) if elites else None for _ in range(count))
+
+    def _cell(self, option: Option) -> Cell:
+        attempt, score = option.candidate.attempt, option.candidate.score
+        made = attempt.implementation if attempt is not None else None
+        numbers = score.secondary if score is not None else {}
+        bins = [
+            bisect.bisect(list(edges), numbers[name]) if name in numbers else None
+            for name, edges in self._descriptors.items()
+        ]
+        return (made.paths if made is not None else (), *bins)

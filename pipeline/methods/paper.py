@@ -1,0 +1,13 @@
+"""The rule of "Towards Execution-Grounded Automated AI Research" (arXiv 2601.14525, section on evolutionary search)."""
+
+from collections.abc import Iterator
+
+from pipeline.methods.guided import Field, Guided, Option
+
+
+class Paper(Guided):
+    """Every candidate that scored higher than the baseline is a parent, whatever the noise, each as likely as another."""
+
+    def draw(self, field: Field, count: int) -> Iterator[Option | None]:
+        better = [one for one in field.options if one.score_gain > 0]
+        yield from (field.rng.choice(better) if better else None for _ in range(count))

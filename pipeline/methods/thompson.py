@@ -1,0 +1,38 @@
+"""Thompson sampling over parents: each is drawn as often as it is believed to be the best (Thompson, Biometrika 25, 1933;
+Russo et al., "A Tutorial on Thompson Sampling", 2018)."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+
+from pipeline.config import Config
+from pipeline.methods.guided import Field, Guided, Option
+from pipeline.metric import Metric
+
+
+class Thompson(Guided):
+    """For each idea a value of every candidate is drawn from what is believed of it, and the best draw is the parent. Where
+    that is the baseline, the idea explores.
+
+    The draw of a candidate with n children is lowered by `discount` · ln(1 + n) typical deviations: a parent whose ideas are
+    spent looks as good as one with ideas left."""
+
+    def __init__(self, config: Config, metric: Metric, discount: float = 0.1) -> None:
+        super().__init__(config, metric)
+        self._discount = discount
+
+    def draw(self, field: Field, count: int) -> Iterator[Option | None]:
+        options, gauss = field.options, field.rng.gauss
+        typical = sum(one.deviation for one in options) / max(1, len(options))
+        drawn: Counter[str] = Counter()
+        for _ in range(count):
+            values = [
+                gauss(one.gain, one.deviation) - self._discount * typical * math.log1p(one.children + drawn[one.id])
+                for one in options
+            ]
+            best = max(range(len(values)), key=values.__getitem__, default=None)
+            if best is None or values[best] <= 0:
+                yield None
+            else:
+                drawn[options[best].id] += 1
+                yield options[best]
