@@ -540,6 +540,46 @@ class TimeToTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class EliteTest:
+    """What the test split says of one code that was an elite, against the baseline there. Only final trials count: their
+    seeds chose nothing."""
+
+    candidate: str
+    """Id of the candidate."""
+    value: float
+    """Mean over its trials on the test split."""
+    seeds: int
+    """Number of trials in the mean."""
+    failed: int
+    """Number of final trials that failed through the code; then no gain is claimed."""
+    gain: float
+    """How much better than the baseline on the test split; positive is better."""
+    gain_error: float
+    """Standard error of the gain: noise of seeds and of the choice of test items."""
+    low: float | None
+    """Lower limit of the gain: those of all tests of the run hold together with probability 95 %; null if the noise of seeds
+    is unknown."""
+    high: float | None
+    """Upper limit of the gain; the lower and upper limits of all tests hold together with probability 90 %."""
+    p_value: float
+    """Probability of at least such a gain if there is none; one-sided."""
+    corrected: float
+    """The same, corrected for all tests of the run (Holm)."""
+    significant: bool
+    """Whether a gain is claimed: `corrected` is below 5 %."""
+    paired: bool
+    """Whether the error is based on the scores of single test items; else on standard errors, which claims less."""
+    search: float | None
+    """Score of the search trial, on the validation split."""
+    excess: float | None
+    """How much better the search score was than `value` (the winner's curse, and how the splits differ)."""
+    touches: int
+    """Number of scorings of this code on the test split, retries included."""
+    sandbox: str = ""
+    """Kinds of sandbox that its trials ran in; empty if the scores do not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The end of a run (report.json)."""
 
@@ -561,6 +601,10 @@ class Report:
     """Standard deviation of the baseline's trials on the validation split."""
     times: tuple[TimeToTarget, ...] = ()
     """With `measure.codes`: the time to the target of each code, the baseline first."""
+    tests: tuple[EliteTest, ...] = ()
+    """The elites on the test split, in the order of `elites`, then codes that an earlier report of this run tested."""
+    touches: int = 0
+    """Number of scorings on the test split in this run, the baseline's and retries included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ class Made:
     """Tries so far, by the fault that ended each; none is in flight."""
     confirmed: Sequence[float] = ()
     """Values of its trials with other seeds."""
+    tested: Sequence[float] = ()
+    """Values on the test split of as many of these."""
     ended_at: float = 1000.0
     reason: str = "exit code 1: it broke"
 
@@ -83,6 +85,7 @@ def archive_of(
     selected: bool = True,
     alarms: Sequence[Alarm] = (),
     baseline_purpose: Purpose = Purpose.BASELINE,
+    baseline_tested: Sequence[float] = (),
 ) -> Archive:
     """Candidates in generations of `per_generation`, outcomes in their order. `marks`: number to pinned (or banned)."""
     index, order, made = Index(), 0, list[Candidate]()
@@ -108,7 +111,7 @@ def archive_of(
     names = {number: one.id for number, one in enumerate(made)}
     return Archive(
         RUN,
-        _baseline(baseline, baseline_purpose),
+        _baseline(baseline, baseline_purpose, baseline_tested),
         tuple(generations),
         index,
         sum(one.selection is not None for one in generations),
@@ -131,7 +134,8 @@ class _Trials:
 
     def add(self, purpose: Purpose, seed: int, value: float | None, tries: Sequence[FailureKind | None] = ()) -> None:
         paths = self.paths.trial(len(self.made))
-        score = Score("quality", value, ERROR, 100, "validation", seed, purpose=purpose) if value is not None else None
+        split = "test" if purpose is Purpose.TEST else "validation"
+        score = Score("quality", value, ERROR, 100, split, seed, purpose=purpose) if value is not None else None
         ended = [_try(paths.try_(k), purpose, seed, kind, None, self.ended_at) for k, kind in enumerate(tries)]
         if score is not None:
             ended.append(_try(paths.try_(len(ended)), purpose, seed, None, score, self.ended_at))
@@ -152,10 +156,12 @@ def _try(
     return Try(paths, job, Claim("1", "n1", 1, 400.0), result)  # type: ignore[arg-type]
 
 
-def _baseline(values: Sequence[float], purpose: Purpose) -> Attempt:
+def _baseline(values: Sequence[float], purpose: Purpose, tested: Sequence[float] = ()) -> Attempt:
     trials = _Trials(RUN.baseline)
     for seed, value in enumerate(values):
         trials.add(purpose, seed, value)
+    for seed, value in enumerate(tested):
+        trials.add(Purpose.TEST, seed, value)
     return Attempt(RUN.baseline, None, None, None, tuple(trials.made))
 
 
@@ -172,6 +178,8 @@ def _candidate(number: int, spec: Made, order: int, per_generation: int) -> Cand
         trials.add(Purpose.SEARCH, 0, None, spec.tries)
     for seed, value in enumerate(spec.confirmed, 1):
         trials.add(Purpose.CONFIRM, seed, value)
+    for seed, value in enumerate(spec.tested, 1):
+        trials.add(Purpose.TEST, seed, value)
     made = tuple(trials.made)
     if spec.value is not None:
         first = made[0]

@@ -78,6 +78,7 @@ STANDING = Standing("generation_000/candidate_001", 1.0, 0.1, 1, 0.5, 0.2)
         Parents(("a",), 0.5, 4, ("human-1",), Knowledge(3, 1, STANDING, 0.1)),
         records.Job("n", 1, "test", "trial_1", None, 0.0, "12_3", 5.0, None, records.Purpose.TEST),
         records.Report("why", 3, {"train/nan": 1}, STANDING, (STANDING,), None, (), 0.1),
+        records.EliteTest("a", 0.5, 3, 0, 0.1, 0.02, None, None, 0.01, 0.02, True, False, 0.6, 0.1, 3, "none"),
     ],
     ids=lambda record: type(record).__name__,
 )

@@ -33,7 +33,7 @@ def evaluate(data: Path, checkpoint: Path, split: str, seed: int, size: dict) ->
     correct = torch.tensor([float(is_correct(t, p, size)) for t, p in zip(texts, asked, strict=True)])
     solved = correct.view(-1, samples).double().mean(dim=1)  # (problems,)
     unfinished = sum(not is_finished(completion, tokenizer, size) for completion in completions)
-    return {
+    result = {
         "value": solved.mean().item(),
         "standard_error": solved.std().item() / math.sqrt(len(solved)),
         "n": len(solved),
@@ -42,6 +42,9 @@ def evaluate(data: Path, checkpoint: Path, split: str, seed: int, size: dict) ->
             "unfinished": unfinished / len(completions),
         },
     }
+    if split == "test":  # so that codes are compared problem by problem
+        result["items"] = solved.tolist()
+    return result
 
 
 def main() -> None:

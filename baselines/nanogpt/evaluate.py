@@ -204,7 +204,7 @@ def evaluate(data: Path, exchange: Path, checkpoint: Path, split: str, size: dic
     except BadServer as error:
         return {"failure": {"kind": error.kind, "reason": str(error)}}
     rows = found.mean(axis=1)  # (n,)
-    return {
+    result = {
         "value": float(rows.mean()),
         "standard_error": float(rows.std(ddof=1)) / math.sqrt(len(rows)),
         "n": len(rows),
@@ -213,6 +213,9 @@ def evaluate(data: Path, exchange: Path, checkpoint: Path, split: str, size: dic
             "effect_of_probes": float((said - again)[:, 0, 0].mean(dtype=np.float64)),
         },
     }
+    if split == "test":  # so that codes are compared row by row
+        result["items"] = rows.tolist()
+    return result
 
 
 def main() -> None:

@@ -112,10 +112,13 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
         )
     if report.failures:
         lines.append("Failed: " + ", ".join(f"{count} × {kind}" for kind, count in report.failures.items()) + ".")
-    lines += test_lines(archive, report, metric)
     title = f"{archive.paths.folder.name}: {report.stopped}"
     heads = ("candidate", metric.name, "vs baseline", "seeds", "parents", "idea")
-    return Group(Text(title, style="italic"), *_in_blocks(heads, blocks), Text(), Text("\n".join(lines)))
+    shown = [Text(title, style="italic"), *_in_blocks(heads, blocks), Text(), Text("\n".join(lines))]
+    if (tested := test_table(report, metric)) is not None:
+        shown += [Text("\nOn the test split, which selection never saw:", style="bold"), tested, Text()]
+        shown += [Text("\n".join(test_lines(report)))]
+    return Group(*shown)
 
 
 def _result(archive: Archive, row: Standing, metric: Metric) -> Sequence[str]:
@@ -177,20 +180,53 @@ def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Ta
     return table
 
 
-def test_lines(archive: Archive, report: Report, metric: Metric) -> list[str]:
-    """What the test split, which selection never saw, says of the elites."""
+def test_table(report: Report, metric: Metric) -> Table | None:
+    """What the test split, which selection never saw, says of the elites; none without a score there."""
     reference = report.baseline_test
     if reference is None:
-        return []
-    lines = [f"On the test split, which selection never saw: baseline {_value(reference, metric)}"]
-    for row in report.elites_test:
-        errors = row.gain / row.gain_error if row.gain_error else float("inf")
-        lines.append(
-            f"  {short(row.candidate)} {_value(row, metric)}, {metric.text_gain(row.gain)} ± "
-            f"{_size(row.gain_error, metric)} against the baseline ({errors:+.1f} standard errors): "
-            f"{archive.candidate(row.candidate).idea.title}"
+        return None
+    table = Table(box=None, pad_edge=False)
+    heads = ("candidate", metric.name, "gain (90 % interval)", "p", "seeds", "excess", "touches", "sandbox")
+    boxed = any(one.sandbox for one in report.tests)
+    for head in heads if boxed else heads[:-1]:
+        right = head in ("p", "seeds", "excess", "touches")
+        table.add_column(head, justify="right" if right else "left", no_wrap=head == "candidate")
+    ours = report.touches - sum(one.touches for one in report.tests)
+    excess = metric.text_gain(metric.gain(report.baseline.value, reference.value))
+    table.add_row("baseline", metric.text(reference.value), "", "", str(reference.trials), excess, str(ours))
+    for one in report.tests:
+        interval = "unknown"
+        if one.low is not None and one.high is not None:
+            interval = f"{metric.text_gain(one.low)} to {metric.text_gain(one.high)}"
+        table.add_row(
+            short(one.candidate),
+            metric.text(one.value),
+            f"{metric.text_gain(one.gain)} ({interval})",
+            "< 0.001" if one.corrected < 0.001 else f"{one.corrected:.3f}",
+            f"{one.seeds} of {one.seeds + one.failed}" if one.failed else str(one.seeds),
+            metric.text_gain(one.excess) if one.excess is not None else "",
+            str(one.touches),
+            *([one.sandbox] * boxed),
         )
-    return lines
+    return table
+
+
+def test_lines(report: Report) -> Iterator[str]:
+    """What the table of the test split means."""
+    tests = report.tests
+    if not tests:
+        return
+    claimed = ", ".join(short(one.candidate) for one in tests if one.significant)
+    corrected = f"corrected for {len(tests)} tests (Holm)" if len(tests) > 1 else "one test"
+    yield f"p: one-sided, {corrected}. " + (
+        f"A gain is claimed of {claimed}: p < 0.05." if claimed else "No gain is claimed: no p is below 0.05."
+    )
+    yield "excess: search score minus test score, positive if the search score looked better (winner's curse)."
+    yield f"touches: scorings on the test split, {report.touches} in this run."
+    if any(one.failed for one in tests):
+        yield "No gain is claimed of a code that failed with one of the final seeds."
+    if not all(one.paired for one in tests):
+        yield "The evaluator gave no scores of single items, so the intervals are wider than need be."
 
 
 def spent(account: Account, spending: Spending) -> list[str]:

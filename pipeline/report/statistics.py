@@ -127,8 +127,9 @@ class GainTests:
     corrected: Array
     """The same, corrected for the number of elites (Holm)."""
     low: Array
-    """Lower limit of the gain; minus infinity where the noise of seeds is unknown. All limits of a run hold together with
-    probability 1 - 2 `ALPHA`, its lower ones alone with 1 - `ALPHA` (Bonferroni)."""
+    """Lower limit of the gain; minus infinity where the noise of seeds is unknown. The lower limits of a run hold together
+    with probability 1 - `ALPHA`, lower and upper ones with 1 - 2 `ALPHA` (Bonferroni): a single elite is significant if its
+    lower limit is above 0."""
     high: Array
     """Upper limit of the gain."""
 

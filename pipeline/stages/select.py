@@ -8,6 +8,7 @@ from pipeline.policy.accounting import GenerationAccount, RunAccount, account, t
 from pipeline.policy.agenda import agenda, elites, is_done, measured, reference_seeds
 from pipeline.policy.bisection import time_to_target
 from pipeline.policy.budget import undecided
+from pipeline.policy.race import final_seeds
 from pipeline.policy.stopping import stop_reason
 from pipeline.policy.trials import is_ready
 from pipeline.records import Purpose, TimeToTarget
@@ -41,7 +42,8 @@ def _write_report(context: Context, archive: Archive) -> None:
         raise CannotContinue("budget.gpu_hours is used up before the baseline has a score; raise it and resume")
     _account_for_all(context, archive)
     stopped = stop_reason(context, archive) or ""
-    report = final_report(archive, context.metric, elites(context, archive), stopped, list(_times(context, archive)))
+    chosen, seeds = elites(context, archive), final_seeds(context.config)
+    report = final_report(archive, context.metric, chosen, stopped, list(_times(context, archive)), seeds)
     context.run.create(archive.paths.report, report)
     context.run.event("finished")
 
@@ -99,9 +101,10 @@ def _account(context: Context, generation: Generation) -> None:
 
 
 def _account_for_all(context: Context, archive: Archive) -> None:
-    """The run's account is the sum of its generations' and the baseline's; those of the elites have grown since."""
+    """The run's account is the sum of its generations' and the baseline's. Those of elites have grown since."""
     config, now = context.config, context.clock()
-    grown = {candidate.paths.folder.parent for candidate in elites(context, archive)}
+    later = (Purpose.CONFIRM, Purpose.TEST, Purpose.LOOK)
+    grown = {one.paths.folder.parent for one in archive.candidates if any(code.of(*later) for code in one.attempts)}
     for generation in archive.generations:
         if generation.paths.folder in grown or generation.selection is None:
             _account(context, generation)

@@ -317,6 +317,46 @@ def test_results(width: int, height: int) -> None:
     golden(f"results_{width}x{height}", printed(results(archive, archive.report, metric), width, height))
 
 
+def on_the_test_split() -> tuple[Metric, Archive]:
+    """Two elites on the test split; one of them is better."""
+    made = [
+        Made(0.742, confirmed=(0.70, 0.72, 0.71), tested=(0.70, 0.71, 0.72)),
+        Made(0.74, confirmed=(0.53, 0.52, 0.51), tested=(0.53, 0.51, 0.52)),
+    ]
+    metric = replace(terms_of(config_of()).metric, percent=True, name="accuracy")
+    archive = archive_of(made, baseline=(0.52, 0.50, 0.51), baseline_tested=(0.51, 0.49, 0.50))
+    chosen = [archive.candidate(name(number)) for number in (0, 1)]
+    return metric, replace(archive, report=final_report(archive, metric, chosen, "stop.generations=1 reached", ()))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_results_on_the_test_split(width: int, height: int) -> None:
+    metric, archive = on_the_test_split()
+    assert archive.report is not None
+    golden(f"tested_{width}x{height}", printed(results(archive, archive.report, metric), width, height))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sandbox": "bubblewrap"}, "bubblewrap"),
+        ({"failed": 1}, "3 of 4"),
+        ({"failed": 1}, "No gain is claimed of a code that failed with one of the final seeds."),
+        ({"low": None, "high": None}, "(unknown)"),
+        ({"corrected": 1e-9}, "< 0.001"),
+        ({"significant": False}, "No gain is claimed: no p is below 0.05."),
+        ({"paired": True}, "touches: scorings on the test split, 9 in this run."),
+    ],
+    ids=str,
+)
+def test_what_the_table_of_the_test_split_says(change: dict[str, object], said: str) -> None:
+    metric, archive = on_the_test_split()
+    assert archive.report is not None
+    tests = tuple(replace(one, **change) for one in archive.report.tests)  # type: ignore[arg-type]
+    text = printed(results(archive, replace(archive.report, tests=tests), metric), 120, 40)
+    assert said in text and ("wider than need be" not in text) == ("paired" in change)
+
+
 def test_no_single_trial_stands_above_what_was_confirmed() -> None:
     metric, archive = finished()
     assert archive.report is not None
