@@ -2,12 +2,11 @@
 variants start equal."""
 
 import argparse
-import subprocess
 import tempfile
 from pathlib import Path
 
+from pipeline.commands.child import run_shown
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.errors import CannotContinue
 from pipeline.sandbox.command_lines import fill, scratch_folder, variant_environment
 from pipeline.setup.build import data_path
 from pipeline.store import files
@@ -42,10 +41,9 @@ def entry(arguments: argparse.Namespace) -> int:
             "seed": config.seed,
             "size": size,
         }
+        name = "build" if commands.build else "smoke"
         argv = fill(config.baseline, commands.build or commands.smoke, places)
         environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, scratch)
-        code = subprocess.run(argv, cwd=config.baseline.folder, env=environment, check=False).returncode
-    if code != 0:
-        raise CannotContinue(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
+        run_shown(config.baseline, name, argv, environment, arguments.verbose)
     print(f"built for {config.baseline.name} at scale {config.scale}")
     return 0

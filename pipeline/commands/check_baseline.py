@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.commands.checks import Check, Finding, check
-from pipeline.commands.terminal import add_overrides, call, make_console, parser, say
+from pipeline.commands.terminal import add_overrides, call, make_console, parser, say, usable_config
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.job.trial import perform
@@ -22,7 +22,6 @@ from pipeline.records import Job, Score
 from pipeline.sandbox.base import Access, Command, Outcome, RunLimits, make_sandbox
 from pipeline.sandbox.command_lines import train_command, variant_environment
 from pipeline.setup.build import data_path
-from pipeline.setup.compose import compose_config
 from pipeline.setup.create import open_or_create, run_paths_of
 from pipeline.stages.implement import run_smoke
 from pipeline.stages.train import VALIDATION
@@ -98,7 +97,7 @@ def _config(arguments: argparse.Namespace) -> Config:
         if not path.is_file() or path.parent.name != "baseline":
             raise BadInput(f"{name} is not a file CONF/baseline/NAME.yaml; give one, or the name of a baseline")
         name, config_dir = path.stem, path.parent.parent
-    config = compose_config([f"baseline={name}", *arguments.overrides], config_dir)
+    config = usable_config([f"baseline={name}", *arguments.overrides], config_dir)
     return replace(config, run=f"check-{name}-{config.scale}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
@@ -200,4 +199,4 @@ def _smoke(run: Run, config: Config, tree: Tree) -> tuple[Outcome, str]:
         write_tree(tree, variant)
         sandbox = make_sandbox(config.train.sandbox)
         outcome, _ = run_smoke(config, sandbox, run.paths, data_path(config), variant, log)
-        return outcome, files.tail(log, 3)
+        return outcome, files.tail(log, 3) or outcome.reason or f"it printed nothing (exit code {outcome.exit_code})"

@@ -1,12 +1,11 @@
 """Fetch and convert the data of a baseline, once, on a machine with network access."""
 
 import argparse
-import subprocess
 import tempfile
 from pathlib import Path
 
+from pipeline.commands.child import run_shown
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.errors import CannotContinue
 from pipeline.sandbox.command_lines import fill
 from pipeline.setup.build import data_path
 from pipeline.store import files
@@ -34,9 +33,7 @@ def entry(arguments: argparse.Namespace) -> int:
         size.write_bytes(files.to_json(config.size))
         argv = fill(config.baseline, config.baseline.commands.prepare, {"data": folder, "size": size})
         # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
-        code = subprocess.run(argv, cwd=config.baseline.folder, check=False).returncode
-    if code != 0:
-        raise CannotContinue(f"`{' '.join(argv)}` ended with exit code {code}; its message is above")
+        run_shown(config.baseline, "prepare", argv, verbose=arguments.verbose)
     manifest = write_manifest(folder)
     print(f"{folder}: {manifest.files} files, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
     return 0

@@ -64,9 +64,14 @@ def add_overrides(made: argparse.ArgumentParser) -> None:
 
 def config_of(arguments: argparse.Namespace) -> Config:
     """The configuration that the arguments compose. Raises `BadInput`."""
-    if arguments.config_dir is not None and not arguments.config_dir.is_dir():
-        raise BadInput(f"--config-dir {arguments.config_dir} is not a folder")
-    config = compose_config(arguments.overrides, arguments.config_dir)
+    return usable_config(arguments.overrides, arguments.config_dir)
+
+
+def usable_config(overrides: Sequence[str], config_dir: Path | None) -> Config:
+    """A composed configuration whose interpreter is there. Raises `BadInput`."""
+    if config_dir is not None and not config_dir.is_dir():
+        raise BadInput(f"--config-dir {config_dir} is not a folder")
+    config = compose_config(overrides, config_dir)
     if config.train.sandbox["_target_"] == TrainConfig().sandbox["_target_"]:  # another may bring a Python of its own
         check_interpreter(config.baseline.interpreter)
     return config

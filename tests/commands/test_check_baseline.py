@@ -61,3 +61,19 @@ def test_a_resume_that_goes_wrong_is_found(tmp_path: Path, toy_data: Path) -> No
     )
     done = checked(tmp_path, toy_data, train)
     assert done.code == 1 and "FAIL stop and resume:" in line(done) and "cannot read it" in line(done)
+
+
+@pytest.mark.parametrize(
+    ("smoke", "why"),
+    [
+        pytest.param("[/nowhere/python,train.py]", "/nowhere/python", id="missing"),
+        pytest.param("['false']", "it printed nothing (exit code 1)", id="silent"),
+    ],
+)
+def test_a_smoke_test_that_fails_says_why(smoke: str, why: str, tmp_path: Path, toy_data: Path) -> None:
+    done = checked(tmp_path, toy_data, "raise SystemExit('no training')", f"baseline.commands.smoke={smoke}")
+    assert done.code == 1 and "FAIL smoke:" in done.out and why in done.out
+
+
+def test_a_missing_interpreter_is_called_missing(tmp_path: Path, toy_data: Path) -> None:
+    checked(tmp_path, toy_data, TRAIN, "baseline.interpreter=/nowhere/python").refused(2, "/nowhere/python is missing")
