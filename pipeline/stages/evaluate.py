@@ -42,15 +42,20 @@ def _end_tries(context: Context, archive: Archive) -> None:
     in_flight = archive.in_flight()
     lost = [one for one in in_flight if one.job.job_id is None]
     known = {one.job.job_id: one for one in in_flight if one.job.job_id is not None}
+    if lost and context.holdups.due(POLLING):
+        try:
+            found = context.cluster.find([one.job.name for one in lost])
+        except ClusterRefused as refused:
+            context.holdups.failed(POLLING, str(refused))
+            return
+        for one in lost:
+            _adopt(context, one, found.get(one.job.name), now)
     try:
-        found = context.cluster.find([one.job.name for one in lost]) if lost else {}
         statuses = context.cluster.poll(list(known)) if known else {}
     except ClusterRefused as refused:
         context.holdups.wait(POLLING, str(refused), now + _SILENCE_S)  # the cluster's own pauses are shorter
         return
     context.holdups.fade(POLLING)
-    for one in lost:
-        _adopt(context, one, found.get(one.job.name), now)
     for job_id, one in known.items():
         status = statuses[job_id]
         if status.note:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ FEW = ("ideate.candidates=1", "stop.generations=1")
 class Refusing(SimulatedCluster):
     """Takes no jobs, or says nothing about them, for as long as there is a reason."""
 
-    submitted = 0
+    submitted = asked_by_name = 0
     no_jobs = no_answer = ""
 
     def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
@@ -36,6 +37,13 @@ class Refusing(SimulatedCluster):
         if self.no_answer:
             raise ClusterRefused(self.no_answer)
         return super().poll(job_ids)
+
+
+    def find(self, names: Sequence[str]) -> Mapping[str, str]:
+        self.asked_by_name += 1
+        if self.no_answer:
+            raise ClusterRefused(self.no_answer)
+        return super().find(names)
 
 
 class Model:
@@ -133,6 +141,24 @@ def test_a_cluster_that_says_nothing_about_jobs(context: Context, clock: Clock, 
     minute(context, clock)
     assert events(context)[0] == f"waiting: {POLLING}: squeue failed: Unable to contact slurm controller"
     assert len(events(context)) == 2 and waiting(context) is None
+
+
+def test_jobs_of_a_killed_controller_are_asked_for_rarely_while_the_cluster_is_silent(
+    context: Context, clock: Clock, cluster: Refusing
+) -> None:
+    for _ in range(3):
+        loop.tick(context)
+    (one, *_) = context.run.reader.read().in_flight()
+    context.run.replace(one.paths.job, replace(one.job, job_id=None))  # it was killed before it wrote the id
+    cluster.no_answer = "squeue failed: Unable to contact slurm controller"
+    minute(context, clock)
+    minute(context, clock)
+    assert cluster.asked_by_name == 4  # after 0, 10, 30 and 70 s
+    assert events(context) == [f"waiting: {POLLING}: {cluster.no_answer}"]
+    cluster.no_answer = ""
+    minute(context, clock)
+    assert cluster.asked_by_name == 5 and waiting(context) is None
+    assert all(tried.job.job_id is not None for tried in context.run.reader.read().in_flight())
 
 
 def test_a_language_model_that_is_away(context: Context, clock: Clock) -> None:
