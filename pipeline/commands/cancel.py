@@ -11,6 +11,7 @@ from pipeline.setup.build import make_cluster, view
 from pipeline.setup.places import run_at
 from pipeline.stages.evaluate import end_jobs
 from pipeline.store import files
+from pipeline.text import counted
 
 
 def main() -> None:
@@ -31,5 +32,7 @@ def entry(arguments: argparse.Namespace) -> int:
     count = end_jobs(
         run.reader.read(), make_cluster(run.paths, terms.config), "cancelled by the command cancel", time.time()
     )
-    print(f"{run.name} is paused, {count} jobs cancelled; resume with: python -m pipeline resume {arguments.run}")
+    print(
+        f"{run.name} is paused, {counted(count, 'job')} cancelled; resume with: python -m pipeline resume {arguments.run}"
+    )
     return 0

@@ -28,6 +28,7 @@ from pipeline.stages.train import VALIDATION
 from pipeline.store import files
 from pipeline.store.paths import TryPaths
 from pipeline.store.run import Run, locked
+from pipeline.text import counted
 
 _COLOURS = {Finding.OK: "green", Finding.FAILED: "red", Finding.NOT_CHECKED: "yellow"}
 _INTERVAL, _SHORT_S = "resume_every_s", 0.001
@@ -64,7 +65,7 @@ def entry(arguments: argparse.Namespace) -> int:
         say(console, one.text)
     failed, unknown = found[Finding.FAILED], found[Finding.NOT_CHECKED]
     whole = f"the baseline keeps its contract{f', as far as it was checked: {unknown} not checked' if unknown else ''}"
-    console.print(f"{failed} checks failed" if failed else whole)
+    console.print(f"{counted(failed, 'check')} failed" if failed else whole)
     return 1 if failed else 0
 
 
@@ -115,7 +116,7 @@ def _noise(metric: Metric, scores: list[Score]) -> Check:
     said = f"mean {metric.text_error(noise.mean, noise.standard_error)}, standard deviation between seeds {sd}"
     same = len(scores) > 1 and len({score.value for score in scores}) == 1
     return check(
-        f"noise of {len(scores)} seeds",
+        f"noise of {counted(len(scores), 'seed')}",
         not same,
         "every seed gives the same value; is the seed used?" if same else said,
     )

@@ -19,6 +19,7 @@ from pipeline.store.archive import Archive
 from pipeline.store.ledger import Spending
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate
+from pipeline.text import counted
 
 _MOST_RESULTS = 100
 """Rows of the final table that are no elites."""
@@ -32,7 +33,7 @@ def candidate_table(archive: Archive, metric: Metric, chosen: Sequence[Candidate
     reference = baseline_estimate(archive)
     if reference is not None:
         shown = metric.text_error(reference.mean, reference.standard_error)
-        table.add_row("baseline", "the unmodified code", f"{reference.n} trials", shown, "", "")
+        table.add_row("baseline", "the unmodified code", counted(reference.n, "trial"), shown, "", "")
     for candidate in chosen:
         table.add_row(*_row(archive, candidate, metric))
     return table
@@ -243,12 +244,12 @@ def _paid(spending: Spending) -> str:
     usage, unknown = spending.usage, spending.unpriced
     dollars = "price unknown" if unknown == spending.answers else f"${usage.usd or 0:.2f}"
     if 0 < unknown < spending.answers:
-        dollars += f" and {unknown} answers of unknown price"
+        dollars += f" and {counted(unknown, 'answer')} of unknown price"
     if usage.uncertain:
         dollars += " (uncertain: the provider's counts were missing or impossible)"
     share = usage.tokens_cached / max(1, usage.tokens_in)
     counts = f"{usage.tokens_in:,} tokens in ({share:.0%} cached), {usage.tokens_out:,} out"
-    return f"{dollars} for {spending.answers} answers, {counts}"
+    return f"{dollars} for {counted(spending.answers, 'answer')}, {counts}"
 
 
 def estimated(config: Config, found: CostEstimate) -> list[str]:

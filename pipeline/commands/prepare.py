@@ -10,6 +10,7 @@ from pipeline.sandbox.command_lines import fill
 from pipeline.setup.build import data_path
 from pipeline.store import files
 from pipeline.store.data import write_manifest
+from pipeline.text import counted
 
 
 def main() -> None:
@@ -35,5 +36,5 @@ def entry(arguments: argparse.Namespace) -> int:
         # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
         run_shown(config.baseline, "prepare", argv, verbose=arguments.verbose)
     manifest = write_manifest(folder)
-    print(f"{folder}: {manifest.files} files, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
+    print(f"{folder}: {counted(manifest.files, 'file')}, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
     return 0

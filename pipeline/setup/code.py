@@ -9,6 +9,7 @@ import pathspec
 
 from pipeline.config import BaselineConfig
 from pipeline.errors import BadInput
+from pipeline.text import counted
 
 _MOST_MB, _MOST_FILES = 50.0, 2000
 _ALWAYS = ("__pycache__/", "*.pyc", ".git", ".*_cache/", ".ipynb_checkpoints/")
@@ -25,7 +26,7 @@ class CodeFiles:
 
     def text(self) -> str:
         """One line for a person."""
-        return f"{len(self.paths)} files, {self.mb:.1f} MB"
+        return f"{counted(len(self.paths), 'file')}, {self.mb:.1f} MB"
 
 
 def code_files(baseline: BaselineConfig) -> CodeFiles:

@@ -13,10 +13,11 @@ from pipeline.llm.base import Model, Trouble
 from pipeline.makers.base import Ideator, Implementer
 from pipeline.methods.base import Terms
 from pipeline.patching import Rules
-from pipeline.records import Holdup, Pause, Waiting
+from pipeline.records import Failure, Holdup, Pause, Purpose, Waiting
 from pipeline.sandbox.base import Sandbox
 from pipeline.store import files
 from pipeline.store.run import Run
+from pipeline.store.views import Attempt, Candidate, Trial
 
 SUBMITTING, POLLING, ASKING = "submitting jobs", "asking about jobs", "asking the language model"
 """What can be held up."""
@@ -218,3 +219,19 @@ class Context(Terms):
     def trouble(self) -> Trouble | None:
         """Why the language model cannot be asked now, if so."""
         return self.model.trouble if self.model is not None else None
+
+
+def take_back(
+    run: Run,
+    candidate: Candidate,
+    attempt: Attempt,
+    trial: Trial,
+    excused: Callable[[Failure], bool] = lambda failure: True,
+) -> None:
+    """Open a failed trial again, and its attempt and candidate if they failed by it and their failure is `excused`. May be
+    cut off anywhere and called again."""
+    # The attempt's first: while the candidate's is there, no stage looks at it.
+    for decided in (attempt, candidate) if trial.purpose is Purpose.SEARCH else ():
+        if decided.failure is not None and excused(decided.failure):
+            run.take_back(decided.paths.failure, decided.paths.old_failure)
+    run.take_back(trial.paths.failure, trial.paths.old_failure)

@@ -9,11 +9,11 @@ from pipeline.errors import ClusterRefused
 from pipeline.policy.machines import reference_gpu
 from pipeline.policy.trials import UNCOUNTED, to_retry
 from pipeline.records import Ended, Failure, FailureKind, Purpose, Result, Stage
-from pipeline.stages.context import POLLING, Context
+from pipeline.stages.context import POLLING, Context, take_back
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.run import is_void, void, with_job_id
-from pipeline.store.views import Attempt, Candidate, Trial, Try
+from pipeline.store.views import Attempt, Trial, Try
 
 _SILENCE_S = 125.0
 """How long after its last refusal the cluster counts as answering again: in its pauses it says what it knew before."""
@@ -110,17 +110,8 @@ def _reopen(context: Context, archive: Archive) -> None:
         for attempt in candidate.attempts:
             for trial in attempt.trials:
                 if trial.overruled:
-                    _take_back(context, candidate, attempt, trial)
-
-
-def _take_back(context: Context, candidate: Candidate, attempt: Attempt, trial: Trial) -> None:
-    if trial.purpose is Purpose.SEARCH:
-        # The attempt's first: while the candidate's is there, no stage looks at it.
-        for decided, paths in ((attempt.failure, attempt.paths), (candidate.failure, candidate.paths)):
-            if decided is not None and decided.kind.infrastructure:
-                context.run.take_back(paths.failure, paths.old_failure)
-    context.run.take_back(trial.paths.failure, trial.paths.old_failure)
-    context.run.event("late result", trial.deciding.paths.folder)
+                    take_back(context.run, candidate, attempt, trial, lambda failure: failure.kind.infrastructure)
+                    context.run.event("late result", trial.deciding.paths.folder)
 
 
 def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) -> None:

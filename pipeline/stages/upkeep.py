@@ -6,7 +6,7 @@ from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
 from pipeline.policy.race import race
 from pipeline.policy.retention import removable_folders
 from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind
-from pipeline.stages.context import Context
+from pipeline.stages.context import Context, take_back
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate, State
 
@@ -30,7 +30,7 @@ def watch_machines(context: Context, archive: Archive) -> None:
     failure, reopened = trial.failure, list[str]()
     if failure is not None:
         recent = dict.fromkeys(ended.candidate for ended in archive.index.recent if ended.at >= raised.alarm.since)
-        reopened = [name for name in recent if _take_back(context, archive.candidate(name), raised.alarm)]
+        reopened = [name for name in recent if _excuse(context, archive.candidate(name), raised.alarm)]
         reason = (
             f"the unmodified baseline also fails ({failure.reason.splitlines()[0]}); see baseline/"
             f"{trial.paths.folder.name}, fix the machine"
@@ -57,7 +57,7 @@ def free_disk(context: Context, archive: Archive) -> None:
     bookmark.closed_trials, bookmark.watched = closed, {*is_open, *best}
 
 
-def _take_back(context: Context, candidate: Candidate, alarm: Alarm) -> bool:
+def _excuse(context: Context, candidate: Candidate, alarm: Alarm) -> bool:
     """Open a candidate again whose failure the alarm was about. May be cut off anywhere and called again."""
     found = blamed(candidate, alarm)
     if found is None:
@@ -65,7 +65,5 @@ def _take_back(context: Context, candidate: Candidate, alarm: Alarm) -> bool:
     attempt, trial, failure = found
     reason = f"the unmodified baseline failed alike; it was: {failure.reason}"
     context.run.create(trial.newest.paths.spoiled, Failure(failure.stage, FailureKind.SPOILED, reason, failure.try_))
-    # The attempt's first: while the candidate's is there, no stage looks at it.
-    for paths in (attempt.paths, candidate.paths, trial.paths):
-        context.run.take_back(paths.failure, paths.old_failure)
+    take_back(context.run, candidate, attempt, trial)
     return True

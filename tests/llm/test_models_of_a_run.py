@@ -106,13 +106,13 @@ def test_status_has_a_line_for_each_model_and_marks_an_uncertain_account(tmp_pat
     ledger.keep(prompt("a"), 0, Completion("x", "stop", "big", Usage(10, 0, 2, 0.5)))
     account = Account("core", 0.0, 0.0, 0.0, {}, 0.0)
     (_, line) = spent(account, ledger.spending())
-    assert line == "language model: $0.50 for 1 answers, 10 tokens in (0% cached), 2 out"
+    assert line == "language model: $0.50 for 1 answer, 10 tokens in (0% cached), 2 out"
     ledger.keep(prompt("b"), 0, Completion("x", "stop", "small", Usage(10, 5, 2, 0.25, True)))
     _, total, big, small = spent(account, ledger.spending())
     assert total.startswith(
         "language model: $0.75 (uncertain: the provider's counts were missing or impossible) for 2 answers"
     )
-    assert big.startswith("  big: $0.50 for 1 answers") and small.startswith("  small: $0.25 (uncertain")
+    assert big.startswith("  big: $0.50 for 1 answer") and small.startswith("  small: $0.25 (uncertain")
 
 
 def test_ideas_and_code_come_from_two_models_with_their_own_settings(tmp_path: Path, toy_data: Path) -> None:

@@ -38,7 +38,6 @@ class Refusing(SimulatedCluster):
             raise ClusterRefused(self.no_answer)
         return super().poll(job_ids)
 
-
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
         self.asked_by_name += 1
         if self.no_answer:
