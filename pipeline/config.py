@@ -622,6 +622,8 @@ class Config:
     prompts. Nothing is requested, trained or written."""
     run: str = live("")
     """Name of the run; empty makes a new name. The same name resumes the run."""
+    group: str = live("")
+    """Name of the group of runs that it belongs to, to be compared; set by `run -m`."""
     runs: str = live("runs")
     """Folder of the runs."""
     data: str = live("data")

@@ -6,7 +6,7 @@ import datetime
 import shlex
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from pipeline import loop
 from pipeline.commands.display import estimated, results
 from pipeline.commands.page import holdup_line, page_of
 from pipeline.commands.progress import Progress, progress, summary_line
+from pipeline.commands.sweep import run_group
 from pipeline.commands.terminal import (
     INTERRUPTED,
     add_overrides,
@@ -27,16 +28,18 @@ from pipeline.commands.terminal import (
     parser,
     say,
     typed_program,
+    usable_config,
 )
 from pipeline.config import Config
 from pipeline.errors import BadInput, GroundworkError
 from pipeline.setup.build import context_of
 from pipeline.setup.code import code_files
-from pipeline.setup.compose import ONE_RUN_EACH, as_yaml, differences, fixed_part
+from pipeline.setup.compose import as_yaml, differences, fixed_part
 from pipeline.setup.create import open_or_create, run_paths_of
 from pipeline.setup.folders import CONF
 from pipeline.setup.places import all_runs
 from pipeline.setup.preview import dry_run, would_submit
+from pipeline.setup.sweep import members
 from pipeline.stages import evaluate
 from pipeline.stages.context import Context
 from pipeline.store import files
@@ -60,7 +63,13 @@ def main() -> None:
     made = parser("run", "Propose ideas, train them, score them, select, and repeat.", _EXAMPLES)
     add_overrides(made)
     made.add_argument("--cfg", choices=["job"], help="print the composed configuration, then exit")
-    made.add_argument("--multirun", "-m", action="store_true", help="refused with what to type instead: a run each")
+    made.add_argument(
+        "--multirun",
+        "-m",
+        action="store_true",
+        help="a run for each combination of values, as seed=1,2,3; run= names all",
+    )
+    made.add_argument("--parallel", type=int, metavar="N", help="with -m: how many runs at a time (default: 1)")
     made.add_argument("--once", action="store_true", help="one tick, for cron: start what is due, read what is done")
     made.add_argument(
         "--take-over", action="store_true", help="lock the run although another controller seems to hold it"
@@ -71,11 +80,13 @@ def main() -> None:
 def entry(arguments: argparse.Namespace) -> int:
     """Run the loop with a display, and leave cleanly on Ctrl-C."""
     console = make_console()
-    if arguments.multirun:
-        raise BadInput(f"there is no -m; {ONE_RUN_EACH}")
     if not arguments.overrides:
-        say(console, _choices())
+        say(console, _choices([CONF, *([arguments.config_dir] if arguments.config_dir is not None else [])]))
         return BadInput.exit_code
+    if arguments.multirun:
+        return _several(console, arguments)
+    if arguments.parallel is not None:
+        raise BadInput("--parallel is for several runs; add -m")
     config = config_of(arguments)
     if arguments.cfg:
         print(as_yaml(config), end="")
@@ -121,11 +132,28 @@ def entry(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _choices() -> str:
-    """Experiments and scales, each with the comment of its file."""
+def _several(console: Console, arguments: argparse.Namespace) -> int:
+    """A group of runs. Whatever is wrong with the settings of one is said before any starts."""
+    runs, parallel = members(arguments.overrides), 1 if arguments.parallel is None else arguments.parallel
+    if parallel < 1:
+        raise BadInput(f"--parallel {parallel} cannot be used; give 1 or more")
+    configs = [usable_config(member.overrides, arguments.config_dir) for member in runs]
+    group = configs[0].run or fresh_name(configs[0])
+    flags = {"--once": arguments.once, "--take-over": arguments.take_over, "-v": arguments.verbose}
+    options = [flag for flag, given in flags.items() if given]
+    if arguments.cfg:
+        options += ["--cfg", arguments.cfg]
+    where = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir is not None else []
+    several = ["-m", *(["--parallel", str(parallel)] if parallel > 1 else [])]
+    again = shlex.join([*typed_program("run"), *several, *where, *_without_run(arguments.overrides), f"run={group}"])
+    return run_group(console, group, runs, [*options, *where], parallel, again)
+
+
+def _choices(folders: Sequence[Path]) -> str:
+    """Experiments and scales in these folders, each with the comment of its file."""
     lines = ["choose an experiment, and a scale unless it is the paper's:", ""]
     for group, sign in (("experiment", "+"), ("scale", "")):
-        for path in sorted((CONF / group).glob("*.yaml")):
+        for path in sorted(path for folder in folders for path in (folder / group).glob("*.yaml")):
             comment = next(
                 (line for line in path.read_text().splitlines() if line.startswith("# ") and "@" not in line), ""
             )
@@ -162,9 +190,12 @@ def unfinished(config: Config) -> str:
 
 def resume_command(arguments: argparse.Namespace, name: str) -> str:
     """What to type to resume this run."""
-    overrides = [one for one in arguments.overrides if not one.startswith("run=")]
     where = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir is not None else []
-    return shlex.join([*typed_program("run"), *where, *overrides, f"run={name}"])
+    return shlex.join([*typed_program("run"), *where, *_without_run(arguments.overrides), f"run={name}"])
+
+
+def _without_run(overrides: Sequence[str]) -> list[str]:
+    return [one for one in overrides if not one.startswith("run=")]
 
 
 def _now(context: Context, archive: Archive) -> Progress:

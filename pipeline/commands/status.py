@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pipeline.records import Waiting
 from pipeline.report.posterior import POOL, ranked
 from pipeline.report.standings import knowledge
 from pipeline.setup.build import make_cluster, view
-from pipeline.setup.places import all_runs, run_at
+from pipeline.setup.places import all_runs, place_of, run_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
@@ -38,7 +39,10 @@ def main() -> None:
         "examples:\n  python -m pipeline status\n  python -m pipeline status runs/NAME --best 10",
     )
     made.add_argument(
-        "run", type=Path, nargs="?", help="a run folder or name; without it, all runs in runs/ are listed"
+        "run",
+        type=Path,
+        nargs="?",
+        help="a run folder or name, or a group of runs; without it, all runs in runs/ are listed",
     )
     which = made.add_mutually_exclusive_group()
     which.add_argument("--all", action="store_true", help=f"list every candidate, not only {_MOST_ROWS} of a large run")
@@ -50,8 +54,10 @@ def main() -> None:
 
 def entry(arguments: argparse.Namespace) -> int:
     """Read the folder, query Slurm for the jobs there, and print. Nothing is written."""
-    if arguments.run is None:
-        return _list_runs(arguments.json)
+    group = str(arguments.run) if arguments.run is not None and not place_of(arguments.run).exists() else ""
+    runs = [paths for paths in all_runs() if _group(paths) == group] if group else all_runs()
+    if arguments.run is None or (group and runs):
+        return _list_runs(runs, arguments.json)
     run, terms = view(run_at(arguments.run))
     archive = run.reader.read()
     if arguments.failed or arguments.best is not None:
@@ -96,10 +102,15 @@ def entry(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _list_runs(as_json: bool) -> int:
-    """One line for each run, the newest first."""
+def _group(paths: RunPaths) -> str:
+    """The group of a run; empty if it has none, or cannot be read."""
+    return str((files.read_if_there(paths.live, dict) or {}).get("group", ""))
+
+
+def _list_runs(runs: Sequence[RunPaths], as_json: bool) -> int:
+    """One line for each run."""
     rows = []
-    for paths in all_runs():
+    for paths in runs:
         run, terms = view(paths)
         archive = run.reader.read()
         now = progress(terms, archive, max(1, len(archive.in_flight())))

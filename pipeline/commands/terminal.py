@@ -35,15 +35,35 @@ def parser(command: str, description: str, epilog: str = "") -> argparse.Argumen
 def typed_program(command: str, given: Sequence[str] = tuple(sys.orig_argv)) -> list[str]:
     """What a person types to run a command of this program in the same folder: the interpreter or the console script as it
     was typed."""
+    python, program = _program(command, given)
+    if python and program[0] != "-m":
+        return [_as_typed(program[0]), *program[1:]]
+    return [*((_as_typed(python[0]), *python[1:]) if python else ("python",)), *program]
+
+
+def same_program(command: str, given: Sequence[str] = tuple(sys.orig_argv)) -> list[str]:
+    """What starts a command of this program in a process of its own."""
+    python, program = _program(command, given)
+    return [sys.executable, *python[1:], *program]
+
+
+def _program(command: str, given: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """The interpreter with its options, and what it runs; the interpreter is empty where this is not how we started."""
     for at, word in enumerate(given[1:], 1):
         if word == "-m":
-            module = ["pipeline.run"] if command == "run" else ["pipeline", command]
-            return [_as_typed(given[0]), *given[1:at], "-m", *module]
+            module = given[at + 1] if at + 1 < len(given) else ""
+            if module == "groundwork_hpc":
+                return given[:at], ["-m", module, command]
+            return given[:at], _in_checkout(command)
         if not word.startswith("-"):
             if Path(word).name == "groundwork":
-                return [_as_typed(word), command]
+                return given[:at], [word, command]
             break
-    return ["python", "-m", *(["pipeline.run"] if command == "run" else ["pipeline", command])]
+    return (), _in_checkout(command)
+
+
+def _in_checkout(command: str) -> list[str]:
+    return ["-m", *(["pipeline.run"] if command == "run" else ["pipeline", command])]
 
 
 def _as_typed(program: str) -> str:

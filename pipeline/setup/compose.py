@@ -32,9 +32,7 @@ _NOISE = re.compile(
 )
 
 
-ONE_RUN_EACH = (
-    "start one run for each value: for seed in 1 2 3; do python -m pipeline.run … seed=$seed run=NAME-$seed; done"
-)
+_RUN_EACH = "add -m, which starts a run for each value: python -m pipeline.run -m … seed=1,2,3 run=NAME"
 
 
 def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
@@ -221,7 +219,7 @@ def _one_line(error: Exception) -> str:
         cause = cause.__cause__
     text = " ".join(" ".join(dict.fromkeys(causes)).split())
     if "--multirun" in text:
-        return f"{text.partition(' requires')[0]}: a setting takes one value; {ONE_RUN_EACH}"
+        return f"{text.partition(' requires')[0]}: a setting takes one value; {_RUN_EACH}"
     if isinstance(error, OverrideParseException) and error.override not in text:
         return f"{error.override} cannot be read: {text}"
     return text
