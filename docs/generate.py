@@ -324,6 +324,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
         records.Mark,
         "Exists while a person has pinned or banned the candidate; may change.",
     ),
+    ("derived.json", "the run", records.Derived, "The run is a rerun or an ablation of a candidate of another."),
     ("manifest.json", "the run", manifest.RunManifest, "Hashes of code and data, checked wherever they are used."),
     ("failure.json", "a candidate, an attempt, a trial", records.Failure, "Closes it without a score."),
     ("implement.json", "an attempt", records.Implementation, "Written after `patch.diff` and `variant/`."),

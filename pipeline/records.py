@@ -203,6 +203,9 @@ class Change:
     """Whether the code of two parents is merged."""
     text: str | None = None
     """Code that a person supplied with the idea: a diff, blocks or whole files, on the first parent's code."""
+    exact: bool = False
+    """Whether `text` is a diff that this program wrote, which applies as it is; else it is read as tolerantly as a language
+    model's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -655,6 +658,20 @@ class UpdateMeasures:
     """Share of ideas whose weight was truncated."""
     kl_start: float = 0.0
     """Mean over the ideas of log pi - log pi_0, the policy at the start of the run, nats per token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What a run about a candidate of another run is for (derived.json)."""
+
+    what: str
+    """`rerun` or `ablation`."""
+    run: str
+    """Name of the candidate's run."""
+    candidate: str
+    """Id of the candidate there."""
+    changed: tuple[str, ...] = ()
+    """Settings that differ from that run's among those that decide a score, as `key: old -> new`."""
 
 
 @dataclass(frozen=True, slots=True)

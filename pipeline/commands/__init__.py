@@ -11,6 +11,8 @@ COMMANDS = {
     "resume": "let a paused run start new things again",
     "cancel": "pause a run and cancel its jobs",
     "clean": "remove checkpoints and variants that nothing needs",
+    "rerun": "train a candidate again, and test whether it agrees",
+    "ablate": "measure what each change of a candidate contributes",
     "prepare": "fetch and convert a baseline's data",
     "build": "compile what all trials share",
     "check_baseline": "check that a baseline keeps its contract",

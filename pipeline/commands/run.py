@@ -32,6 +32,9 @@ from pipeline.commands.terminal import (
 )
 from pipeline.config import Config
 from pipeline.errors import BadInput, GroundworkError
+from pipeline.makers.people import propose
+from pipeline.patching import Rules
+from pipeline.records import Derived, Idea
 from pipeline.setup.build import context_of
 from pipeline.setup.code import code_files
 from pipeline.setup.compose import as_yaml, differences, fixed_part
@@ -100,36 +103,57 @@ def entry(arguments: argparse.Namespace) -> int:
         if left:
             say(console, f"{left} is unfinished; to resume it instead: {resume_command(arguments, left)}")
         config = replace(config, run=fresh_name(config))
+    context = drive(console, config, resume_command(arguments, config.run), arguments.take_over, arguments.once)
+    if context is None:
+        return INTERRUPTED
+    archive = context.run.reader.read()
+    if archive.report is not None:
+        console.print()
+        console.print(results(archive, archive.report, context.metric))
+        say(console, f"files: {context.run.paths.folder}")
+    return 0
+
+
+def drive(
+    console: Console,
+    config: Config,
+    again: str,
+    take_over: bool = False,
+    once: bool = False,
+    derived: Derived | None = None,
+    given: Sequence[Idea] = (),
+) -> Context | None:
+    """Make or resume a run, propose the `given` ideas, and move it forward to its end, with a display; none when it was
+    interrupted. `again` is what to type to resume it. Raises `BadInput`, or `CannotContinue`."""
     paths = run_paths_of(config)
-    with locked(paths, arguments.take_over) as lock:  # before anything is written
+    with locked(paths, take_over) as lock:  # before anything is written
         if not paths.facts.exists():
             say(console, f"code of the baseline: {code_files(config.baseline).text()}")
+        if derived is not None:
+            files.create(paths.derived, derived)
         run, changed = open_or_create(config)
-        again = resume_command(arguments, config.run)
+        for idea in given:
+            propose(run.reader.read(), Rules(config.baseline.evolvable, config.baseline.protected), idea)
         say(console, f"run {run.name} in {run.paths.folder}\nresume with: {again}")
         for change in changed:
             say(console, f"changed since last time: {change}")
         signal.signal(signal.SIGTERM, _as_interrupt)
         context = context_of(run, config)
         try:
-            if arguments.once:
-                archive = loop.once(context, lambda archive: _tell(console, context, archive))
+            if once:
+                loop.once(context, lambda archive: _tell(console, context, archive))
             else:
                 with _display(console, context) as show:
-                    archive = loop.run(context, show, lock.beat)
+                    loop.run(context, show, lock.beat)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the clean-up short
             context.background.close()
             _stop_jobs(console, context)
             say(console, f"stopped; resume with: {again}")
-            return INTERRUPTED
+            return None
         finally:
             context.background.close()
-    if archive.report is not None:
-        console.print()
-        console.print(results(archive, archive.report, context.metric))
-        say(console, f"files: {run.paths.folder}")
-    return 0
+    return context
 
 
 def _several(console: Console, arguments: argparse.Namespace) -> int:

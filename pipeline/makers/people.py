@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.errors import BadInput
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.patching import Refusal, Rules, patched_tree
+from pipeline.patching.trees import Tree, apply
 from pipeline.records import Change, Idea
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -39,7 +40,13 @@ def as_seed(archive: Archive, candidate: Candidate) -> Idea:
         raise BadInput(f"ideate.seeds: {candidate.paths.folder} has no code that runs; name one that was scored")
     patch = candidate.attempt.paths.patch.read_text(errors="replace")
     origin = f"{archive.paths.folder.name} {short(candidate.id)}"
-    return Idea(candidate.idea.title, candidate.idea.text, SEED, source=origin, change=Change(text=patch))
+    return Idea(candidate.idea.title, candidate.idea.text, SEED, source=origin, change=Change(text=patch, exact=True))
+
+
+def given_tree(base: Tree, change: Change, rules: Rules) -> Tree | Refusal:
+    """The code that came with an idea, on the code that it changes."""
+    text = change.text or ""
+    return apply(base, text) if change.exact else patched_tree(base, text, rules)
 
 
 def propose(archive: Archive, rules: Rules, idea: Idea) -> bool:
@@ -48,7 +55,7 @@ def propose(archive: Archive, rules: Rules, idea: Idea) -> bool:
     paths = archive.paths
     if idea.change is not None and idea.change.text is not None:
         parents = [variant_tree(paths, archive.candidate(parent)) for parent in idea.parents]
-        made = patched_tree(parents[0] if parents else pristine_tree(paths), idea.change.text, rules)
+        made = given_tree(parents[0] if parents else pristine_tree(paths), idea.change, rules)
         if isinstance(made, Refusal):
             raise BadInput(f"the code of {idea.title!r} cannot be used: {made.reason}")
     paths.proposals.mkdir(exist_ok=True)

@@ -131,8 +131,13 @@ def diff(base: Mapping[str, Entry], variant: Mapping[str, Entry]) -> str:
 
 
 def _commit(branch: str, tree: Mapping[str, Entry]) -> bytes:
-    """A tree in the language of `git fast-import`."""
-    parts = [f"commit refs/heads/{branch}\ncommitter x <x> 0 +0000\ndata 0\n".encode()]
+    """A tree as a commit in the language of `git fast-import`."""
+    return f"commit refs/heads/{branch}\ncommitter x <x> 0 +0000\ndata 0\n".encode() + fast_import_files(tree)
+
+
+def fast_import_files(tree: Mapping[str, Entry]) -> bytes:
+    """The files of a commit in the language of `git fast-import`."""
+    parts = []
     for path, entry in tree.items():
         quoted = os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
         parts.append(b'M %s inline "%s"\n' % (entry.mode.encode(), quoted))
@@ -262,7 +267,7 @@ def _conflict_lines(merged: bytes) -> str:
 
 
 class _Git:
-    """git in a repository made for one question and thrown away."""
+    """git in a repository of its own."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -296,6 +301,11 @@ class _Git:
             cwd=work_tree or self.folder,
             check=False,
         )
+
+
+def git_in(folder: Path) -> _Git:
+    """git in a new repository that stays, whose folder is empty so far."""
+    return _Git(str(folder))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a person names on the command line: a run, a candidate, or what holds trials. Every short name that the program
-prints is accepted: `NAME` for `runs/NAME`, `g1/c3` for that candidate of the run that was started last."""
+prints is accepted: `NAME` for `runs/NAME`, `g1/c3` for that candidate of the run that was started last, not counting reruns
+and ablations."""
 
 import re
 from pathlib import Path
@@ -25,7 +26,7 @@ def place_of(named: Path) -> Path:
         return named
     parts = tuple(re.sub(r"^g(\d+)$", _generation, re.sub(r"^c(\d+)$", _candidate, part)) for part in named.parts)
     full = Path(*parts)
-    newest = [paths.folder for paths in all_runs()[:1]]
+    newest = [paths.folder for paths in all_runs() if not paths.derived.exists()][:1]
     for place in (full, RUNS / full, *(run / full for run in newest if parts[0].startswith("generation_"))):
         if place.exists():
             return place

@@ -11,8 +11,9 @@ from pipeline.config import Config
 from pipeline.errors import CannotContinue
 from pipeline.llm.base import Unanswered
 from pipeline.makers.base import Crash, Implemented
+from pipeline.makers.people import given_tree
 from pipeline.makers.variants import pristine_tree, variant_tree
-from pipeline.patching import Refusal, patched_tree
+from pipeline.patching import Refusal
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, diff, write_tree
 from pipeline.policy.agenda import agenda
@@ -147,7 +148,7 @@ def _given(context: Context, idea: Idea, baseline: Tree, parents: Sequence[Tree]
     """The code that came with an idea, if it did."""
     if idea.change is None or idea.change.text is None:
         return None
-    made = patched_tree(parents[0] if parents else baseline, idea.change.text, context.rules)
+    made = given_tree(parents[0] if parents else baseline, idea.change, context.rules)
     return made if isinstance(made, Refusal) else Implemented(made, idea.origin)
 
 

@@ -1,7 +1,7 @@
 """Where everything of a run lies. No other file of the program builds a path inside a run folder.
 
 runs/NAME/
-  run.json manifest.json live.json controller.json pause.json waiting.json events.jsonl report.json account.json
+  run.json manifest.json derived.json live.json controller.json pause.json waiting.json events.jsonl report.json account.json
   alarms/alarm_0/{alarm,verdict}.json   failures that looked like a machine's
   code/{baseline,ideas,pipeline}/ size.json
   baseline/trial_0/ …
@@ -294,6 +294,11 @@ class RunPaths:
     def manifest(self) -> Path:
         """Hashes of code and data, file by file."""
         return self.folder / "manifest.json"
+
+    @property
+    def derived(self) -> Path:
+        """Of which candidate a rerun or an ablation is; other runs have none."""
+        return self.folder / "derived.json"
 
     @property
     def live(self) -> Path:

@@ -195,7 +195,7 @@ def create_run(
 
 def half_made(paths: RunPaths) -> bool:
     """Whether a folder holds nothing but a lock and what a killed `create_run` leaves."""
-    left = (paths.code.name, paths.controller.name, paths.manifest.name)
+    left = [path.name for path in (paths.code, paths.controller, paths.manifest, paths.derived)]
     return all(name in left or files.is_part(name) for name in os.listdir(paths.folder))
 
 

@@ -1,0 +1,216 @@
+"""Measure what each change that a candidate is made of contributes, by taking it out."""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.commands.rerun import text, typed
+from pipeline.commands.run import drive
+from pipeline.commands.terminal import INTERRUPTED, call, make_console, parser, say
+from pipeline.errors import CannotContinue
+from pipeline.makers.lineage import Removal, lineage, without
+from pipeline.metric import Metric
+from pipeline.patching.syntax import hash_of_changes
+from pipeline.patching.trees import Tree, diff
+from pipeline.records import Change, Derived, Idea, Purpose, Score
+from pipeline.report.reruns import Difference, difference
+from pipeline.setup.build import code_reader
+from pipeline.setup.derive import Source, check_source, derived_config, source_at
+from pipeline.store.archive import Archive
+from pipeline.store.paths import short
+
+_EXAMPLES = """examples:
+  python -m pipeline ablate g2/c1
+  python -m pipeline ablate runs/NAME/generation_002/candidate_001 --seeds 5
+
+The candidate is trained whole and without each change in turn, with the same seeds. The same command resumes it."""
+ABLATION = "ablation"
+"""Origin of the ideas of an ablation."""
+
+
+def main() -> None:
+    """Entry point."""
+    made = parser("ablate", "Measure what each change of a candidate's lineage contributes.", _EXAMPLES)
+    made.add_argument("candidate", type=Path, help="a candidate's folder, or its short name in the newest run")
+    made.add_argument("--seeds", type=int, default=3, help="trainings of each code (default: 3)")
+    made.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    call(entry, made.parse_args())
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one change contributes."""
+
+    change: str
+    """Id of the candidate that made it."""
+    title: str
+    """Of its idea."""
+    seeds: int
+    """Trainings without it; 0 if it could not be measured."""
+    without: float | None
+    """Mean of these."""
+    gain: Difference | None
+    """How much better the candidate is with it."""
+    note: str
+    """Why it could not be measured, or what it is compared with."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The result."""
+
+    candidate: str
+    """Run and candidate."""
+    title: str
+    """Of its idea."""
+    run: str
+    """Folder of the ablation's run."""
+    checked: dict[str, str]
+    """What was compared with the record before: name to hash."""
+    split: str
+    """Split that all numbers are of."""
+    value: float
+    """Mean of the whole candidate."""
+    seeds: int
+    """Its trainings."""
+    contributions: Sequence[Contribution]
+    """The earliest change first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained."""
+
+    whole: Idea
+    """The candidate."""
+    removals: Sequence[tuple[Removal, Idea | None]]
+    """Each change of its lineage, and the code without it as an idea; none where there is none to train."""
+
+    @property
+    def ideas(self) -> list[Idea]:
+        """Each code once. Titles tell them apart."""
+        named = {idea.title: idea for _, idea in self.removals if idea is not None}
+        return [self.whole, *(idea for title, idea in named.items() if title != self.whole.title)]
+
+
+def entry(arguments: argparse.Namespace) -> int:
+    """Compute the codes, train them in a run, compare."""
+    source = source_at(arguments.candidate)
+    plan = plan_of(source)
+    config = derived_config(source, "ablate", seeds=arguments.seeds, codes=len(plan.ideas))
+    checked = check_source(source, config)
+    console = Console(stderr=True) if arguments.json else make_console()
+    derived = Derived(ABLATION, source.run.name, source.candidate.id)
+    again = typed("ablate", arguments, source)
+    context = drive(console, config, again, derived=derived, given=plan.ideas)
+    if context is None:
+        return INTERRUPTED
+    found = _result(source, plan, context.run.reader.read(), context.metric, checked)
+    if arguments.json:
+        print(json.dumps(dataclasses.asdict(found), indent=2))
+        return 0
+    for line in lines(context.metric, found):
+        say(console, line)
+    return 0
+
+
+def plan_of(source: Source) -> Plan:
+    """The codes of an ablation. Codes that differ in comments and layout only are one idea; the baseline's is none, since it
+    is trained anyway."""
+    code = code_reader(source.run.paths)
+    baseline, made = code(None), dict[str, Idea]()
+
+    def idea_of(tree: Tree, title: str) -> Idea:
+        change = Change(text=diff(baseline, tree), exact=True)
+        idea = Idea(title, f"Of {source.name}.", ABLATION, source=source.name, change=change)
+        return made.setdefault(hash_of_changes(baseline, tree), idea)
+
+    whole = idea_of(code(source.candidate), f"{source.candidate.idea.title}, whole")
+    nothing = hash_of_changes(baseline, baseline)
+    removals: list[tuple[Removal, Idea | None]] = []
+    for ancestor in lineage(source.archive, source.candidate):
+        removal, idea = without(code, source.archive, source.candidate, ancestor), None
+        if removal.code is not None and hash_of_changes(baseline, removal.code) != nothing:
+            idea = idea_of(removal.code, f"without {short(ancestor.id)}: {ancestor.idea.title}")
+        removals.append((removal, idea))
+    return Plan(whole, removals)
+
+
+def _result(source: Source, plan: Plan, archive: Archive, metric: Metric, checked: dict[str, str]) -> Ablation:
+    scores = {idea.title: _scores(archive, idea) for idea in plan.ideas}
+    whole = scores[plan.whole.title]
+    if not isinstance(whole, list):
+        raise CannotContinue(f"{source.name} has no score in {archive.paths.folder}: {whole}")
+    baseline = list(archive.baseline.scores(Purpose.BASELINE))
+    everything = [baseline, *(found for found in scores.values() if isinstance(found, list))]
+    contributions = []
+    for removal, idea in plan.removals:
+        note = "without it the code is the baseline's" if idea is None else ""
+        if idea == plan.whole:
+            note = "without it the code does the same"
+        found, note = _without(removal, baseline if idea is None else scores[idea.title], note)
+        others = [one for one in everything if one is not whole and one is not found]
+        contributions.append(
+            Contribution(
+                removal.ancestor.id,
+                removal.ancestor.idea.title,
+                len(found),
+                sum(score.value for score in found) / len(found) if found else None,
+                difference(metric, whole, found, others) if found else None,
+                note,
+            )
+        )
+    return Ablation(
+        source.name,
+        source.candidate.idea.title,
+        str(archive.paths.folder),
+        checked,
+        whole[0].split,
+        sum(score.value for score in whole) / len(whole),
+        len(whole),
+        contributions,
+    )
+
+
+def _scores(archive: Archive, idea: Idea) -> list[Score] | str:
+    """Of the trials of an idea; else why it has none."""
+    candidate = next(one for one in archive.candidates if one.idea == idea)
+    found = candidate.attempt.scores(Purpose.SEARCH, Purpose.CONFIRM) if candidate.attempt is not None else ()
+    if candidate.failure is not None and not found:
+        return f"{candidate.failure.stage}/{candidate.failure.kind}: {candidate.failure.reason.splitlines()[0]}"
+    return list(found) or "it was not trained"
+
+
+def _without(removal: Removal, scores: list[Score] | str, note: str) -> tuple[list[Score], str]:
+    """The scores without a change, and a note: the one given, or why there are none."""
+    match removal.why:
+        case "conflict":
+            return [], f"it cannot be taken out cleanly: {removal.reason}"
+        case "no change":
+            return [], "it changed nothing itself: it joins its parents"
+        case "overwritten":
+            return [], "nothing of it is left in the candidate"
+        case _:
+            if isinstance(scores, str):
+                return [], f"without it the code gets no score: {scores}"
+            return scores, note
+
+
+def lines(metric: Metric, found: Ablation) -> Iterator[str]:
+    """The result for a person."""
+    yield f"\nablation of {found.candidate} ({found.title}) in {found.run}"
+    yield "checked against the record: " + ", ".join(f"{name} {digest[:12]}" for name, digest in found.checked.items())
+    yield f"{'whole':8} {found.split} {metric.text(found.value)}, {found.seeds} seeds"
+    for one in found.contributions:
+        head = f"{short(one.change):8} {one.title}: "
+        if one.gain is None or one.without is None:
+            yield f"{head}{one.note}"
+            continue
+        note = f"; {one.note}" if one.note else ""
+        yield f"{head}contributes {text(metric, one.gain)}; without it {metric.text(one.without)}{note}"
+    yield "Each interval holds alone; contributions need not add up, since changes interact."

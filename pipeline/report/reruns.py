@@ -1,0 +1,121 @@
+"""What a rerun, a transfer or an ablation of a candidate says: comparisons of its trials in two runs, or of codes in one."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.metric import Metric
+from pipeline.records import Purpose, Score
+from pipeline.report.statistics import ALPHA, compare
+from pipeline.store.views import Attempt
+
+_TRAINED = (Purpose.BASELINE, Purpose.SEARCH, Purpose.CONFIRM)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one set of scores is than another; with a confidence interval of 95 %."""
+
+    gain: float
+    """Difference of the means; positive is better."""
+    low: float | None
+    """Lower limit; null if the noise of seeds is unknown."""
+    high: float | None
+    """Upper limit."""
+    p_value: float
+    """Probability of at least this difference, in either direction, if there is none."""
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the test finds no difference."""
+        return self.p_value >= ALPHA
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A code in one run."""
+
+    value: float
+    """Mean of its trials."""
+    seeds: int
+    """Number of trials."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A candidate beside the baseline, in one run."""
+
+    split: str
+    """Split that all numbers are of."""
+    baseline: Measured
+    """The unmodified code."""
+    candidate: Measured
+    """The candidate's."""
+    gain: Difference
+    """Of the candidate over the baseline."""
+    chose: bool
+    """Whether the search trial that chose the candidate is among its trials, so that the gain is partly luck."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The scores of candidate and baseline in one run, on one split."""
+
+    candidate: Sequence[Score]
+    baseline: Sequence[Score]
+    chose: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether both have scores."""
+        return bool(self.candidate and self.baseline)
+
+
+def tested(candidate: Attempt, baseline: Attempt) -> Pair:
+    """Their scores on the test split."""
+    return Pair(candidate.scores(Purpose.TEST), baseline.scores(Purpose.TEST))
+
+
+def trained(candidate: Attempt, baseline: Attempt, final_seeds: Sequence[int] | None = None) -> Pair:
+    """Their scores on the split that selection uses. With `final_seeds`, only of the candidate's trials that chose nothing,
+    or of those that did where there are no others."""
+    ours = candidate.scores(*_TRAINED)
+    if final_seeds is None:
+        return Pair(ours, baseline.scores(*_TRAINED))
+    final = [score for score in ours if score.seed in final_seeds]
+    return Pair(final or ours, baseline.scores(*_TRAINED), chose=not final)
+
+
+def side(metric: Metric, scores: Pair) -> Side:
+    """A candidate against the baseline of the same run."""
+    return Side(
+        scores.candidate[0].split,
+        _measured(scores.baseline),
+        _measured(scores.candidate),
+        difference(metric, scores.candidate, scores.baseline),
+        scores.chose,
+    )
+
+
+def difference(
+    metric: Metric,
+    ours: Sequence[Score],
+    theirs: Sequence[Score],
+    others: Sequence[Sequence[Score]] = (),
+    same_code: bool = False,
+) -> Difference:
+    """By the two-sided test of `report/statistics.py`."""
+    found = compare(metric, ours, theirs, others, same_code=same_code)
+    low, high = (value if math.isfinite(value) else None for value in (found.low, found.high))
+    return Difference(found.gain, low, high, found.p_value)
+
+
+def repeated(before: Sequence[Score], now: Sequence[Score]) -> tuple[int, int]:
+    """Of the seeds that both have, how many gave exactly the same value, and how many there are."""
+    known = {score.seed: score.value for score in before}
+    common = [score.value == known[score.seed] for score in now if score.seed in known]
+    return sum(common), len(common)
+
+
+def _measured(scores: Sequence[Score]) -> Measured:
+    return Measured(sum(score.value for score in scores) / len(scores), len(scores))

@@ -1,0 +1,173 @@
+"""Runs about a candidate of another run: the same baseline and settings, given codes in place of a search."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline.config import (
+    BudgetConfig,
+    Config,
+    IdeateConfig,
+    ImplementConfig,
+    LlmConfig,
+    MeasureConfig,
+    SearchConfig,
+    SelectConfig,
+    StopConfig,
+)
+from pipeline.errors import BadInput, CannotContinue
+from pipeline.makers.variants import pristine_tree, variant_tree
+from pipeline.methods.base import Terms
+from pipeline.patching.syntax import hash_of_changes
+from pipeline.patching.trees import read_tree
+from pipeline.setup.build import data_path, view
+from pipeline.setup.compose import compose_config, differences
+from pipeline.setup.places import candidate_at
+from pipeline.store import files
+from pipeline.store.archive import Archive
+from pipeline.store.data import check_data
+from pipeline.store.manifest import altered_code, altered_data
+from pipeline.store.paths import short
+from pipeline.store.run import Run
+from pipeline.store.views import Candidate
+
+_INDEPENDENT = {"_target_": "pipeline.methods.independent.Independent"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A candidate whose code runs, in its run."""
+
+    run: Run
+    terms: Terms
+    archive: Archive
+    candidate: Candidate
+
+    @property
+    def name(self) -> str:
+        """For a person, as `first g1/c3`."""
+        return f"{self.run.name} {short(self.candidate.id)}"
+
+
+def source_at(folder: Path) -> Source:
+    """The candidate at a folder or short name. Raises `BadInput` when there is none, or none with code that runs."""
+    paths, candidate_id = candidate_at(folder)
+    run, terms = view(paths)
+    archive = run.reader.read()
+    candidate = archive.candidate(candidate_id)
+    if candidate.attempt is None or candidate.attempt.smoke is None:
+        raise BadInput(
+            f"{folder} has no code that runs; name a scored candidate, see: python -m pipeline status {run.name}"
+        )
+    return Source(run, terms, archive, candidate)
+
+
+def check_source(source: Source, config: Config) -> dict[str, str]:
+    """What was checked, with the hash of each: the run's code, the candidate's patch, and, where `config` uses the same, the
+    prepared data. Raises `CannotContinue` for what is not as the run recorded it."""
+    run, attempt = source.run, source.candidate.attempt
+    assert attempt is not None and attempt.implementation is not None
+    manifest = run.manifest
+    altered = altered_code(run.paths, manifest) if manifest is not None else None
+    if manifest is None and files.tree_hash(run.paths.code) != run.facts.code:
+        altered = "a file of code/ was changed since the run started"
+    if altered is not None:
+        raise CannotContinue(f"{run.paths.folder}: {altered}; put it back as it was")
+    baseline, tree = pristine_tree(run.paths), variant_tree(run.paths, source.candidate)
+    syntax = hash_of_changes(baseline, tree)
+    kept = read_tree(attempt.paths.variant) if attempt.paths.variant.is_dir() else tree
+    if syntax != attempt.implementation.syntax or kept != tree:
+        raise CannotContinue(f"{attempt.paths.patch} does not give the code that was trained; put it back from a copy")
+    checked = {"code": run.facts.code, "patch": syntax}
+    data = data_path(config)
+    if data == data_path(source.terms.config):
+        digest = check_data(data, config.baseline.name, config.scale)
+        changed = altered_data(data, manifest) if manifest is not None else None
+        if digest != run.facts.data or changed is not None:
+            raise CannotContinue(f"{changed or f'{data} is not the data of {run.name}'}; put it back as it was")
+        checked["data"] = digest
+    return checked
+
+
+def derived_config(
+    source: Source,
+    what: str,
+    overrides: Sequence[str] = (),
+    config_dir: Path | None = None,
+    *,
+    seed: int | None = None,
+    seeds: int,
+    codes: int,
+) -> Config:
+    """Settings of a run that trains `codes` given codes with `seeds` seeds each, as the source's run did, with overrides.
+    `what` names the run; `seed` is another `seed` of the search, from which those of trials follow. Raises `BadInput`."""
+    if seeds < 1:
+        raise BadInput(f"--seeds {seeds} trains nothing; give 1 or more")
+    config, run = source.terms.config, source.run
+    given = [one for one in overrides if not one.startswith("run=")]
+    if given:
+        config = _overridden(config, given, config_dir)
+    name = next((one.partition("=")[2] for one in overrides if one.startswith("run=")), "")
+    key = json.dumps([given, seed, seeds, codes])
+    made = f"{run.name}-{what}-{short(source.candidate.id).replace('/', '')}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
+    return replace(
+        config,
+        run=name or made,
+        runs=config.runs if any(one.startswith("runs=") for one in given) else str(run.paths.folder.parent),
+        seed=config.seed if seed is None else seed,
+        baseline=replace(config.baseline, folder=str(run.paths.pristine)),
+        ideate=IdeateConfig(candidates=0),
+        implement=ImplementConfig(parallel=config.implement.parallel, smoke_limit_min=config.implement.smoke_limit_min),
+        select=SelectConfig(
+            method=dict(_INDEPENDENT),
+            baseline_seeds=max(seeds, 1 if seeds == 1 else 2),
+            canary=False,
+            elites=codes,
+            elite_seeds=seeds - 1,
+        ),
+        search=SearchConfig(),
+        measure=MeasureConfig(),
+        llm=LlmConfig(),
+        budget=BudgetConfig(),
+        stop=StopConfig(generations=1),
+        prompts={},
+    )
+
+
+def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | None) -> Config:
+    """What overrides change of the baseline's settings at its scale, changed of these settings. So an override means what it
+    means to `run`, and everything that it does not touch stays as it was."""
+    name = config.baseline.name
+    if config_dir is None and config.own_code:
+        own = sorted(Path(config.own_code).glob(f"*/baseline/{name}.yaml"))
+        config_dir = own[0].parent.parent if own else None
+    same = [f"baseline={name}", f"scale={config.scale}"]
+    before, after = (msgspec.to_builtins(compose_config(given, config_dir)) for given in (same, [*same, *overrides]))
+    if after["baseline"]["name"] != name:
+        raise BadInput(
+            f"baseline={after['baseline']['name']} is another baseline than {name}, to which the patch applies"
+        )
+    return msgspec.convert(_carried(msgspec.to_builtins(config), before, after), Config)
+
+
+def _carried(onto: Any, before: Any, after: Any) -> Any:
+    """A value with the difference between two others."""
+    if not all(isinstance(one, dict) for one in (onto, before, after)):
+        return after if before != after else onto
+    kept = [key for key in onto if key in after or key not in before]
+    return {
+        key: _carried(onto.get(key), before.get(key), after[key]) if key in after else onto[key]
+        for key in dict.fromkeys([*kept, *(key for key in after if key in onto or after[key] != before.get(key))])
+    }
+
+
+def changed_settings(source: Source, config: Config) -> list[str]:
+    """What differs from the settings of the source's run among those that decide a trial's score, as `key: old -> new`."""
+    parts = ("size", "train", "evaluate", "scale")
+    old, new = (msgspec.to_builtins(one) for one in (source.terms.config, config))
+    return differences({part: old[part] for part in parts}, {part: new[part] for part in parts})
