@@ -15,7 +15,7 @@ TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/d
 KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain notebook test soak check install prepare reference docs dev-cluster clean
+.PHONY: help evolve evolve-pretrain report pictures notebook test soak check install prepare reference docs dev-cluster clean
 # Which run to resume: `make evolve RUN=NAME`. Without it a new one is started, and one that is unfinished is named.
 NAMED = $(if $(RUN),run=$(RUN))
 # pip writes a page when it cannot reach its index; people get the line that says why.
@@ -29,6 +29,12 @@ evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a post-training re
 
 evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a pre-training recipe, small, in a quarter of an hour
 	$(PY) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local $(NAMED)
+
+report: $(VENV)/.analysis  ## open the report of a recorded run, or of RUN=NAME
+	$(PY) -m pipeline report $(or $(RUN),tests/analysis/recorded) --open
+
+pictures: install  ## make the pictures of the README again (Chromium and tmux)
+	$(PY) -m tests.analysis.pictures
 
 notebook: $(VENV)/.notebook  ## open the tables and plots of your runs in Jupyter
 	$(VENV)/bin/jupyter lab analysis/first_look.ipynb
@@ -75,6 +81,10 @@ $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 $(VENV)/.nanogpt: $(VENV)/.torch-$(TORCH)
 	@$(call install,-e '.[nanogpt]')
 	@$(COMPILE)
+	@touch $@
+
+$(VENV)/.analysis: $(VENV)/.made
+	@$(call install,-e '.[analysis]')
 	@touch $@
 
 $(VENV)/.notebook: $(VENV)/.made

@@ -6,6 +6,7 @@ is needed. `variant/` itself may have been removed.
 
 import ast
 import difflib
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class _Values(ast.NodeTransformer):
         return inner.operand if isinstance(inner.operand, ast.Constant) and isinstance(node.op, ast.USub) else inner
 
 
+@functools.lru_cache(1024)
 def _outline(path: str, text: str) -> str | None:
     """The structure of a file without its values; the text itself where it cannot be parsed."""
     suffix = PurePosixPath(path).suffix

@@ -79,13 +79,13 @@ def compare(tables: Tables, by: str = "candidates") -> Figure:
     metric = same_metric(tables)
     figure, axes = _figure()
     for number, (label, runs) in enumerate(groups(tables).items()):
-        lines = [_line(of_run(tables, run), metric, by) for run in runs]
+        lines = [line_of(of_run(tables, run), metric, by) for run in runs]
         lines = [line for line in lines if line]
         if not lines:
             continue
         end = min(line[-1][0] for line in lines)
         grid = sorted({at for line in lines for at, _ in line if at <= end})
-        table = [[_at(line, at) for line in lines] for at in grid]
+        table = [[value_at(line, at) for line in lines] for at in grid]
         rows = [(at, [one for one in row if one is not None]) for at, row in zip(grid, table, strict=True)]
         rows = [(at, row) for at, row in rows if len(row) == len(lines)]
         colour, dash = COLOURS[number % len(COLOURS)], _DASHES[number % len(_DASHES)]
@@ -275,7 +275,7 @@ def interval(values: Sequence[float]) -> float:
     return _T95.get(freedom, 1.96 + 2.4 / freedom) * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def _line(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float, float]]:
+def line_of(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float, float]]:
     """The best so far of one run as corners; the last is its end."""
     found = [(one.outcome if by == "candidates" else one.device_h, one.value) for one in steps(candidates, metric)]
     if not found:
@@ -285,7 +285,7 @@ def _line(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float
     return [*found, (end, found[-1][1])]
 
 
-def _at(line: Sequence[tuple[float, float]], at: float) -> float | None:
+def value_at(line: Sequence[tuple[float, float]], at: float) -> float | None:
     return next((value for place, value in reversed(line) if place <= at), None)
 
 

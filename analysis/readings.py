@@ -40,8 +40,8 @@ class Yield:
     """Of them, those with a score."""
     better: int
     """Of them, those clearly better than the baseline by one trial."""
-    mean_gain: float | None
-    """Mean gain of those scored over the baseline, in the unit of the metric."""
+    median_gain: float | None
+    """Median gain of those scored over the baseline, in the unit of the metric: one that diverged does not spoil it."""
     best: str | None
     """Candidate with the best value."""
     best_gain: float | None
@@ -183,7 +183,7 @@ def yields(candidates: pd.DataFrame, names: "pd.Series | Sequence[str]", metric:
                 len(part),
                 len(scored),
                 int(part["better"].sum()),
-                statistics.fmean(gains) if gains else None,
+                statistics.median(gains) if gains else None,
                 str(row["candidate"]) if row is not None else None,
                 float(row["gain"]) if row is not None and row["gain"] is not pd.NA else None,
             )

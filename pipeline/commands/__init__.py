@@ -4,6 +4,7 @@ COMMANDS = {
     "run": "start a run, or resume one",
     "status": "show what is going on in a run",
     "show": "show one candidate: idea, patch, scores, logs",
+    "report": "write what happened as one HTML file",
     "evaluate": "score a kept checkpoint again",
     "propose": "add an idea of your own to the next generation",
     "mark": "pin a candidate, or ban it",

@@ -80,7 +80,7 @@ def test_yields() -> None:
     )
     exploit, explore = yields(table_, table_["origin"], ACCURACY)
     assert (exploit.proposed, exploit.scored, exploit.better, exploit.best, exploit.best_gain) == (2, 2, 0, "c3", 0.4)
-    assert exploit.mean_gain == pytest.approx(0.1)
+    assert exploit.median_gain == pytest.approx(0.1)
     assert (explore.proposed, explore.scored, explore.better, explore.best) == (2, 1, 1, "c0")
 
 

@@ -29,7 +29,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_commands() -> None:
     assert complete([], "") == sorted(COMMANDS)
-    assert complete([], "re") == ["rerun", "resume"]
+    assert complete([], "res") == ["resume"]
     assert complete(["no_such_command"], "") == []
 
 

@@ -1,0 +1,301 @@
+"""One HTML file about some runs, which opens anywhere, offline: `python -m pipeline report RUN [RUN …]`.
+
+Text comes first (`summary.py`), then plots, a table of all candidates, and a page for each of them (`details.py`). The table
+and the pages are packed into the file in blocks, gzip in base64, which the browser unpacks when they are opened: 10,000
+candidates stay below 20 MB. Nothing is fetched: the Content-Security-Policy of the page allows its own scripts and styles by
+their hashes, and nothing else. So text that a model wrote could not run even where escaping failed.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+from pygments.formatters import HtmlFormatter
+
+from analysis.columns import BASELINE
+from analysis.conversations import conversations
+from analysis.details import HERE, TEMPLATES, Limits, detail, printable, thinned
+from analysis.load import Tables, load
+from analysis.plots import groups, interval, line_of, value_at
+from analysis.readings import (
+    STEPS,
+    Yield,
+    failures,
+    funnel,
+    lineage,
+    narrowing,
+    of_run,
+    slots,
+    sorts,
+    steps,
+    utilisation,
+    yields,
+)
+from analysis.summary import summary
+from pipeline.metric import Metric
+from pipeline.store import files
+
+_BLOCK = 40
+"""Candidates whose pages are unpacked together."""
+_FULL = 2000
+"""With more candidates, pages are shortened."""
+_SHORT = Limits(diff_lines=80, log_lines=6, conversation_chars=0)
+MOST_MB = 20.0
+"""Size of the file that is not passed: pages of the candidates that were proposed last are left out, which the file says."""
+_PLOT_STYLE = """:where(.plot) {
+  --plot-background: white;
+  display: block;
+  height: auto;
+  height: intrinsic;
+  max-width: 100%;
+}
+:where(.plot text),
+:where(.plot tspan) {
+  white-space: pre;
+}"""
+"""What Observable Plot puts into each of its plots: allowed by its hash."""
+
+
+def report(*runs: Path | str, output: Path | str) -> Path:
+    """Write the report of some runs, at least one, into a file and return its path. Raises `BadInput` if one is no run."""
+    path = Path(output)
+    files.make_folder(path.parent)
+    path.write_text(html(load(*runs)), encoding="utf-8")
+    return path
+
+
+def html(tables: Tables, head: str = "") -> str:
+    """The report as text. `head` is markup for the top, of a server that shows the page."""
+    about = [_about(tables, run) for run in tables.paths]
+    data: dict[str, Any] = {"runs": [one.data for one in about], "compare": _comparison(tables)}
+    blocks: list[str] = []
+    room = MOST_MB * 1e6 - 1e6
+    kept = 0
+    for block in _blocks(tables, about):
+        packed = _packed(block)
+        room -= len(packed)
+        if room < 0:
+            break
+        blocks.append(packed)
+        kept += len(block)
+    everyone = sum(len(one.candidates) for one in about)
+    style = _text("report.css") + _colours()
+    scripts = [_text("d3.min.js"), _text("plot.umd.min.js"), _text("report.js")]
+    return TEMPLATES.get_template("report.html").render(
+        title=", ".join(tables.paths) or "no run",
+        summaries=[one.summary for one in about],
+        yields=[one.yields for one in about],
+        damaged=[printable(line) for line in tables.damaged],
+        policy=policy(scripts, [style, _PLOT_STYLE]),
+        style=Markup(style),
+        scripts=[Markup(script) for script in scripts],
+        data=_packed(data),
+        left_out=everyone - kept,
+        blocks=blocks,
+        head=Markup(head),
+    )
+
+
+def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
+    """A Content-Security-Policy that allows these scripts and styles, and nothing else."""
+    allowed = {"script-src": scripts, "style-src": styles}
+    parts = [f"{kind} {' '.join(map(_hash, texts))}" for kind, texts in allowed.items()]
+    return "; ".join(["default-src 'none'", *parts, "img-src data:", "base-uri 'none'", "form-action 'none'"])
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _text(name: str) -> str:
+    return (HERE / "static" / name).read_text(encoding="utf-8")
+
+
+def _colours() -> str:
+    """Colours of code in either scheme, by Pygments."""
+    light, dark = (
+        HtmlFormatter(style=name).get_style_defs("pre.diff")  # type: ignore[no-untyped-call]
+        for name in ("default", "github-dark")
+    )
+    only = re.compile(r"^pre\.diff \.\w+ \{.*$", re.M)
+    return (
+        f"{' '.join(only.findall(light))}\n@media (prefers-color-scheme: dark) {{ {' '.join(only.findall(dark))} }}\n"
+    )
+
+
+def _packed(value: Any) -> str:
+    """JSON, gzip, base64: safe inside a script element, whatever the value holds."""
+    return base64.b64encode(gzip.compress(json.dumps(value, separators=(",", ":")).encode(), 6, mtime=0)).decode()
+
+
+# ---- one run
+
+
+@dataclass(frozen=True)
+class _About:
+    run: str
+    metric: Metric
+    candidates: pd.DataFrame
+    summary: Any
+    yields: list[tuple[str, list[Yield]]]
+    data: dict[str, Any]
+
+
+def _about(tables: Tables, run: str) -> _About:
+    metric, candidates = tables.metric(run), of_run(tables, run)
+    kinds = sorts(tables, run)
+    by_name = dict(zip(candidates["candidate"], kinds, strict=True))
+    completions = tables.completions[tables.completions["run"] == run]
+    priced = completions["usd"].dropna()
+    usd = (float(priced.sum()) if len(priced) else math.nan) if len(completions) else None
+    said = summary(tables, run, by_name, usd)
+    jobs = tables.jobs[tables.jobs["run"] == run]
+    wide = int(slots(jobs)["running"].max()) if len(slots(jobs)) else 0
+    row = tables.about(run)
+    elites = candidates["candidate"][candidates["elite"]].to_list()
+    elites = elites or [one.candidate for one in steps(candidates, metric)[-1:]]
+    data = {
+        "name": run,
+        "metric": {"name": metric.name, "up": metric.goodness(1.0) > 0, "percent": metric.percent},
+        "baseline": {"value": row["value"], "sd": row["seed_sd"], "n": row["trials"]},
+        "device": row["device"],
+        "rows": _rows(candidates, by_name),
+        "single": [
+            (one.outcome, one.value, one.candidate, round(one.device_h, 6)) for one in steps(candidates, metric)
+        ],
+        "confirmed": [(one.outcome, one.value, one.candidate) for one in steps(candidates, metric, "confirmed")],
+        "funnel": _funnel(candidates),
+        "failures": failures(candidates).to_dict("records"),
+        "narrowing": [
+            [one.generation, one.distinct_code, one.commonest, one.similarity] for one in narrowing(candidates)
+        ],
+        "slots": _slots(jobs),
+        "slots_used": utilisation(jobs, wide),
+        "slots_wide": wide,
+        "lineage": lineage(candidates, elites),
+        "elites": elites,
+        "curve": _baseline_curve(tables, run),
+    }
+    tried = [
+        ("explore or exploit", candidates["origin"]),
+        ("settings or algorithm", kinds),
+        ("code by", candidates["maker"]),
+    ]
+    found = [(name, yields(candidates, of.fillna("none"), metric)) for name, of in tried]
+    return _About(run, metric, candidates, said, found, data)
+
+
+def _rows(candidates: pd.DataFrame, kinds: dict[str, str]) -> list[list[Any]]:
+    """What the table shows of each candidate, in the order of `COLUMNS` in report.js."""
+    names = (
+        *("candidate", "title", "origin", "state", "value", "standard_error", "gain", "gain_error", "gain_parent"),
+        *("confirmed", "confirmed_gain", "test", "test_gain", "elite", "mark", "kind", "reason", "order", "device_h"),
+        "maker",
+    )
+    found = []
+    for values in zip(*(candidates[name].to_list() for name in names), strict=True):
+        row = [None if value is pd.NA else value for value in values]
+        row = [float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value for value in row]
+        row[1] = printable(str(row[1]))[:200]
+        row[16] = printable(str(row[16] or "")).partition("\n")[0][:160]
+        found.append([*row, kinds.get(str(row[0]), "none")])
+    return found
+
+
+def _funnel(candidates: pd.DataFrame) -> list[list[Any]]:
+    table = funnel(candidates, "generation")
+    return [[int(str(name)), step, int(row[step])] for name, row in table.iterrows() for step in STEPS]
+
+
+def _slots(jobs: pd.DataFrame) -> list[list[float]]:
+    line = slots(jobs)
+    if not len(line):
+        return []
+    start = float(line["at"].iloc[0])
+    stride = max(1, len(line) // 1000)
+    return [[round((at - start) / 3600, 6), count] for at, count in line.iloc[::stride].itertuples(index=False)]
+
+
+def _baseline_curve(tables: Tables, run: str) -> list[list[float]]:
+    curves = tables.curves(run, [BASELINE])
+    if not len(curves):
+        return []
+    first = curves[(curves["folder"] == curves["folder"].iloc[0]) & (curves["metric"] == curves["metric"].iloc[0])]
+    return thinned(list(zip(first["step"], first["value"], strict=True)))
+
+
+# ---- pages of candidates
+
+
+def _blocks(tables: Tables, about: Sequence[_About]) -> Iterator[list[str]]:
+    """The pages of all candidates in the order of the rows, some at a time."""
+    everyone = sum(len(one.candidates) for one in about)
+    block: list[str] = []
+    for one in about:
+        for page in _pages(tables, one, everyone > _FULL):
+            block.append(page)
+            if len(block) == _BLOCK:
+                yield block
+                block = []
+    if block:
+        yield block
+
+
+def _pages(tables: Tables, about: _About, shortened: bool) -> Iterator[str]:
+    paths, candidates = tables.paths[about.run], about.candidates
+    ideas = zip(candidates["candidate"], candidates["title"], candidates["text"], strict=True)
+    said = {} if shortened else conversations(paths, ideas, tables.damaged)
+    trials: dict[str, list[dict[str, Any]]] = {}
+    ours = tables.trials[(tables.trials["run"] == about.run) & (tables.trials["candidate"] != BASELINE)]
+    for trial in _records(ours):
+        trials.setdefault(trial["candidate"], []).append(trial)
+    children: dict[str, list[str]] = {}
+    for name, parents in zip(candidates["candidate"], candidates["parents"], strict=True):
+        for parent in parents:
+            children.setdefault(parent, []).append(name)
+    for row in _records(candidates):
+        name = row["candidate"]
+        full = not shortened or row["elite"] or name in children
+        limits = Limits() if full else _SHORT
+        yield detail(paths, about.metric, row, trials.get(name, []), children.get(name, []), said.get(name, []), limits)
+
+
+def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    names = list(table.columns)
+    for values in zip(*(table[name].to_list() for name in names), strict=True):
+        yield {name: None if value is pd.NA else value for name, value in zip(names, values, strict=True)}
+
+
+# ---- several runs
+
+
+def _comparison(tables: Tables) -> dict[str, Any]:
+    """The best so far of each group of runs at equal outcomes and equal device hours; empty for one run, or where metrics
+    differ."""
+    metrics = {(tables.metric(run).name, tables.metric(run).direction) for run in tables.paths}
+    if len(tables.paths) < 2 or len(metrics) > 1:
+        return {"why_not": "the runs have different metrics" if len(metrics) > 1 else "", "lines": []}
+    lines = []
+    for by in ("candidates", "device_h"):
+        for label, runs in groups(tables).items():
+            corners = [line for run in runs if (line := line_of(of_run(tables, run), tables.metric(run), by))]
+            if corners:
+                end = min(line[-1][0] for line in corners)
+                grid = sorted({at for line in corners for at, _ in line if at <= end})
+                points = []
+                for at in grid:
+                    values = [value for line in corners if (value := value_at(line, at)) is not None]
+                    if len(values) == len(corners):
+                        half = interval(values) if len(values) > 1 else None
+                        points.append([round(at, 6), sum(values) / len(values), half])
+                lines.append({"by": by, "label": label, "runs": len(corners), "points": points})
+    return {"why_not": "", "lines": lines}

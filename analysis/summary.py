@@ -1,0 +1,282 @@
+"""The first screen of a report: did it get better, why, what failed, what it cost, what to do next. Pure: tables in, text
+out. Whatever is claimed comes from report.json."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from analysis.changes import Sort
+from analysis.columns import BASELINE
+from analysis.load import Tables
+from analysis.readings import completion, failures, of_run, saturation, steps
+from pipeline.metric import Metric
+from pipeline.report.standings import Verdict, verdict
+from pipeline.store.paths import short
+
+_ENOUGH = 5
+"""Scored candidates from which on it is told whether the best still rises."""
+_LONGEST = 100
+"""Steps of a lineage that are shown."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """One step of the lineage of the best."""
+
+    candidate: str
+    """Id, or `baseline`."""
+    title: str
+    value: str
+    """As people read it."""
+    gain: str
+    """Over the step before; empty for the baseline."""
+    clear: str
+    """Whether that gain is larger than its noise."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do next."""
+
+    text: str
+    command: str = ""
+    """To be typed, if any."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the first screen says of one run."""
+
+    run: str
+    answer: str
+    """Whether it got better: `yes` was tested, `likely` was not, `unclear` is within noise; `no`; `open`: not known."""
+    headline: str
+    """One sentence."""
+    basis: str
+    """What the answer rests on: the test and its p-value, or that nothing was tested."""
+    facts: tuple[tuple[str, str], ...]
+    """Name and value: metric, baseline, best, cost, …"""
+    lineage: tuple[Link, ...]
+    """From the baseline to the best."""
+    failed: str
+    """One sentence."""
+    failures: tuple[tuple[str, int], ...]
+    """`stage/kind` and number, the commonest first."""
+    advice: tuple[Advice, ...]
+    warnings: tuple[str, ...] = field(default=())
+    """What a reader should know before anything else."""
+
+
+def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | None) -> Summary:
+    """What the first screen says. `sorts` says of each candidate what it changed; `usd` is the price of all answers of
+    language models, none if there are none, NaN if it is unknown."""
+    about, metric, candidates = tables.about(run), tables.metric(run), of_run(tables, run)
+    best = _best(tables, run, candidates, metric)
+    answer, headline, basis = _answer(tables, run, candidates, best, metric)
+    scored, ended = completion(candidates)
+    share = f" ({100 * scored / ended:.0f} %)" if ended else ""
+    kinds = failures(candidates)
+    generations = int((tables.generations["run"] == run).sum())
+    return Summary(
+        run,
+        answer,
+        headline,
+        basis,
+        facts=(
+            ("metric", f"{metric.name}, {'higher' if metric.goodness(1.0) > 0 else 'lower'} is better"),
+            ("baseline", _value(metric, about)),
+            ("candidates", f"{many(len(candidates), 'candidate')} in {many(generations, 'generation')}"),
+            ("cost", _cost(about, usd, candidates)),
+            ("search", f"{about['method']}, ideas by {about['ideator']}, code by {about['implementer']}"),
+        ),
+        lineage=tuple(_lineage(candidates, best, about, metric)),
+        failed=f"{scored} of {many(ended, 'candidate')} that came to an end have a score{share}.",
+        failures=tuple(
+            (f"{stage}/{kind}", int(count))
+            for stage, kind, count in zip(kinds["stage"], kinds["kind"], kinds["count"], strict=True)
+        ),
+        advice=tuple(_advice(tables, run, candidates, best, metric)),
+        warnings=tuple(_warnings(about, sorts, best)),
+    )
+
+
+def many(count: int, what: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _row(candidates: pd.DataFrame, candidate: str) -> dict[str, Any]:
+    (row,) = candidates[candidates["candidate"] == candidate].to_dict("records")
+    return {str(name): None if value is pd.NA else value for name, value in row.items()}
+
+
+def _best(tables: Tables, run: str, candidates: pd.DataFrame, metric: Metric) -> dict[str, Any] | None:
+    """The first elite of the report; before that the best by other seeds, else by one trial."""
+    report = tables.reports[run]
+    names = [one.candidate for one in report.elites] if report is not None else []
+    names += [one.candidate for column in ("confirmed", "value") for one in reversed(steps(candidates, metric, column))]
+    known = set(candidates["candidate"])
+    return next((_row(candidates, name) for name in names if name in known), None)
+
+
+def _answer(
+    tables: Tables, run: str, candidates: pd.DataFrame, best: dict[str, Any] | None, metric: Metric
+) -> tuple[str, str, str]:
+    """Whether it got better, in one sentence, and what that rests on."""
+    about, report = tables.about(run), tables.reports[run]
+    if not len(candidates):
+        return "open", "No candidate yet.", "Nothing was proposed so far."
+    if about["value"] is None:
+        return "open", "No answer yet: the baseline has no score.", "Nothing can be compared with it."
+    if best is None:
+        open_ones = int((~candidates["state"].isin(["scored", "failed"])).sum())
+        if open_ones:
+            return (
+                "open",
+                "No answer yet: no candidate has a score.",
+                f"{many(open_ones, 'candidate')} still in progress.",
+            )
+        return "no", "Nothing was scored: every candidate failed.", "See below what failed."
+    name = f"{short(best['candidate'])}, {best['title']}"
+    if best["test"] is not None and report is not None and report.baseline_test is not None:
+        claim, basis = _claim(tables, run, best)
+        return claim, _sentence(metric, name, best, "test", report.baseline_test.value, "on the test split"), basis
+    if best["confirmed"] is not None:
+        where = f"on the validation split, with {many(best['seeds'], 'other seed')}"
+        found = verdict(best["confirmed_gain"], best["confirmed_gain_error"])
+        return (
+            _OPEN[found],
+            _sentence(metric, name, best, "confirmed", about["value"], where),
+            f"Not tested: {found.value} by its standard error; the test split is scored at the end.",
+        )
+    return (
+        "open",
+        _sentence(metric, name, best, "value", about["value"], "by one trial on the validation split"),
+        "Not confirmed: the best of many single trials is better partly by luck.",
+    )
+
+
+_OPEN = {Verdict.GAIN: "open", Verdict.NOISE: "unclear", Verdict.LOSS: "no"}
+
+
+def _claim(tables: Tables, run: str, best: dict[str, Any]) -> tuple[str, str]:
+    """What the report claims of the best on the test split."""
+    claim = next((one for one in claims(tables, run) if one["candidate"] == best["candidate"]), None)
+    if claim is not None:
+        p_value = claim["p_value"]
+        answer = "yes" if claim["claimed"] else "unclear"
+        said = "smaller than 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+        return answer, f"p-value {said}, corrected for the number of elites; seeds that chose nothing."
+    found = verdict(best["test_gain"], best["test_gain_error"])
+    answer = "likely" if found is Verdict.GAIN else _OPEN[found]
+    return answer, f"Not tested: {found.value} by its standard error, without a p-value."
+
+
+def claims(tables: Tables, run: str) -> list[dict[str, Any]]:
+    """The tested gains of the elites, from report.json: candidate, p_value, claimed. Empty for a run without tests."""
+    report = tables.reports[run]
+    found = getattr(report, "claims", ()) if report is not None else ()
+    return [
+        {"candidate": one.candidate, "p_value": one.p_value, "claimed": one.claimed}
+        for one in found
+        if one.p_value is not None
+    ]
+
+
+def _sentence(metric: Metric, name: str, best: dict[str, Any], column: str, baseline: float, where: str) -> str:
+    prefix = "" if column == "value" else f"{column}_"
+    error = best["standard_error"] if column == "value" else best[f"{column}_error"]
+    gain, gain_error = best[f"{prefix}gain"], best[f"{prefix}gain_error"]
+    value = metric.text_error(best[column], error)
+    over = f"{metric.text_gain(gain)} ± {metric.text_gain(gain_error).lstrip('+')}"
+    return f"{name}: {value} {where}, {over} over the baseline's {metric.text(baseline)}."
+
+
+def _value(metric: Metric, about: dict[str, Any]) -> str:
+    if about["value"] is None:
+        return "no score yet"
+    return f"{metric.text_error(about['value'], about['standard_error'])}, {many(about['trials'], 'seed')}"
+
+
+def _cost(about: dict[str, Any], usd: float | None, candidates: pd.DataFrame) -> str:
+    spent = f"{about['device_h']:.3g} {about['device']} hours"
+    if usd is not None:
+        spent += ", price of the language model unknown" if math.isnan(usd) else f", ${usd:.2f} for language models"
+    starts, ends = candidates["started_at"].dropna(), candidates["ended_at"].dropna()
+    if len(starts) and len(ends):
+        spent += f", {max(0.0, float(ends.max()) - float(starts.min())) / 3600:.3g} h from the first job to the last"
+    return spent
+
+
+def _lineage(
+    candidates: pd.DataFrame, best: dict[str, Any] | None, about: dict[str, Any], metric: Metric
+) -> Iterator[Link]:
+    """The baseline, then every first parent down to the best."""
+    chain: list[dict[str, Any]] = []
+    known = set(candidates["candidate"])
+    while best is not None and len(chain) < _LONGEST:
+        chain.append(best)
+        parent = best["parents"][0] if best["parents"] else None
+        best = _row(candidates, parent) if parent in known and parent is not None else None
+    if chain:
+        value = metric.text(about["value"]) if about["value"] is not None else "no score"
+        yield Link(BASELINE, "the unmodified code", value, "", "")
+    for one in reversed(chain):
+        column = "gain_parent" if one["gain_parent"] is not None else "gain"
+        gain = clear = ""
+        if one[column] is not None:
+            gain = f"{metric.text_gain(one[column])} ± {metric.text_gain(one[f'{column}_error']).lstrip('+')}"
+            clear = verdict(one[column], one[f"{column}_error"]).value
+        yield Link(
+            one["candidate"],
+            one["title"],
+            metric.text(one["value"]) if one["value"] is not None else "no score",
+            gain,
+            clear,
+        )
+
+
+def _advice(
+    tables: Tables, run: str, candidates: pd.DataFrame, best: dict[str, Any] | None, metric: Metric
+) -> Iterator[Advice]:
+    report, about = tables.reports[run], tables.about(run)
+    name = f"runs/{run}"
+    if report is None:
+        yield Advice("The run is not finished. See what it does now.", f"python -m pipeline status {name}")
+    found = saturation(candidates, metric)
+    if found.last is not None and found.candidates >= _ENOUGH:
+        if found.rising:
+            yield Advice(
+                f"The best still rises: candidate {found.last} of {found.candidates} scored improved it. More generations "
+                "may find more: resume the run with a larger stop.generations."
+            )
+        else:
+            yield Advice(
+                f"The best has not improved since candidate {found.last} of {found.candidates} scored. Bring in an idea of "
+                "your own, or ban what the search is stuck on.",
+                f"python -m pipeline propose {name} --idea idea.md",
+            )
+    kinds = failures(candidates)
+    if len(kinds) and kinds["count"].iloc[0] >= max(2, 0.2 * len(candidates)):
+        kind, count = kinds["kind"].iloc[0], int(kinds["count"].iloc[0])
+        yield Advice(
+            f"{many(count, 'candidate')} failed by {kind}: see why.", f"python -m pipeline status {name} --failed"
+        )
+    if best is not None and not claims(tables, run) and report is not None:
+        yield Advice("No claim was tested: confirm with more seeds (select.elite_seeds) before you rely on the gain.")
+    if about["scale"] == "tiny" and best is not None:
+        yield Advice(
+            "`scale=tiny` checks that the pipeline works; try what was found at scale=small before you believe it."
+        )
+
+
+def _warnings(about: dict[str, Any], sorts: Mapping[str, str], best: dict[str, Any] | None) -> Iterator[str]:
+    if about["scale"] == "tiny":
+        yield "scale=tiny checks that the pipeline works; do not draw conclusions about ideas from it."
+    if best is not None and best["mark"]:
+        yield f"A person has {best['mark']} {short(best['candidate'])}."
+    if best is not None and sorts.get(best["candidate"]) == Sort.SETTINGS.value:
+        yield f"{short(best['candidate'])} changes settings only: compare it with a random search over settings."

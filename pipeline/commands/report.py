@@ -1,0 +1,37 @@
+"""Write one HTML file that shows what happened in one run or several: it opens anywhere, offline."""
+
+import argparse
+import webbrowser
+from pathlib import Path
+
+from pipeline.commands.beside import analysis
+from pipeline.commands.terminal import call, make_console, parser, say
+from pipeline.setup.places import run_at
+
+REPORTS = Path("reports")
+"""Where reports are written unless `--output` says otherwise."""
+
+
+def main() -> None:
+    """Entry point."""
+    made = parser(
+        "report",
+        "Write what happened in a run as one HTML file: did it get better, why, what failed, what it cost, every candidate\n"
+        "with its code. Several runs are compared. The file opens offline.",
+        "examples:\n  python -m pipeline report runs/NAME\n  python -m pipeline report runs/A runs/B --output compare.html",
+    )
+    made.add_argument("run", type=Path, nargs="+", help="run folders or names")
+    made.add_argument("--output", type=Path, help=f"file to write (default: {REPORTS}/NAME.html)")
+    made.add_argument("--open", action="store_true", help="open it in the browser")
+    call(entry, made.parse_args())
+
+
+def entry(arguments: argparse.Namespace) -> int:
+    """Read the runs and write the file. The runs themselves are not changed."""
+    folders = [run_at(one).folder for one in arguments.run]
+    name = folders[0].name if len(folders) == 1 else f"{folders[0].name}_and_{len(folders) - 1}_more"
+    written: Path = analysis("report").report(*folders, output=arguments.output or REPORTS / f"{name}.html")
+    say(make_console(), f"{written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if arguments.open:
+        webbrowser.open(written.resolve().as_uri())
+    return 0

@@ -1,0 +1,69 @@
+"""Debian's Chromium for tests of pages. `DEV_CLUSTER=1`, which CI sets, installs it and demands it; without it these tests
+are skipped, visibly, where there is none."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+PICTURES = Path(os.environ.get("PICTURES") or "build/pictures")
+"""Where screenshots are kept for people to look at."""
+
+
+def chromium() -> str:
+    """The program. Skips the test, or with DEV_CLUSTER=1 installs it."""
+    found = shutil.which("chromium")
+    if found is None and os.environ.get("DEV_CLUSTER") == "1":
+        for command in (
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
+        ):
+            subprocess.run(command, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, timeout=280)
+        found = shutil.which("chromium")
+        assert found is not None
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium, or DEV_CLUSTER=1, which installs it")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for the tests of a file."""
+    program = chromium()
+    with sync_playwright() as playwright:
+        sandboxed = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses its own sandbox to root
+        running = playwright.chromium.launch(executable_path=program, args=sandboxed)
+        yield running
+        running.close()
+
+
+@dataclass
+class Watched:
+    """A page and what went wrong on it."""
+
+    page: Page
+    problems: list[str] = field(default_factory=list)
+    """Errors on the console, exceptions, and requests to anywhere but the page itself."""
+
+    def picture(self, name: str) -> None:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def visit(browser: Browser, address: str, scheme: str = "light", width: int = 1280, height: int = 900) -> Watched:
+    """Open a page in a context of its own."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
+    watched = Watched(context.new_page())
+    origin = "/".join(address.split("/")[:3])
+    page = watched.page
+    page.on("console", lambda said: watched.problems.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: watched.problems.append(str(error)))
+    page.on("request", lambda asked: None if asked.url.startswith(origin) else watched.problems.append(asked.url[:200]))
+    page.goto(address)
+    page.wait_for_selector("html[data-ready=yes]")
+    return watched

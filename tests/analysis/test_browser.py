@@ -1,0 +1,158 @@
+"""The report in a real browser: it loads nothing from outside, meets no error, and answers mouse and keyboard."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from analysis.report import report
+from tests.analysis.chromium import Watched, browser, visit
+from tests.analysis.finished_run import copy_of
+
+__all__ = ["browser"]
+RECORDED = Path(__file__).with_name("recorded")
+HOSTILE = "<img src=x onerror=alert(1)><script>document.title='taken'</script>\u202e\x07 & \"quoted\" ']]></script>"
+
+
+def shown(browser: Browser, folder: Path, *runs: Path, **how: object) -> Watched:
+    """The report of some runs, opened from a file that was copied elsewhere."""
+    made = report(*runs, output=folder / "made/report.html")
+    copied = shutil.copy(made, folder / "copied.html")
+    return visit(browser, copied.as_uri(), **how)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def recorded(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    return shown(browser, tmp_path_factory.mktemp("recorded"), RECORDED)
+
+
+def test_the_first_screen_answers(recorded: Watched) -> None:
+    page = recorded.page
+    for question in ("Did it get better?", "Why", "What failed", "What next"):
+        heading = page.get_by_role("heading", name=question, exact=True).first
+        box = heading.bounding_box()
+        assert box is not None and box["y"] < 900
+    facts = page.locator(".facts").first.inner_text()
+    assert "baseline" in facts and "cost" in facts
+    recorded.picture("report")
+    assert recorded.problems == []
+
+
+def test_the_table_sorts_filters_and_opens_by_keyboard(recorded: Watched) -> None:
+    page = recorded.page
+    rows = page.locator("#candidates tbody tr")
+    assert rows.count() == 16
+    page.get_by_role("button", name="one trial").click()
+    values = [float(text) for text in page.locator("#candidates tbody td:nth-child(4)").all_inner_texts() if text]
+    assert values == sorted(values, reverse=True)
+    page.get_by_label("State").select_option("failed")
+    assert rows.count() == 4
+    page.get_by_label("Search").fill("duplicate")
+    assert rows.count() == 1
+    page.get_by_role("link", name="implement/refused").click()
+    assert rows.count() == 1 and "Score on easier rows" in rows.first.inner_text()
+    rows.first.get_by_role("link").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open] .idea")
+    assert "Leave the largest errors" in page.locator("dialog .idea").inner_text()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog:not([open])", state="attached")
+    page.get_by_label("Search").fill("")
+    assert recorded.problems == []
+
+
+def test_from_the_plot_to_the_code(recorded: Watched) -> None:
+    page = recorded.page
+    plot = page.locator("figure.first svg.plot")
+    plot.scroll_into_view_if_needed()
+    box = page.locator("figure.first svg.plot g[aria-label=dot] circle").nth(1).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.wait_for_selector("figure.first svg.plot g[aria-label=tip] text")
+    page.mouse.click(box["x"] + 3, box["y"] + 3)
+    page.wait_for_selector("dialog[open] pre.diff .add")
+    assert page.locator("dialog pre.diff i.k, dialog pre.diff i.mi, dialog pre.diff i.mf").count() > 0
+    recorded.picture("candidate")
+    page.get_by_role("button", name="Close").click()
+    assert recorded.problems == []
+
+
+def test_prompts_and_replies_are_with_their_candidate(recorded: Watched) -> None:
+    page = recorded.page
+    page.evaluate("location.hash = 'candidate=0/generation_002/candidate_001'")
+    page.wait_for_selector("dialog[open] details")
+    said = page.locator("dialog details").all_text_contents()
+    assert any("I change only what the idea says" in one for one in said)
+    assert any("Here they are" in one for one in said)
+    assert page.locator("dialog pre.diff").count() == 2  # on the baseline, and on its parent
+    page.get_by_role("button", name="Close").click()
+
+
+def test_two_candidates_side_by_side(recorded: Watched) -> None:
+    page = recorded.page
+    page.get_by_label("First").fill("g0/c0")
+    page.get_by_label("Second").fill("g2/c1")
+    page.keyboard.press("Tab")
+    page.wait_for_function("document.querySelectorAll('#pair pre.diff').length >= 3")
+    assert page.locator("#pair > div").count() == 2
+    assert recorded.problems == []
+
+
+def test_dark_and_narrow(browser: Browser, tmp_path: Path) -> None:
+    seen = shown(browser, tmp_path, RECORDED, scheme="dark", width=400, height=800)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 400
+    assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
+    seen.picture("report_dark_narrow")
+    assert seen.problems == []
+    seen.page.context.close()
+
+
+def test_hostile_text_stays_text(browser: Browser, tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "<b>run")
+    for path in run.glob("generation_*/candidate_*/idea.json"):
+        idea = json.loads(path.read_text())
+        path.write_text(json.dumps(idea | {"title": HOSTILE, "text": HOSTILE, "source": HOSTILE}))
+    for path in run.glob("generation_*/candidate_*/failure.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"reason": HOSTILE}))
+    for path in run.glob("**/train.log"):
+        path.write_text(HOSTILE)
+    seen = shown(browser, tmp_path, run)
+    page = seen.page
+    page.evaluate("location.hash = 'candidate=0/generation_000/candidate_002'")
+    page.wait_for_selector("dialog[open] pre")
+    assert page.title().startswith("<b>run")
+    assert page.locator("img").count() == 0
+    assert "<img src=x onerror=alert(1)>" in page.locator("#candidate-title").inner_text()
+    assert seen.problems == []
+    page.context.close()
+
+
+def test_only_failures_and_an_empty_run(browser: Browser, tmp_path: Path) -> None:
+    failed, empty = copy_of(RECORDED, tmp_path / "failed"), copy_of(RECORDED, tmp_path / "empty")
+    (failed / "report.json").unlink()
+    for path in failed.glob("generation_*/candidate_*/attempt_*/trial_*"):
+        shutil.rmtree(path)
+    for path in failed.glob("generation_*/candidate_*"):
+        reason = {"stage": "train", "kind": "nan", "reason": "loss is NaN", "order": 1}
+        (path / "failure.json").write_text(json.dumps(reason))
+    (empty / "report.json").unlink()
+    for path in (*empty.glob("generation_*"), empty / "baseline"):
+        shutil.rmtree(path)
+    seen = shown(browser, tmp_path, failed, empty)
+    text = seen.page.locator("#summary").inner_text()
+    assert "every candidate failed" in text and "No candidate yet" in text
+    seen.page.get_by_label("Run").select_option("1")
+    assert seen.page.locator("#candidates tbody tr").count() == 0
+    assert seen.problems == []
+    seen.page.context.close()
+
+
+def test_two_runs_are_compared(browser: Browser, tmp_path: Path) -> None:
+    other = copy_of(RECORDED, tmp_path / "other")
+    seen = shown(browser, tmp_path, RECORDED, other)
+    assert seen.page.get_by_text("Methods at equal outcomes").count() == 1
+    assert "2 runs" in seen.page.locator("#charts").inner_text() or seen.page.locator("#charts figure").count() == 9
+    assert seen.problems == []
+    seen.page.context.close()

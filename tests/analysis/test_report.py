@@ -1,0 +1,104 @@
+"""The report as a file: what it says first, what it escapes, what it refuses. How it behaves is in test_browser.py."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import analysis.report as made
+from analysis.load import load
+from analysis.readings import of_run, sorts
+from analysis.summary import Summary, summary
+from tests.analysis.finished_run import copy_of
+from tests.toy import program
+
+RECORDED = Path(__file__).with_name("recorded")
+
+
+def said(run: Path, usd: float | None = None) -> Summary:
+    tables = load(run)
+    name = next(iter(tables.paths))
+    kinds = dict(zip(of_run(tables, name)["candidate"], sorts(tables, name), strict=True))
+    return summary(tables, name, kinds, usd)
+
+
+def without_end(folder: Path) -> Path:
+    """The recorded run as it was before its last trainings."""
+    run = copy_of(RECORDED, folder / "run")
+    (run / "report.json").unlink()
+    for score in list(run.glob("**/score.json")):
+        if json.loads(score.read_text())["purpose"] in ("confirm", "test"):
+            shutil.rmtree(score.parent)
+    return run
+
+
+def test_the_recorded_run_has_all_that_a_report_shows() -> None:
+    tables = load(RECORDED, cache=False)
+    kinds = set(tables.candidates["kind"].dropna())
+    assert {"refused", "duplicate", "smoke", "exception"} <= kinds and tables.damaged == []
+    assert tables.candidates["elite"].sum() == 2 and len(tables.completions) > 10
+    assert tables.candidates["gain_parent"].notna().any()
+    assert sum(path.stat().st_size for path in RECORDED.rglob("*") if path.is_file()) < 2e6
+
+
+def test_the_summary_of_a_finished_run() -> None:
+    found = said(RECORDED, usd=1.5)
+    report = json.loads((RECORDED / "report.json").read_text())
+    best = report["elites"][0]["candidate"]
+    assert [step.candidate for step in found.lineage][:: len(found.lineage) - 1] == ["baseline", best]
+    assert f"{report['elites_test'][0]['value']:.4f}" in found.headline and "on the test split" in found.headline
+    assert dict(found.facts)["cost"].startswith("0.0122 core hours, $1.50 for language models")
+    assert dict(found.failures) == report["failures"]
+    assert found.warnings[0].startswith("scale=tiny")
+
+
+def test_a_run_without_tests_claims_nothing() -> None:
+    found = said(RECORDED)
+    assert found.answer == "likely" and "Not tested" in found.basis
+
+
+def test_the_summary_of_a_run_in_progress(tmp_path: Path) -> None:
+    run = without_end(tmp_path)
+    found = said(run)
+    assert (found.answer, "by one trial" in found.headline, "luck" in found.basis) == ("open", True, True)
+    assert "not finished" in found.advice[0].text
+    for path in run.glob("baseline/trial_*"):
+        shutil.rmtree(path)
+    assert "the baseline has no score" in said(run).headline
+
+
+def test_its_policy_allows_its_own_scripts_only(tmp_path: Path) -> None:
+    text = made.report(RECORDED, output=tmp_path / "r.html").read_text()
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
+    scripts = [one for kind, one in re.findall(r"<script( [^>]*)?>(.*?)</script>", text, re.S) if not kind]
+    assert len(scripts) == 3
+    for script in scripts:
+        assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in policy
+    assert "default-src &#39;none&#39;" in policy and "unsafe" not in policy
+    assert not re.search(r'(src|href)="(?!#)', text)  # nothing is fetched
+
+
+def test_a_full_file_leaves_pages_out_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made, "MOST_MB", 1.0)  # all of it for the scripts
+    text = made.html(load(RECORDED))
+    assert 'class="block"' not in text
+    assert "16 pages are left out" in text
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "run")
+    (run / "generation_000/candidate_000/idea.json").write_text("{")
+    text = made.html(load(run))
+    assert "1 damaged file is left out" in text and "candidate_000/idea.json is damaged" in text
+
+
+def test_the_command_writes_a_file_or_refuses_in_one_line(tmp_path: Path) -> None:
+    done = program("report", str(RECORDED), "--output", str(tmp_path / "new/r.html")).ok()
+    assert done.out.startswith(str(tmp_path / "new/r.html"))
+    assert "Did it get better?" in (tmp_path / "new/r.html").read_text()
+    program("report", str(tmp_path), "--output", str(tmp_path / "x.html")).refused(2, "not in a run folder")
+    assert not (tmp_path / "x.html").exists()
