@@ -1,7 +1,8 @@
 """Makes the data folder, once, where there may be a network: problems, models, tokenizers, all plain files.
 
 train/      problems.jsonl, model/ (weights, config.json, tokenizer), smoke/ (the same, minimal): all of training
-evaluator/  secret.json, validation.jsonl, test.jsonl, model/ (config.json, tokenizer): training never sees it
+evaluator/  secret.json, validation.jsonl, test.jsonl, model/ (config.json, tokenizer): training never sees it;
+            duplicates.json: how many problems were left out because they repeat held-out ones
 
 Which problems are held out follows from a secret that is drawn here and kept with the evaluator. Each part appears
 whole or not at all, and is skipped when it is there.
@@ -11,21 +12,27 @@ import argparse
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 import time
+import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from duplicates import HeldOut, note
 from models import Tokenizer, save_model
 from problems import Problem, prompt_text, read_problems, write_problems
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+NEAR = {"length": 3, "share": 0.8}  # words: a problem that differs in about one place in ten repeats the other
 FIXES_THE_DATA = ("prepare", "prompt", "answer_tags", "prompt_tokens")  # keys of the size file
 
 
@@ -45,10 +52,20 @@ def addition(index: int, size: dict) -> Problem:
     return Problem(f"{low_a + a}+{low_b + b}", str(low_a + a + low_b + b))
 
 
-def draw_additions(count: int, size: dict, seed: int | str, without: set[Problem]) -> list[Problem]:
-    """That many different addition problems, none of them in `without`."""
-    indices = random.Random(seed).sample(range(addition_space(size)), count + len(without))
-    return [problem for problem in (addition(index, size) for index in indices) if problem not in without][:count]
+def draw_additions(
+    count: int, size: dict, seed: int | str, without: set[Problem], removed: Counter | None = None
+) -> list[Problem]:
+    """That many different addition problems, none of them in `without`; `removed` counts those that were."""
+    found = []
+    for index in random.Random(seed).sample(range(addition_space(size)), count + len(without)):
+        if len(found) == count:
+            break
+        problem = addition(index, size)
+        if problem not in without:
+            found.append(problem)
+        elif removed is not None:
+            removed["exact"] += 1
+    return found
 
 
 def last_boxed(solution: str) -> str | None:
@@ -81,20 +98,43 @@ def held_out_count(size: dict) -> int:
     return size["prepare"]["validation"] + size["prepare"]["test"]
 
 
-def held_out_math(size: dict, secret: str, tokenizer: Tokenizer) -> list[Problem]:
-    """Problems for validation, then those for test, from the test split of the data set."""
+def words(problem: Problem) -> np.ndarray:
+    """The text as numbers of its words and signs, (N,), without what only sets it in type."""
+    text = re.sub(r"\\[!,;: ]|[${}]", " ", problem.problem.lower())
+    found = re.findall(r"\\?[a-z]+|\d+|[^\s\w]", text)
+    return np.array([zlib.crc32(word.encode()) for word in found], dtype=np.uint32)
+
+
+def held_out_math(size: dict, secret: str, tokenizer: Tokenizer, removed: Counter) -> list[Problem]:
+    """Problems for validation, then those for test, from the test split of the data set. None repeats another."""
     problems = math_problems("test", size, tokenizer)
-    if len(problems) < held_out_count(size):
-        raise SystemExit(f"{held_out_count(size)} held-out problems asked for, but the test split has {len(problems)}")
-    return random.Random(secret).sample(problems, held_out_count(size))
+    found, seen = [], HeldOut(**NEAR)
+    for problem in random.Random(secret).sample(problems, len(problems)):
+        if len(found) == held_out_count(size):
+            return found
+        kind = seen.repeated_by(words(problem))
+        if kind is None:
+            seen.add(words(problem))
+            found.append(problem)
+        else:
+            removed[kind] += 1
+    if len(found) == held_out_count(size):
+        return found
+    raise SystemExit(
+        f"{held_out_count(size)} held-out problems asked for, but the test split has {len(found)} that do not repeat others"
+    )
 
 
-def train_problems(size: dict, unseen: list[Problem], tokenizer: Tokenizer) -> list[Problem]:
-    """Problems to train on; none is held out."""
+def train_problems(size: dict, unseen: list[Problem], tokenizer: Tokenizer, removed: Counter) -> list[Problem]:
+    """Problems to train on; none repeats one that is held out. All additions are alike, so there only equal ones count."""
     if size["prepare"]["task"] == "addition":
-        return draw_additions(size["prepare"]["train"], size, seed=0, without=set(unseen))
-    texts = {problem.problem for problem in unseen}
-    return [problem for problem in math_problems("train", size, tokenizer) if problem.problem not in texts]
+        return draw_additions(size["prepare"]["train"], size, seed=0, without=set(unseen), removed=removed)
+    held_out = HeldOut(**NEAR)
+    for problem in unseen:
+        held_out.add(words(problem))
+    kinds = [(problem, held_out.repeated_by(words(problem))) for problem in math_problems("train", size, tokenizer)]
+    removed.update(kind for _, kind in kinds if kind is not None)
+    return [problem for problem, kind in kinds if kind is None]
 
 
 # --- model ----------------------------------------------------------------------------------------------------------
@@ -215,6 +255,13 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
+def make_train(path: Path, size: dict, unseen: list[Problem], tokenizer: Tokenizer, evaluator: Path) -> None:
+    """The problems to train on, with a note of those that were left out."""
+    removed = Counter()
+    write_problems(path, train_problems(size, unseen, tokenizer, removed))
+    note(evaluator, "train", removed)
+
+
 def copy_trusted(model: Path, folder: Path) -> None:
     """Architecture and tokenizer for the evaluator, without weights."""
     folder.mkdir()
@@ -237,14 +284,14 @@ def prepare(output: Path, size: dict) -> None:
     unseen = draw_additions(held_out_count(size), size, secret, without=set()) if own_task else []
     make_part(train / "model", lambda path: make_model(size, path, set(unseen)), left=5)
     tokenizer = Tokenizer(train / "model")
-    unseen = unseen or held_out_math(size, secret, tokenizer)
+    removed = Counter()
+    unseen = unseen or held_out_math(size, secret, tokenizer, removed)
+    note(evaluator, "held out", removed)
     first, second = unseen[: size["prepare"]["validation"]], unseen[size["prepare"]["validation"] :]
     make_part(evaluator / "validation.jsonl", lambda path: write_problems(path, first), left=4)
     make_part(evaluator / "test.jsonl", lambda path: write_problems(path, second), left=3)
     make_part(evaluator / "model", lambda path: copy_trusted(train / "model", path), left=2)
-    make_part(
-        train / "problems.jsonl", lambda path: write_problems(path, train_problems(size, unseen, tokenizer)), left=1
-    )
+    make_part(train / "problems.jsonl", lambda path: make_train(path, size, unseen, tokenizer, evaluator), left=1)
     make_part(train / "smoke", lambda path: make_smoke(size, train, path), left=0)
 
 

@@ -1,7 +1,8 @@
 """Makes the data folder, once: token shards, all plain files.
 
 train/      train_000.bin … : all of training
-evaluator/  validation.bin, test.bin, held_out.json (where their text is from): training never sees it
+evaluator/  validation.bin, test.bin, held_out.json (where their text is from): training never sees it;
+            duplicates.json: how many documents were left out because they repeat held-out ones
 
 Three parts, each of which goes on where it was stopped and can run on its own kind of node (`--part`):
 
@@ -11,7 +12,8 @@ build    needs the compiler and the GPU of the trials: compiles the DeepSpeed op
          baseline uses none
 
 Held out are, of FineWeb, the first documents of the first file; at tiny scale, whole files of installed Python
-packages.
+packages. The test split holds no document that repeats one of the validation split, and training none that repeats one of
+either, exactly or nearly (duplicates.py).
 """
 
 import argparse
@@ -21,16 +23,20 @@ import multiprocessing
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from shards import write_shard
+from duplicates import HeldOut, note, without
+from shards import read_shard, write_shard
 
 FIXES_THE_DATA = ("prepare", "vocabulary")  # keys of the size file
 END_OF_TEXT = "<|endoftext|>"  # stands before each document
 DOCUMENTS = 256  # tokenized at once by one process
+NEAR_TOKENS = {"length": 13, "share": 0.5, "every": 16}  # 13 tokens, as in arXiv 2005.14165, appendix C
+NEAR_BYTES = {"length": 50, "share": 0.5, "every": 8}
 
 
 def make_file(path: Path, make: Callable[[Path], None]) -> None:
@@ -93,11 +99,17 @@ def process_packages(output: Path, size: dict) -> None:
         order.shuffle(files)  # type: ignore[arg-type]
     parts = {"validation": held_out[0::2], "test": held_out[1::2], "train": seen}
     lengths = {"validation": spec["validation"], "test": spec["test"], "train": spec["train_tokens"]}
+    known = HeldOut(**NEAR_BYTES)
     for name, files in parts.items():
-        text = b"".join(path.read_bytes() for _, path in files)
-        if len(text) < lengths[name]:
-            raise SystemExit(f"{lengths[name]} bytes asked for {name}, but its files hold {len(text)}")
-        tokens = np.frombuffer(text[: lengths[name]], dtype=np.uint8)  # (N,)
+        removed = Counter()
+        texts = (np.frombuffer(path.read_bytes(), dtype=np.uint8) for _, path in files)
+        taken = take(without(texts, known, removed), lengths[name], name)
+        if name != "train":
+            for text in taken:
+                known.add(text)
+        if name != "validation":
+            note(output / "evaluator", name, removed)
+        tokens = np.concatenate(taken)  # (N,)
         folder, file = ("train", shard_names(1)[0]) if name == "train" else ("evaluator", f"{name}.bin")
         make_file(output / folder / file, lambda path, tokens=tokens: write_shard(path, tokens, 256))
     make_file(output / "evaluator" / "held_out.json", lambda path: write_json(path, spec["held_out"]))
@@ -180,16 +192,18 @@ def tokenize_file(path: Path, tokenizer: Path, workers: int) -> Iterator[np.ndar
             yield from documents
 
 
-def take(documents: Iterator[np.ndarray], count: int, what: str) -> np.ndarray:
-    """Exactly `count` tokens from the next documents; the rest of the last one is dropped, so that no text is split."""
+def take(documents: Iterator[np.ndarray], count: int, what: str) -> list[np.ndarray]:
+    """The next documents, exactly `count` tokens; the rest of the last one is dropped, so that no text is split."""
     parts, there = [], 0
     while there < count:
         document = next(documents, None)
         if document is None:
-            raise SystemExit(f"{count} tokens asked for {what}, but the first file holds too few")
-        parts.append(document)
-        there += len(document)
-    return np.concatenate(parts)[:count]
+            raise SystemExit(
+                f"{count} tokens asked for {what}, but there are only {there} that repeat no held-out text"
+            )
+        parts.append(document[: count - there])
+        there += len(parts[-1])
+    return parts
 
 
 def process_documents(output: Path, size: dict, workers: int) -> None:
@@ -203,24 +217,49 @@ def process_documents(output: Path, size: dict, workers: int) -> None:
     tokenizer = raw / "tokenizer.json"
     if not tokenizer.exists():
         raise SystemExit(f"{tokenizer} is not there; run the part `fetch` first, where there is a network")
-    words = Tokenizer.from_file(str(tokenizer)).get_vocab_size()
+    known = Tokenizer.from_file(str(tokenizer))
+    words, start = known.get_vocab_size(), known.token_to_id(END_OF_TEXT)
     evaluator = output / "evaluator"
     make_file(evaluator / "held_out.json", lambda path: write_json(path, [f"first documents of {spec['files'][0]}"]))
+    held_out = HeldOut(**NEAR_TOKENS)
     for number, name in enumerate(shard_names(len(spec["files"]))):
         shard = output / "train" / name
-        if shard.exists():
-            continue
-        source = raw / f"documents_{number:03d}.parquet"
-        if not source.exists():
-            raise SystemExit(f"{source} is not there; run the part `fetch` first, where there is a network")
-        documents = tokenize_file(source, tokenizer, workers)
+        documents: Iterator[np.ndarray] = iter(())
+        if not shard.exists():
+            source = raw / f"documents_{number:03d}.parquet"
+            if not source.exists():
+                raise SystemExit(f"{source} is not there; run the part `fetch` first, where there is a network")
+            documents = tokenize_file(source, tokenizer, workers)
         if number == 0:  # held out before anything is trained on
             for split in ("validation", "test"):
-                tokens = take(documents, spec[split], split)
-                make_file(evaluator / f"{split}.bin", lambda path, tokens=tokens: write_shard(path, tokens, words))
-        tokens = np.concatenate(list(documents))  # (N,)
+                if not shard.exists():
+                    hold_out(evaluator, split, spec[split], documents, held_out, words)
+                learn(held_out, evaluator / f"{split}.bin", words, start)
+        if shard.exists():
+            continue
+        removed = Counter()
+        tokens = np.concatenate(list(without(documents, held_out, removed)))  # (N,)
+        note(evaluator, name, removed)
         make_file(shard, lambda path, tokens=tokens: write_shard(path, tokens, words))
     shutil.rmtree(raw)
+
+
+def hold_out(
+    evaluator: Path, split: str, count: int, documents: Iterator[np.ndarray], held_out: HeldOut, words: int
+) -> None:
+    """The next documents become a split. Where it is there already they are the same, and are only passed over."""
+    removed = Counter()
+    tokens = np.concatenate(take(without(documents, held_out, removed), count, split))  # (N,)
+    if split != "validation":  # the first
+        note(evaluator, split, removed)
+    make_file(evaluator / f"{split}.bin", lambda path: write_shard(path, tokens, words))
+
+
+def learn(held_out: HeldOut, path: Path, words: int, start: int) -> None:
+    """Takes in the documents of a split; each begins with the token `start`."""
+    tokens = np.asarray(read_shard(path, words))
+    for document in np.split(tokens, np.flatnonzero(tokens == start)):
+        held_out.add(document)
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from pipeline.commands.terminal import add_overrides, call, config_of, parser
 from pipeline.sandbox.command_lines import fill
 from pipeline.setup.build import data_path
 from pipeline.store import files
-from pipeline.store.data import write_manifest
+from pipeline.store.data import Manifest, write_manifest
+from pipeline.store.splits import check_apart
 from pipeline.text import counted
 
 
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Run the baseline's `prepare` and close the folder with a manifest."""
+    """Run the baseline's `prepare`, check what it made, and close the folder with a manifest."""
     config = config_of(arguments)
     folder = data_path(config)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,6 +36,18 @@ def entry(arguments: argparse.Namespace) -> int:
         argv = fill(config.baseline, config.baseline.commands.prepare, {"data": folder, "size": size})
         # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
         run_shown(config.baseline, "prepare", argv, verbose=arguments.verbose)
+    check_apart(folder)
     manifest = write_manifest(folder)
     print(f"{folder}: {counted(manifest.files, 'file')}, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
+    print(_left_out(manifest))
     return 0
+
+
+def _left_out(manifest: Manifest) -> str:
+    """What `prepare` noted of texts that repeat held-out ones."""
+    counts = [
+        f"{part} {found.get('exact', 0)} exact, {found.get('near', 0)} near" for part, found in manifest.repeats.items()
+    ]
+    if not counts:
+        return "`prepare` noted no search for training data that repeats held-out data (evaluator/duplicates.json)"
+    return f"left out because they repeat held-out data: {'; '.join(counts)}"

@@ -38,6 +38,9 @@ class Manifest:
     """Number of files."""
     facts: Mapping[str, FileFact] = field(default_factory=dict)
     """Path relative to the folder to what is known of the file; empty for data prepared by an earlier version."""
+    repeats: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Part of the data to how many texts `prepare` left out of it because they repeat held-out ones, `exact` and `near`, as
+    it noted in `evaluator/duplicates.json`; empty if it noted nothing."""
 
 
 def manifest_path(folder: Path) -> Path:
@@ -50,7 +53,9 @@ def write_manifest(folder: Path) -> Manifest:
     path = manifest_path(folder)
     path.unlink(missing_ok=True)
     facts = data_facts(folder)
-    manifest = Manifest(files.tree_hash(folder), sum(fact.size for fact in facts.values()), len(facts), facts)
+    repeats = files.read_if_there(folder / EVALUATOR / "duplicates.json", dict[str, dict[str, int]]) or {}
+    size = sum(fact.size for fact in facts.values())
+    manifest = Manifest(files.tree_hash(folder), size, len(facts), facts, repeats)
     files.create(path, manifest)
     return manifest
 

@@ -218,6 +218,33 @@ def test_drawing_leaves_out_what_is_held_out(grpo: SimpleNamespace, size: dict) 
     assert len(set(rest)) == 41 and not set(rest) & set(held_out)
 
 
+@pytest.mark.parametrize(
+    ("problem", "kind"),
+    [
+        (
+            r"If $x+y=12$ and $xy = 20$, what is the value of $x^2+y^2$ in simplest form? Express it as a number.",
+            "exact",
+        ),
+        (
+            r"If ${x}+y=12$ and $xy=20$,\ what is the value of $x^{2}+y^2$ in simplest form? Express it as a number.",
+            "exact",
+        ),
+        (
+            r"If $x+y=12$ and $xy = 21$, what is the value of $x^2+y^2$ in simplest form? Express it as a number.",
+            "near",
+        ),
+        (r"If $x+y=15$ and $xy = 21$, what is the value of $x^3+y^3$ in lowest terms? Give it as a fraction.", None),
+        (r"What is the value of $\sin 30^\circ$?", None),
+    ],
+)
+def test_which_problems_repeat_others(grpo: SimpleNamespace, problem: str, kind: str | None) -> None:
+    known = r"If $x+y=12$ and $xy = 20$, what is the value of $x^2+y^2$ in simplest form? Express it as a number."
+    held_out = grpo.duplicates.HeldOut(**grpo.prepare.NEAR)
+    for text in (known, r"What is the value of $\cos 60^\circ$?"):
+        held_out.add(grpo.prepare.words(grpo.problems.Problem(text, "1")))
+    assert held_out.repeated_by(grpo.prepare.words(grpo.problems.Problem(problem, "2"))) == kind
+
+
 def test_the_space_of_tiny_problems_is_large_and_held_out_by_a_secret(grpo: SimpleNamespace, data: Path) -> None:
     tiny = size_of("tiny")
     counts = sum(tiny["prepare"][split] for split in ("train", "validation", "test"))

@@ -98,6 +98,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             {"problem": "long " * 200, "level": "Level 1", "type": "Algebra", "solution": r"\boxed{1}"},
             rows[0],
         ]
+        if split == "train":  # held-out problems, set in another way
+            rows += [rows[0] | {"problem": "What is  $test_3$ ?"}, rows[1] | {"problem": r"what is $\,test_{5}$?"}]
         (dataset / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     size = yaml.safe_load((ROOT / "conf" / "size" / "grpo_small.yaml").read_text())["size"]
@@ -120,6 +122,10 @@ def test_prepare_reads_folders_in_the_format_of_math(made: dict[str, Any]) -> No
     files += [made["evaluator_data"] / f"{split}.jsonl" for split in ("validation", "test")]
     train, validation, test = ([json.loads(line) for line in file.read_text().splitlines()] for file in files)
     assert [len(split) for split in (train, validation, test)] == [24, 8, 8]
+    assert json.loads((made["evaluator_data"] / "duplicates.json").read_text()) == {
+        "held out": {"exact": 0, "near": 0},
+        "train": {"exact": 2, "near": 0},
+    }
     assert train[1] == {"problem": "What is $train_{1}$?", "answer": r"\frac{4}{2}"}
     assert {row["problem"] for row in validation + test} == {f"What is $test_{{{number}}}$?" for number in range(16)}
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import os
+import random
 import shutil
 import signal
 import socket
@@ -218,12 +219,14 @@ def test_documents_become_shards_in_parts(nanogpt: SimpleNamespace, tmp_path: Pa
     from pyarrow import parquet
     from tokenizers import ByteLevelBPETokenizer
 
-    texts = [f"Document {number} says {'word ' * (number % 7)}again." for number in range(600)]
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("abcdefgh ", k=190 + number % 7)) for number in range(600)]
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "hub").mkdir()
-    for number, part in enumerate((texts[:300], texts[300:])):
+    repeats = [texts[0], texts[1] + " and more", texts[0][60:]]  # of held-out documents
+    for number, part in enumerate((texts[:300], [*texts[300:], *repeats])):
         parquet.write_table(pyarrow.table({"text": part, "url": part}), tmp_path / f"hub/{number}.parquet")
     spec = {"source": "documents", "dataset": str(tmp_path / "hub"), "files": ["0.parquet", "1.parquet"]}
     spec |= {"tokenizer": str(tmp_path / "tokenizer.json"), "validation": 500, "test": 497}
@@ -249,6 +252,10 @@ def test_documents_become_shards_in_parts(nanogpt: SimpleNamespace, tmp_path: Pa
     held_out = [token for document in encoded[:300] for token in document]
     validation, test = (read(output / "evaluator" / f"{split}.bin").tolist() for split in ("validation", "test"))
     assert validation == held_out[:500] and len(test) == 497
+    assert json.loads((output / "evaluator/duplicates.json").read_text()) == {
+        **{part: {"exact": 0, "near": 0} for part in ("test", "train_000.bin")},
+        "train_001.bin": {"exact": 1, "near": 2},
+    }
     # whole documents: what was cut off of the last held-out one is in no split
     assert first == held_out[-len(first) :] and len(first) + 997 < len(held_out)
 
