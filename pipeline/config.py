@@ -35,6 +35,14 @@ class Clock(Enum):
     wall = "wall"
 
 
+class Network(Enum):
+    """What a variant may reach over the network."""
+
+    none = "none"
+    loopback = "loopback"
+    host = "host"
+
+
 class Format(Enum):
     """The form in which a language model is asked to write code. Replies in any of the forms are accepted."""
 
@@ -165,6 +173,11 @@ class BaselineConfig:
     """Its command lines."""
     environment: dict[str, str] = field(default_factory=dict)
     """Environment variables of `smoke`, `train`, `evaluate` and `serve`."""
+    checkpoint: list[str] = field(
+        default_factory=lambda: ["*.safetensors", "*.json", "*.txt", "*.model", "*.csv", "*.npy"]
+    )
+    """Globs of the names that files of a checkpoint may have. They hold data: what is executed when it is read, such as a
+    pickle, must not be among them."""
     interpreter: str = ""
     """Python that runs the commands; empty means the one that runs the pipeline."""
     metric: MetricConfig = field(default_factory=MetricConfig)
@@ -262,8 +275,13 @@ class ImplementConfig:
     crash_repairs: int = 0
     """How often a variant that crashes, in the smoke test or in training, is returned with the end of its log."""
     command: list[str] = live(factory=list)
-    """With `implement=command`: the program and its arguments. It runs in a copy of the code to change, with your
-    environment; `{idea}` is a file with the task, `{code}` the folder. The patch is what it changed there."""
+    """With `implement=command`: the program and its arguments. It runs in a copy of the code to change, in the sandbox of
+    `train.sandbox` and with this machine's network; `{idea}` is a file with the task, `{code}` the folder. The patch is
+    what it changed there."""
+    command_environment: list[str] = live(factory=list)
+    """Names of environment variables that the command gets beside those that every trial gets, e.g. `ANTHROPIC_API_KEY`."""
+    command_read: list[str] = live(factory=list)
+    """Files and folders that the command may read, e.g. `~/.config/agent`."""
     command_limit_min: float = live(30.0)
     """Time limit of the command, minutes."""
 
@@ -282,8 +300,12 @@ class TrainConfig:
     """Hard time limit of `train`, minutes. With clock=wall it must exceed the budget."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     """What the job requests."""
-    sandbox: Part = field(default_factory=lambda: {"_target_": "pipeline.sandbox.contained.Contained"})
-    """What contains the variant's processes: a class with the methods of `Sandbox` in `pipeline/sandbox/base.py`."""
+    sandbox: Part = field(default_factory=lambda: {"_target_": "pipeline.sandbox.auto.Auto"})
+    """What isolates the variant's processes: a class with the methods of `Sandbox` in `pipeline/sandbox/base.py`. The files
+    of `conf/train/sandbox/` name the built-in ones: `auto`, `bubblewrap`, `apptainer`, `landlock` and `none`."""
+    network: Network = Network.loopback
+    """What a variant may reach while it trains: `none`, `loopback` (its own processes on this node) or `host` (all that the
+    node reaches). A training on several nodes requires `host`."""
     retries: int = live(2)
     """How often a trial is retried after a fault of a machine."""
     disk_gb: float = live(1.0)

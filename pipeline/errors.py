@@ -23,3 +23,7 @@ class Damaged(CannotContinue):
 
 class ClusterRefused(CannotContinue):
     """The cluster took no job this time; submitting again later may work."""
+
+
+class SandboxFailed(CannotContinue):
+    """The sandbox of a command could not be made, or was killed. Nobody is to blame but the machine."""

@@ -75,6 +75,10 @@ class FailureKind(StrEnum):
     """The evaluator cannot use the checkpoint."""
     IMPLAUSIBLE = "implausible"
     """The value lies outside the metric's declared range."""
+    OVER_LIMIT = "over_limit"
+    """It wrote more, or started more processes, than it may."""
+    COPIED = "copied"
+    """The checkpoint is the same as that of other code: it was copied, or the change has no effect."""
     LEAK = "leak"
     """The model has access to what it must predict."""
     # ---- infrastructure ----
@@ -166,6 +170,12 @@ class Score:
     """What the trial was for."""
     order: int = 0
     """With `search`: position of this outcome among those of all candidates of the run, from 1."""
+    sandbox: str = ""
+    """Kind of sandbox in which the variant was trained; empty in scores of earlier versions."""
+    network: str = ""
+    """What the variant could reach: `none`, `loopback` or `host`."""
+    checkpoint: str = ""
+    """SHA-256 of the names and contents of the checkpoint's files."""
 
     def __post_init__(self) -> None:
         numbers = (self.value, self.standard_error, *self.secondary.values())

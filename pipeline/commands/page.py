@@ -18,6 +18,7 @@ from pipeline.policy.agenda import elites
 from pipeline.policy.stopping import finishing
 from pipeline.records import Holdup, Purpose
 from pipeline.report.standings import baseline_estimate, standing
+from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate, Trial, Try
@@ -258,7 +259,7 @@ def doing(one: Try) -> str:
 def last_metrics(path: Path) -> Mapping[str, float]:
     """The numbers in the last whole line of a metrics.jsonl, which a variant writes: anything may be in it."""
     try:
-        with path.open("rb") as file:
+        with files.open_regular(path) as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - _TAIL_BYTES))
             whole = file.read().rpartition(b"\n")[0].splitlines()

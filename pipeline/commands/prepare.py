@@ -1,12 +1,13 @@
 """Fetch and convert the data of a baseline, once, on a machine with network access."""
 
 import argparse
+import os
 import tempfile
 from pathlib import Path
 
 from pipeline.commands.child import run_shown
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.sandbox.command_lines import fill
+from pipeline.sandbox.command_lines import compiled_caches, fill
 from pipeline.setup.build import data_path
 from pipeline.store import files
 from pipeline.store.data import Manifest, write_manifest
@@ -35,7 +36,8 @@ def entry(arguments: argparse.Namespace) -> int:
         size.write_bytes(files.to_json(config.size))
         argv = fill(config.baseline, config.baseline.commands.prepare, {"data": folder, "size": size})
         # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
-        run_shown(config.baseline, "prepare", argv, verbose=arguments.verbose)
+        environment = {**os.environ, **compiled_caches(config.cluster.scratch)}
+        run_shown(config.baseline, "prepare", argv, environment, arguments.verbose)
     check_apart(folder)
     manifest = write_manifest(folder)
     print(f"{folder}: {counted(manifest.files, 'file')}, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")

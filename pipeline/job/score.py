@@ -1,9 +1,12 @@
 """Score a checkpoint with the pristine evaluator: in the job that trained it, and again by `pipeline.evaluate`."""
 
+import contextlib
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import Damaged
+from pipeline.job.outputs import admit
 from pipeline.job.servers import serving
 from pipeline.records import Failure, FailureKind, Score, Stage
 from pipeline.sandbox.base import Access, Command, End, RunLimits, make_sandbox
@@ -39,16 +42,20 @@ def score_checkpoint(
     """Run `evaluate` of the pristine baseline on a checkpoint, and `serve` of the variant beside it where the baseline has
     that. The evaluator's answer and the logs go into the folder of a try."""
     config, metric = run.config, run.config.baseline.metric.metric
+    admitted = admit(checkpoint, config.baseline.checkpoint, config.train.disk_gb)
+    if isinstance(admitted, Failure):
+        return admitted
     limits = RunLimits(60 * config.evaluate.limit_min, config.train.resources.mem_gb)
-    places = {
-        "evaluator_data": data / "evaluator",
-        "checkpoint": checkpoint,
-        "split": split,
-        "seed": seed,
-        "size": run.paths.size,
-        "result": paths.evaluation,
-    }
     with scratch_folder() as scratch, serving(run, variant, checkpoint, paths) as servers:
+        own = Path(scratch["TMPDIR"])
+        places = {
+            "evaluator_data": data / "evaluator",
+            "checkpoint": checkpoint,
+            "split": split,
+            "seed": seed,
+            "size": run.paths.size,
+            "result": own / paths.evaluation.name,
+        }
         outcome = make_sandbox(config.train.sandbox).run(
             Command(
                 fill(config.baseline, config.baseline.commands.evaluate, {**places, **servers.places}),
@@ -58,7 +65,7 @@ def score_checkpoint(
             ),
             Access(
                 read=(run.paths.pristine, run.paths.size, data / "evaluator", checkpoint),
-                write=(paths.folder, Path(scratch["TMPDIR"])),
+                write=(own, *servers.exchanges),
                 devices=True,
             ),
             limits,
@@ -66,6 +73,8 @@ def score_checkpoint(
         )
         if outcome.ended is End.EXIT and not outcome.good:
             servers.let_end()
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(own / paths.evaluation.name, paths.evaluation)
     if not outcome.good and (died := servers.failure()) is not None:
         return died
     failure = failure_of(Stage.EVALUATE, outcome, limits, files.tail(paths.evaluate_log))
@@ -82,4 +91,13 @@ def score_checkpoint(
     if found.value is None or not metric.plausible(found.value):
         reason = f"{metric.name} {found.value} lies outside {metric.low:g} to {metric.high:g}"
         return Failure(Stage.EVALUATE, FailureKind.IMPLAUSIBLE, reason)
-    return Score(metric.name, found.value, found.standard_error, found.n, split, seed, secondary=found.secondary)
+    return Score(
+        metric.name,
+        found.value,
+        found.standard_error,
+        found.n,
+        split,
+        seed,
+        secondary=found.secondary,
+        checkpoint=admitted,
+    )

@@ -34,6 +34,8 @@ class Servers:
     """Their places in the command line of `evaluate`."""
     limits: RunLimits
     """Of each."""
+    exchanges: list[Path]
+    """Their folders of exchange."""
     logs: list[Path]
     """What each printed."""
     outcomes: "list[Future[Outcome]]"
@@ -65,7 +67,7 @@ def serving(run: Run, variant: Path, checkpoint: Path, paths: TryPaths) -> Itera
     # The evaluator has the shorter limit, so it is the one that is reported as late.
     limits = RunLimits(60 * config.evaluate.limit_min + _LATER_S, config.train.resources.mem_gb)
     if not commands.serve:
-        yield Servers({}, limits, [], [])
+        yield Servers({}, limits, [], [], [])
         return
     logs = [paths.serve_log(number) for number in range(commands.servers)]
     stop = threading.Event()
@@ -87,6 +89,6 @@ def serving(run: Run, variant: Path, checkpoint: Path, paths: TryPaths) -> Itera
                 access = Access(read=(variant, checkpoint, run.paths.size), write=(own,), devices=True)
                 sandbox = make_sandbox(config.train.sandbox)
                 outcomes.append(pool.submit(sandbox.run, command, access, limits, stop.is_set))
-            yield Servers({"exchange": exchange}, limits, logs, outcomes)
+            yield Servers({"exchange": exchange}, limits, [Path(exchange)], logs, outcomes)
         finally:
             stop.set()  # the pool waits for them

@@ -5,10 +5,10 @@ Runs from the run folder's own copy of this program. A job writes its try's fold
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
-import shutil
 import signal
 import socket
 import sys
@@ -18,16 +18,17 @@ from pathlib import Path
 from types import FrameType
 
 from pipeline.cluster.jobs import Node, current_job_id, current_node
-from pipeline.config import Clock
-from pipeline.errors import BadInput
+from pipeline.config import Clock, Network
+from pipeline.errors import BadInput, SandboxFailed
 from pipeline.job.integrity import check_integrity
 from pipeline.job.machine import MemoryWatch, gpus_here
 from pipeline.job.nodes import Meeting, Peers, wait_for_claim
+from pipeline.job.outputs import copy_regular, sweep
 from pipeline.job.score import score_checkpoint
 from pipeline.records import Ended, Failure, FailureKind, Job, Memory, Result, Score, Seconds, Stage
-from pipeline.sandbox.base import Access, Command, Network, RunLimits, make_sandbox
+from pipeline.sandbox.base import Access, Command, RunLimits, Sandbox, make_sandbox
 from pipeline.sandbox.command_lines import scratch_folder, train_command, variant_environment
-from pipeline.sandbox.diagnose import failure_of, with_log
+from pipeline.sandbox.diagnose import believed, failure_of, with_log
 from pipeline.store import files
 from pipeline.store.paths import TrialPaths, TryPaths, run_of
 from pipeline.store.run import Run, claim, open_run
@@ -37,6 +38,8 @@ DATA_VARIABLE = "GROUNDWORK_DATA"
 ALONE = Node(socket.gethostname(), 0, "127.0.0.1")
 """This machine, where no cluster started us."""
 _OVERRUN = 1.02
+_TEMPORARY_GB = 10.0
+"""Room for temporary files and copies of caches, beside `train.disk_gb`."""
 _VERSIONS = ("torch", "transformers", "deepspeed", "vllm")
 
 
@@ -73,6 +76,8 @@ def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE)
         outcome, measured = _Try(run, paths, job, data, started, node).outcome()
     except BadInput as error:  # a part that the controller can import and this job cannot
         outcome, measured = Failure(Stage.TRAIN, FailureKind.EXCEPTION, str(error)), Measured()
+    except SandboxFailed as error:
+        outcome, measured = Failure(Stage.TRAIN, FailureKind.NODE_FAIL, str(error)), Measured()
     except JobTerminated:
         outcome, measured = Failure(Stage.TRAIN, FailureKind.CANCELLED, "the job was terminated"), Measured()
     score = outcome if isinstance(outcome, Score) else None
@@ -112,6 +117,13 @@ class _Try:
 
     def outcome(self) -> tuple[Score | Failure, Measured]:
         """What came of it, and what it took."""
+        try:
+            return self._outcome()
+        finally:
+            if self.paths.output.is_dir():
+                sweep(self.paths.output)
+
+    def _outcome(self) -> tuple[Score | Failure, Measured]:
         checkpoint, measured = self.paths.checkpoint, Measured()
         if self.job.of is None:
             altered = check_integrity(self.run, self.data, Stage.TRAIN)
@@ -131,13 +143,24 @@ class _Try:
         )
         measured = replace(measured, seconds=replace(measured.seconds, evaluate=time.monotonic() - before))
         if isinstance(scored, Score):
-            return replace(scored, try_=self.paths.folder.name, purpose=self.job.purpose), measured
+            scored = replace(scored, try_=self.paths.folder.name, purpose=self.job.purpose)
+            return replace(scored, sandbox=self._sandbox.kind, network=self._network.value), measured
         return scored, measured
 
     def _trained(self, trial: str) -> Path:
         """The checkpoint that another trial of the same code was scored by."""
         paths = TrialPaths(self.paths.trial.folder.parent / trial)
         return paths.named(files.read(paths.score, Score).try_).checkpoint
+
+    @functools.cached_property
+    def _sandbox(self) -> Sandbox:
+        return make_sandbox(self.run.config.train.sandbox)
+
+    @property
+    def _network(self) -> Network:
+        """What the training may reach; ranks on several nodes reach each other by the network of the host."""
+        train = self.run.config.train
+        return Network.host if train.resources.nodes > 1 else train.network
 
     @property
     def _variant(self) -> Path:
@@ -156,7 +179,8 @@ class _Try:
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
         # Nothing of a killed training is scored, so it may end a moment later and report its own error.
-        limits = RunLimits(min(60 * train.limit_min, allowed_s + 30), train.resources.mem_gb)
+        seconds_most = min(60 * train.limit_min, allowed_s + 30)
+        limits = RunLimits(seconds_most, train.resources.mem_gb, disk_gb=2 * train.disk_gb + _TEMPORARY_GB)
         meeting = peers.meet()
         if meeting is None:
             return Failure(Stage.TRAIN, FailureKind.CANCELLED, "the first node ended before the ranks met"), Measured()
@@ -172,15 +196,16 @@ class _Try:
             access = Access(
                 read=(self._variant, self.run.paths.size, self.data / "train"),
                 write=(paths.output, Path(scratch["TMPDIR"])),
-                network=Network.HOST if train.resources.nodes > 1 else Network.LOOPBACK,
+                network=self._network,
                 devices=True,
             )
             with MemoryWatch(train.resources.gpus_per_node > 0) as watch:
-                outcome = make_sandbox(train.sandbox).run(command, access, limits, enough=peers.failed)
+                outcome = self._sandbox.run(command, access, limits, enough=peers.failed)
         measured = Measured(Seconds(start_up=start_up, train=outcome.seconds), watch.found(outcome.peak_gb))
         log = files.tail(paths.node_log(self.node.number))
         over = FailureKind.OVER_BUDGET if train.clock is Clock.wall else FailureKind.TIMEOUT
         failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
+        failure = believed(failure, paths.output, train.resources.gpus_per_node)
         if failure is None and outcome.seconds > allowed_s:
             reason = f"took {outcome.seconds + self.job.used_s:.0f} s of {60 * train.budget_min:.0f} s"
             failure = Failure(Stage.TRAIN, FailureKind.OVER_BUDGET, reason)
@@ -193,9 +218,9 @@ class _Try:
     def _copy_resume_state(self, before: TryPaths) -> None:
         """Start from what an earlier try of this trial saved."""
         if before.resume.is_dir():
-            shutil.copytree(before.resume, self.paths.resume, dirs_exist_ok=True)
-            if before.metrics.is_file():
-                shutil.copy2(before.metrics, self.paths.metrics)
+            copy_regular(before.resume, self.paths.resume)
+            with contextlib.suppress(OSError), files.open_regular(before.metrics) as metrics:
+                self.paths.metrics.write_bytes(metrics.read())
 
     def _rendezvous(self, meeting: Meeting) -> dict[str, str]:
         resources = self.run.config.train.resources

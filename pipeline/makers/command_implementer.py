@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.config import Network
 from pipeline.errors import BadInput
 from pipeline.llm.base import Unanswered
 from pipeline.makers.base import Crash, Implemented, Tools
@@ -16,7 +17,7 @@ from pipeline.patching import Refusal
 from pipeline.patching.replies import judge
 from pipeline.patching.trees import Tree, diff, read_tree, write_tree
 from pipeline.records import Idea, Stage
-from pipeline.sandbox.base import Access, Command, Network, RunLimits, make_sandbox
+from pipeline.sandbox.base import Access, Command, RunLimits, allowed_environment, make_sandbox
 from pipeline.sandbox.command_lines import fill
 from pipeline.sandbox.diagnose import failure_of
 from pipeline.store import files
@@ -37,6 +38,11 @@ class CommandImplementer:
         self._packages = tools.packages
         self._packages_text = packages_text(tools)
         self._stopping = tools.stopping
+        self._read = tuple(Path(os.path.expandvars(one)).expanduser() for one in tools.config.implement.command_read)
+
+    def _environment(self) -> dict[str, str]:
+        names = self._config.implement.command_environment
+        return allowed_environment({name: os.environ[name] for name in names if name in os.environ})
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
         """Raises `Unanswered` when the run is stopped meanwhile: the command is run again when it goes on."""
@@ -74,8 +80,8 @@ class CommandImplementer:
             idea_file.write_text(task)
             argv = fill(config.baseline, config.implement.command, {"idea": idea_file, "code": code})
             outcome = make_sandbox(config.train.sandbox).run(
-                Command(argv, code, os.environ, log),
-                Access(read=(idea_file,), write=(Path(scratch),), network=Network.HOST),
+                Command(argv, code, self._environment(), log),
+                Access(read=self._read, write=(Path(scratch),), network=Network.host),
                 limits,
                 enough=self._stopping.is_set,
             )

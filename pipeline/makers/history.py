@@ -18,6 +18,7 @@ from pipeline.metric import Metric
 from pipeline.records import Failure, Knowledge, Purpose, Result
 from pipeline.report.posterior import beliefs, ranked
 from pipeline.report.standings import Verdict, as_known, over_parent, verdict
+from pipeline.store import files
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate, Trial
@@ -27,6 +28,8 @@ _TEXT = 600
 _REASON = 300
 _SUMMARY = 2000
 """Characters of a summary of metrics.jsonl, which a variant wrote."""
+_MOST_METRICS = 64_000_000
+"""Bytes of metrics.jsonl that are read."""
 _LEAST_TOKENS = 40
 """No entry is shorter: bounds how many are drawn."""
 _LEAST_CODE = 100
@@ -290,7 +293,8 @@ def _metrics(trial: Trial | None) -> list[str]:
     if trial is None or trial.score is None:
         return []
     try:
-        return trial.paths.named(trial.score.try_).metrics.read_text(errors="replace").splitlines()
+        with files.open_regular(trial.paths.named(trial.score.try_).metrics) as file:
+            return file.read(_MOST_METRICS).decode(errors="replace").splitlines()
     except OSError:
         return []
 

@@ -5,15 +5,17 @@ A sandbox is chosen in YAML by `_target_` (`train.sandbox`) and made with the ot
 in `tests/sandbox/` holds every sandbox to the promises.
 """
 
+import math
 import os
 import pkgutil
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.config import Part
+from pipeline.config import Network, Part
 from pipeline.errors import BadInput
 
 
@@ -26,6 +28,10 @@ class End(StrEnum):
     """It ran longer than it may."""
     MEMORY = "memory"
     """Its processes used more memory than they may."""
+    DISK = "disk"
+    """It wrote more than it may."""
+    PROCESSES = "processes"
+    """It started more processes than it may."""
     STOPPED = "stopped"
     """The caller stopped it."""
     NOT_STARTED = "not_started"
@@ -42,6 +48,12 @@ class RunLimits:
     """Memory of all its processes together, GB."""
     log_mb: float = 16.0
     """How much of its output is kept, MB; of more only the last lines."""
+    disk_gb: float = math.inf
+    """Size of all files in the folders that it writes, GB."""
+    processes: int = 4096
+    """Processes that it has at once."""
+    open_files: int = 65536
+    """Files that one of its processes has open at once."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +90,6 @@ class Command:
     """File to which its output is appended."""
 
 
-class Network(StrEnum):
-    """What a command may reach."""
-
-    NONE = "none"
-    LOOPBACK = "loopback"
-    HOST = "host"
-
-
 @dataclass(frozen=True)
 class Access:
     """What a command needs to reach, built at every call. How much of the rest it can reach is what kinds of sandbox differ
@@ -95,7 +99,7 @@ class Access:
     """Files and folders that it reads: code, data, checkpoints."""
     write: tuple[Path, ...] = ()
     """Folders that it writes."""
-    network: Network = Network.LOOPBACK
+    network: Network = Network.loopback
     """What it may reach."""
     devices: bool = False
     """Whether it uses the job's GPUs."""
@@ -113,9 +117,19 @@ class Sandbox(Protocol):
         """Returns when all processes of the command are gone; it is stopped as soon as `enough` returns true.
 
         An exception raised here by a signal handler (Ctrl-C, the end of a job) ends the command first.
-        Raises `CannotContinue` when the sandbox itself was killed by somebody.
+        Raises `SandboxFailed` when the sandbox itself cannot be made on this machine, or was killed by somebody.
         """
         ...
+
+
+def not_started(command: Command) -> Outcome | None:
+    """The outcome of a command whose program or folder is missing, found before a sandbox hides the reason."""
+    reason = ""
+    if not command.cwd.is_dir():
+        reason = f"No such file or directory: {command.cwd}"
+    elif shutil.which(command.argv[0], path=command.environment.get("PATH", "")) is None:
+        reason = f"No such file or directory: {command.argv[0]}"
+    return Outcome(End.NOT_STARTED, None, 0.0, 0.0, reason) if reason else None
 
 
 def make_sandbox(part: Part) -> Sandbox:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,21 +46,33 @@ def budget_argument(train: TrainConfig) -> str:
 
 SCRATCH_VARIABLE = "GROUNDWORK_SCRATCH"
 """Environment variable that names a job its folder for temporary files and caches."""
-_CACHES = ("XDG_CACHE_HOME", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
+_CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
+
+
+def compiled_caches(given: str) -> dict[str, str]:
+    """Variables for the caches of compilers that `build` and `prepare` fill, in `given`, which may be empty."""
+    folder = _parent(given) / f"groundwork-cache-{os.getuid()}"
+    return {name: f"{folder}/{name.lower()}" for name in _CACHES}
 
 
 @contextlib.contextmanager
 def scratch_folder(given: str | None = None) -> Iterator[dict[str, str]]:
-    """Variables that point temporary files to a folder of this try alone, which is removed in the end; and, where
-    `cluster.scratch` is set, caches of compilers to one place of this user there, never to a home folder. What the
-    allow-list brings from outside stays. In a job the place is `given` by a variable."""
+    """Variables that point temporary files and caches to a folder of this try alone, which is removed in the end. The caches
+    begin as copies of the filled ones, times of files included, so that no variant can change what another one runs.
+    In a job the place is `given` by a variable."""
     given = os.environ.get(SCRATCH_VARIABLE, "") if given is None else given
-    parent = Path(os.path.expandvars(given) or tempfile.gettempdir())
+    parent = _parent(given)
     parent.mkdir(parents=True, exist_ok=True)
-    caches = parent / f"groundwork-cache-{os.getuid()}"
-    variables = {name: f"{caches}/{name.lower()}" for name in _CACHES if given and name not in os.environ}
     with tempfile.TemporaryDirectory(prefix="groundwork-", dir=parent, ignore_cleanup_errors=True) as made:
-        yield {**variables, "TMPDIR": made}
+        own = {name: f"{made}/{name.lower()}" for name in _CACHES}
+        for name, filled in compiled_caches(given).items():
+            if os.path.isdir(filled):
+                shutil.copytree(filled, own[name], symlinks=True)
+        yield {**own, "XDG_CACHE_HOME": f"{made}/cache", "TMPDIR": made}
+
+
+def _parent(given: str) -> Path:
+    return Path(os.path.expandvars(given) or tempfile.gettempdir())
 
 
 def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -1,13 +1,15 @@
 """A command that is contained, not isolated: nothing that it starts is left behind, and it keeps its limits."""
 
 import json
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import CannotContinue
+from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
@@ -16,19 +18,39 @@ _LOOK_S = 0.1
 
 
 class Contained:
-    """The command has its own session, exactly the environment it is given, and limits of time and memory. What it can see
-    is not limited: it may read and write whatever this user can, whatever `access` says."""
+    """The command has its own session, exactly the environment it is given, and limits of time, memory, disk and processes.
+    It is not isolated: it may read and write whatever this user can, whatever `access` says."""
 
     kind = "none"
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False
     ) -> Outcome:
-        return supervised(command, limits, enough)
+        return supervised(command, limits, enough, access.write).outcome
 
 
-def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) -> Outcome:
-    """Run a command under the supervisor, which ends its whole tree. Raises `CannotContinue` if it is killed."""
+@dataclass(frozen=True)
+class Supervised:
+    """How a command ended under the supervisor."""
+
+    outcome: Outcome
+    status: str
+    """What the sandbox program wrote about its own work; empty if there is none."""
+
+
+def supervised(
+    command: Command,
+    limits: RunLimits,
+    enough: Callable[[], bool],
+    write: Sequence[Path] = (),
+    own: int = 0,
+    private_memory: str | None = None,
+) -> Supervised:
+    """Run a command under the supervisor, which ends its whole tree.
+
+    write: the folders whose size is limited. own: how many of the arguments are those of a sandbox program; `{status}` in
+    them is the number of an open file to which it writes. private_memory: a file system in memory that only the command
+    sees, e.g. /dev/shm. Raises `SandboxFailed` when the supervisor is killed."""
     spec = {
         "argv": list(command.argv),
         "cwd": str(command.cwd),
@@ -37,6 +59,12 @@ def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) 
         "limit_s": limits.seconds,
         "mem_gb": limits.mem_gb,
         "log_mb": limits.log_mb,
+        "disk_gb": limits.disk_gb if math.isfinite(limits.disk_gb) else None,
+        "processes": limits.processes,
+        "open_files": limits.open_files,
+        "write": [str(place) for place in write],
+        "own": own,
+        "private_memory": private_memory,
         "parent": os.getpid(),
     }
     supervisor = subprocess.Popen(
@@ -59,11 +87,12 @@ def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool]) 
             supervisor.stdout.close()
         raise
     if not answer and stopped:  # before it could set its signal handler, and start the command
-        return Outcome(End.STOPPED, None, 0.0, 0.0)
+        return Supervised(Outcome(End.STOPPED, None, 0.0, 0.0), "")
     if not answer:
-        raise CannotContinue(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
+        raise SandboxFailed(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
     end = json.loads(answer)
-    return Outcome(End(end["ended"]), end["exit_code"], end["seconds"], end["peak_gb"], end["reason"])
+    outcome = Outcome(End(end["ended"]), end["exit_code"], end["seconds"], end["peak_gb"], end["reason"])
+    return Supervised(outcome, end.get("status", ""))
 
 
 def _answer(supervisor: "subprocess.Popen[str]", spec: str, enough: Callable[[], bool]) -> tuple[str, bool]:

@@ -1,11 +1,18 @@
 """From how a command ended to a Failure. Pure functions over what was seen."""
 
 import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
 
 from pipeline.records import Failure, FailureKind, Stage
 from pipeline.sandbox.base import End, Outcome, RunLimits
 
 _LOG_LINES = 12
+_PROBE_BYTES = 1 << 20
+_ON_A_NETWORK = frozenset({"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cephfs", "fuse.glusterfs", "cifs"})
 
 # The first that matches one of the last lines of a log decides. Faults of machines come first: the traceback that ends
 # a log often names the symptom in the variant's own reason.
@@ -38,6 +45,27 @@ def failure_of(
     return Failure(stage, kind, with_log(reason, log))
 
 
+def believed(failure: Failure | None, folder: Path, gpus: int) -> Failure | None:
+    """The failure; a fault of the machine that only the variant's log reports is an exception of the variant, unless the
+    machine shows it. Otherwise a variant could earn another try by printing `no space left on device`."""
+    if failure is None:
+        return None
+    faults = {FailureKind.FILE_SYSTEM: _disk_is_bad(folder), FailureKind.DEVICE: gpus > 0}
+    return failure if faults.get(failure.kind, True) else replace(failure, kind=FailureKind.EXCEPTION)
+
+
+def _disk_is_bad(folder: Path) -> bool:
+    """Whether a folder takes no more data, or lies on a network's file system, whose faults pass."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE_BYTES))
+            file.flush()
+    except OSError:
+        return True
+    places = sorted(psutil.disk_partitions(all=True), key=lambda one: -len(one.mountpoint))
+    return next((one.fstype in _ON_A_NETWORK for one in places if folder.is_relative_to(one.mountpoint)), False)
+
+
 def with_log(reason: str, log: str) -> str:
     """A reason: one line, then the last lines of the log."""
     lines = [line for line in log.splitlines() if line.strip()][-_LOG_LINES:]
@@ -53,6 +81,10 @@ def _kind(outcome: Outcome, limits: RunLimits, log: str, over: FailureKind) -> t
                 FailureKind.OUT_OF_MEMORY,
                 f"used {outcome.peak_gb:.1f} GB of memory, its limit is {limits.mem_gb:g} GB",
             )
+        case End.DISK:
+            return FailureKind.OVER_LIMIT, f"wrote more than {limits.disk_gb:.1f} GB"
+        case End.PROCESSES:
+            return FailureKind.OVER_LIMIT, f"started more than {limits.processes} processes at once"
         case End.STOPPED:
             return FailureKind.CANCELLED, "the command was stopped"
         case End.NOT_STARTED:

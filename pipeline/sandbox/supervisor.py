@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_S = 0.1
+_DISK_S = 1.0
 _TAIL_BYTES = 64 * 1024
 
 
@@ -50,49 +52,121 @@ def main() -> None:
 
 def _supervise(spec: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
     started = time.monotonic()
+    reader, writer = os.pipe()
     try:
         child = subprocess.Popen(
-            spec["argv"],
+            [
+                part.replace("{status}", str(writer)) if number < spec["own"] else part
+                for number, part in enumerate(spec["argv"])
+            ],
             cwd=spec["cwd"],
             env=spec["environment"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            pass_fds=[writer] if spec["own"] else [],
+            preexec_fn=lambda: _prepare(spec),
         )
     except OSError as error:
+        os.close(reader)
         return {"ended": "not_started", "exit_code": None, "seconds": 0.0, "peak_gb": 0.0, "reason": str(error)}
+    finally:
+        os.close(writer)
     assert child.stdout is not None
     copier = threading.Thread(target=_copy, args=(child.stdout, spec["log"], spec["log_mb"]), daemon=True)
     copier.start()
-    ended, peak_gb = "exit", 0.0
+    ended, use = "exit", _Use(spec)
     while child.poll() is None:
-        used_gb = _memory_gb(spec["mem_gb"])
-        peak_gb = max(peak_gb, used_gb)
+        use.measure()
         if stop.is_set():
             ended = "stopped"
         elif time.monotonic() - started > spec["limit_s"]:
             ended = "timeout"
-        elif used_gb > spec["mem_gb"]:
-            ended = "memory"
+        else:
+            ended = use.passed()
         if ended != "exit":
             break
         stop.wait(_LOOK_S)
     seconds = time.monotonic() - started
     _end_all(child)
     copier.join(timeout=10)
-    return {"ended": ended, "exit_code": child.wait(), "seconds": seconds, "peak_gb": peak_gb, "reason": ""}
+    with os.fdopen(reader, "rb") as pipe:
+        status = pipe.read().decode()
+    found = {"ended": ended, "exit_code": child.wait(), "seconds": seconds, "peak_gb": use.peak_gb, "reason": ""}
+    return {**found, "status": status}
 
 
-def _memory_gb(limit_gb: float) -> float:
-    """Memory of the tree. Resident sizes count shared pages once for each process, so a sum over the limit is
-    measured again by proportional sizes, which are slower to read."""
-    tree = psutil.Process().children(recursive=True)
-    used = _sum(tree, lambda process: int(process.memory_info().rss))
-    if used > limit_gb:
-        used = _sum(tree, lambda process: int(process.memory_full_info().pss))
-    return used
+def _prepare(spec: dict[str, Any]) -> None:
+    """In the child, before the command starts: limits of each process, which it can only lower."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for kind, limit in ((resource.RLIMIT_NOFILE, spec["open_files"]), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(kind)[1]
+        most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (most, most))
+
+
+class _Use:
+    """What the command uses, measured at each look."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec = spec
+        self._written_at = self._looked = 0.0
+        self._before_gb = self._disk_gb = _size_gb(spec["write"]) if spec["disk_gb"] is not None else 0.0
+        self._memory_gb = 0.0
+        self._processes = 0
+        self.peak_gb = 0.0
+
+    def measure(self) -> None:
+        tree = psutil.Process().children(recursive=True)
+        self._processes = len(tree)
+        self._memory_gb = _memory_gb(tree, self._spec["mem_gb"], self._spec["private_memory"])
+        self.peak_gb = max(self.peak_gb, self._memory_gb)
+        now = time.monotonic()
+        if self._spec["disk_gb"] is not None and now - self._looked > _DISK_S:
+            self._looked, self._disk_gb = now, _size_gb(self._spec["write"])
+
+    def passed(self) -> str:
+        """The limit that is passed, or `exit` for none."""
+        if self._memory_gb > self._spec["mem_gb"]:
+            return "memory"
+        if self._processes > self._spec["processes"]:
+            return "processes"
+        if self._spec["disk_gb"] is not None and self._disk_gb - self._before_gb > self._spec["disk_gb"]:
+            return "disk"
+        return "exit"
+
+
+def _memory_gb(tree: list[psutil.Process], limit_gb: float, private_memory: str | None) -> float:
+    """Memory of the tree, with the files of its own /dev/shm. Resident sizes count shared pages once for each process, so
+    a sum over the limit is measured again by proportional sizes, which are slower to read."""
+    files_gb = _files_in_memory_gb(tree, private_memory) if private_memory else 0.0
+    used = _sum(tree, lambda process: int(process.memory_info().rss)) + files_gb
+    if used <= limit_gb:
+        return used
+    shared = _sum(tree, lambda process: _proportional(process)["Pss_Shmem"])
+    return _sum(tree, lambda process: _proportional(process)["Pss"]) - shared + max(shared, files_gb)
+
+
+def _proportional(process: psutil.Process) -> "collections.Counter[str]":
+    """Sizes of a process in which each shared page counts by its share, bytes."""
+    found: collections.Counter[str] = collections.Counter()
+    try:
+        for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]:
+            name, size, *_ = line.split()
+            found[name.rstrip(":")] = 1024 * int(size)
+    except (OSError, ValueError):
+        return found
+    return found
+
+
+def _files_in_memory_gb(tree: list[psutil.Process], folder: str) -> float:
+    """What the files of a file system use that only the tree sees; the youngest process is inside for certain."""
+    for process in reversed(tree):
+        with contextlib.suppress(OSError):
+            found = os.statvfs(f"/proc/{process.pid}/root{folder}")
+            return (found.f_blocks - found.f_bfree) * found.f_frsize / 1e9
+    return 0.0
 
 
 def _sum(tree: list[psutil.Process], size: Any) -> float:
@@ -100,6 +174,17 @@ def _sum(tree: list[psutil.Process], size: Any) -> float:
     for process in tree:
         with contextlib.suppress(psutil.Error):
             total += size(process)
+    return total / 1e9
+
+
+def _size_gb(folders: list[str]) -> float:
+    """Room that the files below some folders take on disk."""
+    total = 0
+    for folder in folders:
+        for root, _, names in os.walk(folder):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += 512 * os.lstat(f"{root}/{name}").st_blocks
     return total / 1e9
 
 

@@ -260,9 +260,11 @@ def _is_open(node: Any) -> bool:
 
 def _added(override: str) -> str:
     """An override of a key of an open map, written so that Hydra takes a key that was not there."""
-    key = override.partition("=")[0]
+    key, _, value = override.partition("=")
     if override.startswith(("+", "~")) or "=" not in override:
         return override
+    if "." in key and (CONF / key.replace(".", "/")).is_dir() and not value.startswith("{"):
+        return f"{key.replace('.', '/')}={value}"  # train.sandbox=auto names a file of conf/train/sandbox/
     node: Any = Config
     for name in key.split("."):
         if name not in _fields(node):

@@ -8,10 +8,11 @@ from pipeline.cluster.base import Cluster, Phase
 from pipeline.errors import ClusterRefused
 from pipeline.policy.machines import reference_gpu
 from pipeline.policy.trials import UNCOUNTED, to_retry
-from pipeline.records import Ended, Failure, FailureKind, Purpose, Result, Stage
+from pipeline.records import Ended, Failure, FailureKind, Purpose, Result, Score, Stage
 from pipeline.stages.context import POLLING, Context, take_back
 from pipeline.store import files
 from pipeline.store.archive import Archive
+from pipeline.store.paths import short
 from pipeline.store.run import is_void, void, with_job_id
 from pipeline.store.views import Attempt, Trial, Try
 
@@ -123,6 +124,9 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
         _stop(context, trial.newest)
         return
     score, failure = one.score, one.failure
+    if score is not None and trial.purpose is Purpose.SEARCH:
+        copied = _copied(archive, score)
+        score, failure = (None, copied) if copied is not None else (score, failure)
     if score is not None:
         decides = trial.purpose is Purpose.SEARCH
         run.create(trial.paths.score, replace(score, order=run.reader.next_order() if decides else 0))
@@ -138,6 +142,18 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
         run.create(trial.paths.failure, failure)
     for tried in trial.tries:
         shutil.rmtree(tried.paths.resume, ignore_errors=True)
+
+
+def _copied(archive: Archive, score: Score) -> Failure | None:
+    """A failure for a checkpoint that other code made before: no two changes give the same weights unless one of them does
+    nothing, or took the other's."""
+    whose = archive.same_checkpoint(score.checkpoint)
+    if whose is None:
+        return None
+    reason = (
+        f"the checkpoint is the same as that of {short(whose)}: the change has no effect on training, or it was copied"
+    )
+    return Failure(Stage.EVALUATE, FailureKind.COPIED, reason, score.try_)
 
 
 def _stop(context: Context, one: Try) -> None:

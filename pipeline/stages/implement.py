@@ -2,7 +2,6 @@
 
 import functools
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pipeline.patching.trees import Tree, diff, write_tree
 from pipeline.policy.agenda import agenda
 from pipeline.records import Failure, FailureKind, Idea, Implementation, Smoke, Stage
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, Sandbox
-from pipeline.sandbox.command_lines import fill, variant_environment
+from pipeline.sandbox.command_lines import fill, scratch_folder, variant_environment
 from pipeline.sandbox.diagnose import failure_of
 from pipeline.stages.context import Context
 from pipeline.store import files
@@ -39,6 +38,7 @@ _CRASHES = frozenset(
 )
 """Ends of an attempt that its code is to blame for and new code may repair."""
 _LOG_LINES = 60
+_SMOKE_GB = 10.0
 
 
 def step(context: Context, archive: Archive) -> None:
@@ -215,15 +215,18 @@ def run_smoke(
     stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, RunLimits]:
     """The baseline's `smoke` on a variant, on the CPU of this machine; ended as soon as `stopping` returns true."""
-    limits = RunLimits(60 * config.implement.smoke_limit_min, config.train.resources.mem_gb)
-    with tempfile.TemporaryDirectory(prefix="smoke-") as scratch:
-        places = {"train_data": data / "train", "output": Path(scratch), "seed": config.seed, "size": paths.size}
+    limits = RunLimits(60 * config.implement.smoke_limit_min, config.train.resources.mem_gb, disk_gb=_SMOKE_GB)
+    with scratch_folder(config.cluster.scratch) as scratch:
+        own = Path(scratch["TMPDIR"])
+        output = own / "output"
+        output.mkdir()
+        places = {"train_data": data / "train", "output": output, "seed": config.seed, "size": paths.size}
         command = Command(
             fill(config.baseline, config.baseline.commands.smoke, places),
             variant,
-            variant_environment(config.baseline, 1, {"CUDA_VISIBLE_DEVICES": ""}),
+            variant_environment(config.baseline, 1, {**scratch, "CUDA_VISIBLE_DEVICES": ""}),
             log,
         )
-        access = Access(read=(variant, data / "train", paths.size), write=(Path(scratch),))
+        access = Access(read=(variant, data / "train", paths.size), write=(own,))
         outcome = sandbox.run(command, access, limits, enough=stopping)
     return outcome, limits

@@ -67,6 +67,8 @@ class Index:
         """How many have no outcome."""
         self.by_code: dict[str, list[tuple[str, AttemptPaths]]] = {}
         """Syntax hash to the attempts with that code, and their candidates' ids."""
+        self.by_checkpoint: dict[str, str] = {}
+        """Hash of a scored checkpoint to the first candidate that had it."""
         self.by_order: dict[int, str] = {}
         """Number of an outcome to the candidate."""
         self.outcomes = 0
@@ -115,6 +117,7 @@ class Index:
             place = (candidate.score.value, candidate.id)
             if sign > 0:
                 bisect.insort(self.ranking, place)
+                self.by_checkpoint.setdefault(candidate.score.checkpoint, candidate.id)
             else:
                 del self.ranking[bisect.bisect_left(self.ranking, place)]
         if candidate.order:
@@ -224,6 +227,14 @@ class Archive:
         for name, paths in self.index.by_code.get(syntax, ()):
             candidate = self.candidate(name)
             yield from ((candidate, attempt) for attempt in candidate.attempts if attempt.paths == paths)
+
+    def same_checkpoint(self, checkpoint: str) -> str | None:
+        """Whose scored checkpoint had the same content: the baseline's, or the first candidate's."""
+        if not checkpoint:
+            return None  # scored by an earlier version
+        if any(score.checkpoint == checkpoint for trial in self.baseline.trials if (score := trial.score) is not None):
+            return "baseline"
+        return self.index.by_checkpoint.get(checkpoint)
 
     def twin(self, candidate: Candidate) -> Attempt | None:
         """The earlier attempt with the same code, for which a candidate was not trained."""

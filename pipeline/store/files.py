@@ -7,9 +7,11 @@ temporary file beside the target first, so that a reader, or a program killed in
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -186,6 +188,16 @@ def tree_hash(folder: Path) -> str:
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a file that a variant may have made. Raises `OSError` for a link and for what is no regular file, without waiting
+    for it as for a pipe."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return file
 
 
 def tail(path: Path, lines: int = 20, most_bytes: int = 20_000) -> str:

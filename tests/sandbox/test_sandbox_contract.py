@@ -21,7 +21,11 @@ from pipeline.sandbox import contained
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, allowed_environment, make_sandbox
 from tests.toy import ROOT, environment, processes_with, wait_until
 
-SANDBOXES: dict[str, Part] = {"contained": {"_target_": "pipeline.sandbox.contained.Contained"}}
+SANDBOXES: dict[str, Part] = {
+    "none": {"_target_": "pipeline.sandbox.contained.Contained"},
+    "bubblewrap": {"_target_": "pipeline.sandbox.bubblewrap.Bubblewrap"},
+    "landlock": {"_target_": "pipeline.sandbox.landlock.Landlock"},
+}
 FOREVER = "import time; time.sleep(10_000)"
 # Children carry the mark of their test in their command lines, so that survivors are found.
 SPAWN = (
@@ -225,7 +229,11 @@ def call_and(
         text=True,
         process_group=0,
     )
-    wait_until(lambda: len(processes_with(mark)) == 3, caller)  # the caller, the command and its child
+
+    def all_there() -> bool:  # the caller, the command and its child, beside processes of the sandbox
+        return len([one for one in processes_with(mark) if one.name() != "bwrap"]) == 3
+
+    wait_until(all_there, caller)
     end(caller)
     out, _ = caller.communicate(timeout=60)
     wait_until(lambda: processes_with(mark) == [])
@@ -275,14 +283,14 @@ def test_commands_run_side_by_side(mark: str, bench: Bench, tmp_path: Path) -> N
         outcomes[name] = bench.run(code, mark, folder=tmp_path / name)
 
     code_b = (
-        f"import time, os\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\nprint('b is fine')"
+        f"import time, os\nwhile not os.path.exists({str(tmp_path / 'b/go')!r}): time.sleep(0.01)\nprint('b is fine')"
     )
     threads = [threading.Thread(target=work, args=(name, code)) for name, code in (("a", "pass"), ("b", code_b))]
     for thread in threads:
         thread.start()
     threads[0].join()
     assert outcomes["a"].good and "b" not in outcomes
-    (tmp_path / "go").touch()
+    (tmp_path / "b/go").touch()
     threads[1].join()
     assert outcomes["b"].good and (tmp_path / "b/log").read_text() == "b is fine\n"
 
@@ -313,7 +321,7 @@ def test_a_command_that_is_not_wanted_any_more_is_stopped(
         early.write_text("import time\ntime.sleep(60)\n")
         monkeypatch.setattr(contained, "_SUPERVISOR", early)
     command = Command([sys.executable, "-c", f"import time; time.sleep(60)  # {mark}"], tmp_path, {}, tmp_path / "log")
-    outcome = contained.supervised(command, RunLimits(60, 1), enough=lambda: True)
+    outcome = contained.supervised(command, RunLimits(60, 1), enough=lambda: True).outcome
     assert outcome.ended is End.STOPPED and not outcome.good
     assert processes_with(mark) == []
 

@@ -1,0 +1,35 @@
+"""The strongest sandbox that works on this machine."""
+
+from collections.abc import Callable, Sequence
+
+from pipeline.sandbox import bubblewrap, landlock
+from pipeline.sandbox.base import Access, Command, Outcome, RunLimits, Sandbox
+from pipeline.sandbox.contained import Contained
+
+
+class Auto:
+    """Chooses where the command runs, since the machines of a cluster may differ: bubblewrap, else landlock, else none."""
+
+    def __init__(self, read: Sequence[str] = ()) -> None:
+        """read: more files and folders that every command may read, e.g. software of the site."""
+        self._chosen = strongest(read)
+        self.kind = self._chosen.kind
+
+    def run(
+        self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False
+    ) -> Outcome:
+        return self._chosen.run(command, access, limits, enough)
+
+
+def strongest(read: Sequence[str] = ()) -> Sandbox:
+    """A sandbox of the first kind that works here."""
+    if not bubblewrap.trouble():
+        return bubblewrap.Bubblewrap(read)
+    if not landlock.trouble():
+        return landlock.Landlock(read)
+    return Contained()
+
+
+def kinds() -> dict[str, str]:
+    """Each kind, the strongest first, with the reason why it does not work here; empty if it does."""
+    return {"bubblewrap": bubblewrap.trouble(), "landlock": landlock.trouble()}

@@ -1,0 +1,124 @@
+"""Isolation by namespaces of the kernel, made by bubblewrap (github.com/containers/bubblewrap), which needs no privileges
+where users may make namespaces."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.config import Network
+from pipeline.errors import SandboxFailed
+from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, not_started
+from pipeline.sandbox.contained import supervised
+from pipeline.sandbox.places import device_places, program_places, system_places
+
+_SHARED_MEMORY = "/dev/shm"
+
+
+class Bubblewrap:
+    """The command has a file system of its own with nothing but the system, its program and what `access` names, its own
+    processes, shared memory, host name and, unless `access` says otherwise, network."""
+
+    kind = "bubblewrap"
+
+    def __init__(self, read: Sequence[str] = ()) -> None:
+        """read: more files and folders that every command may read, e.g. software of the site."""
+        self._read = tuple(Path(os.path.expandvars(place)).expanduser() for place in read)
+
+    def run(
+        self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False
+    ) -> Outcome:
+        missing = not_started(command)
+        if missing is not None:
+            return missing
+        with private_folder(command, access) as temporary:
+            own = arguments(command, access, limits, temporary, self._read)
+            inside = replace(
+                command,
+                argv=[*own, *command.argv],
+                cwd=Path("/"),
+                environment={**command.environment, "HOME": "/tmp", "TMPDIR": "/tmp"},
+            )
+            found = supervised(inside, limits, enough, (*access.write, temporary), len(own), _SHARED_MEMORY)
+        outcome = found.outcome
+        if outcome.ended is not End.EXIT:
+            return outcome
+        reports = [json.loads(line) for line in found.status.splitlines() if line.strip()]
+        code = next((report["exit-code"] for report in reports if "exit-code" in report), None)
+        if code is None:
+            raise SandboxFailed(f"bubblewrap could not start `{command.argv[0]}`: {_last_line(command.log)}")
+        return replace(outcome, exit_code=128 - code if code > 128 else code)
+
+
+def arguments(
+    command: Command, access: Access, limits: RunLimits, temporary: Path, more: Sequence[Path] = ()
+) -> list[str]:
+    """The command line of bubblewrap, up to the command. Later places cover earlier ones."""
+    namespaces = "--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try".split()
+    if access.network is not Network.host:
+        namespaces.append("--unshare-net")  # a new one has loopback only
+    alone = "--die-with-parent --new-session --cap-drop ALL --hostname sandbox --disable-userns".split()
+    memory = int(1e9 * limits.mem_gb) if limits.mem_gb < 1e9 else None
+    size = ["--size", str(memory)] if memory else []
+    made = ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", *size, "--tmpfs", _SHARED_MEMORY]
+    made += ["--bind", str(temporary), "/tmp"]
+    devices = device_places() if access.devices else []
+    readable = [*([Path("/sys")] if devices else []), *system_places(), *more]
+    readable += program_places(command.argv, command.environment)
+    return [
+        "bwrap",
+        *namespaces,
+        *alone,
+        *("--json-status-fd", "{status}"),
+        *made,
+        *_bound("--ro-bind", [*readable, command.cwd, *access.read]),
+        *_bound("--dev-bind", devices),
+        *_bound("--bind", access.write),
+        *("--remount-ro", "/", "--chdir", str(command.cwd), "--"),
+    ]
+
+
+def _bound(option: str, places: Iterable[Path]) -> Iterator[str]:
+    """A place under the name that it is called by, and under its real one."""
+    for place in places:
+        path = Path(os.path.abspath(place))
+        if path.is_symlink() and path.parent == Path("/"):
+            yield from ("--symlink", os.readlink(path), str(path))  # /bin, /lib of a merged /usr
+            continue
+        for name in dict.fromkeys((path, path.resolve())):
+            yield from (option, str(path), str(name))
+
+
+@contextmanager
+def private_folder(command: Command, access: Access) -> Iterator[Path]:
+    """A folder for temporary files of one command, in the one it is given if it may write there."""
+    given = command.environment.get("TMPDIR", "")
+    inside = any(Path(given) == place for place in access.write) if given else False
+    with tempfile.TemporaryDirectory(
+        prefix="sandbox-", dir=given if inside else None, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
+
+
+@functools.cache
+def trouble() -> str:
+    """Why bubblewrap cannot be used on this machine; empty if it can."""
+    if shutil.which("bwrap") is None:
+        return "the program bwrap is not installed"
+    argv = "bwrap --unshare-all --unshare-user --disable-userns --die-with-parent --ro-bind / / --proc /proc --dev /dev true".split()
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip().splitlines() or ["bwrap failed without a reason"])[-1]
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return lines[-1] if lines else "no reason given"

@@ -1,0 +1,69 @@
+"""Which places of a machine an untrusted program needs: the system, its interpreter, what its environment names. All are
+read-only for it. Home folders are not among them."""
+
+import glob
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ETC = (
+    "ld.so.cache ld.so.conf ld.so.conf.d localtime timezone passwd group nsswitch.conf hosts resolv.conf protocols services "
+    "ssl ca-certificates pki alternatives mime.types OpenCL vulkan nccl.conf gai.conf"
+).split()
+"""What programs read in /etc. The rest, e.g. keys of the machine, stays outside."""
+_DEVICES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/infiniband", "/dev/gdrdrv")
+_LISTS = ("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH")
+_FOLDERS = ("CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV")
+
+
+def system_places() -> list[Path]:
+    """The operating system."""
+    return [path for path in map(Path, (*SYSTEM, *(f"/etc/{name}" for name in _ETC))) if path.exists()]
+
+
+def device_places() -> list[Path]:
+    """GPUs and fast networks. Which of them a job may open is decided by the cluster."""
+    return [Path(name) for pattern in _DEVICES for name in sorted(glob.glob(pattern))]
+
+
+def program_places(argv: Sequence[str], environment: Mapping[str, str]) -> list[Path]:
+    """What a program needs to start: the installation of its interpreter, and the folders that its environment lists."""
+    names = [place for name in _LISTS for place in environment.get(name, "").split(os.pathsep)]
+    names += [environment.get(name, "") for name in _FOLDERS]
+    places = [Path(name) for name in names if name.startswith("/")]
+    program = shutil.which(argv[0], path=environment.get("PATH", ""))
+    if program is not None:
+        places += _installation(Path(program))
+    return _outermost(place for place in places if place.is_dir() and not _holds_a_home(place))
+
+
+def _installation(program: Path) -> Iterator[Path]:
+    """Where a program is installed; for a virtual environment also the Python that made it."""
+    for path in dict.fromkeys((program, program.resolve())):
+        prefix = path.parent.parent
+        if path.parent.name == "bin" and not _holds_a_home(prefix):
+            yield prefix
+        else:
+            yield from (path.parent, prefix / "lib", prefix / "lib64")
+        settings = prefix / "pyvenv.cfg"
+        if settings.is_file():
+            lines = (line.partition("=") for line in settings.read_text().splitlines())
+            for home in (Path(value.strip()) for key, _, value in lines if key.strip() == "home"):
+                yield from _installation(home / "python3")
+
+
+def _holds_a_home(place: Path) -> bool:
+    """Whether a place holds more than programs: a home folder, or all of them."""
+    home = Path(os.path.expanduser("~"))
+    return any(place in (one, *one.parents) for one in (home, home.resolve(), Path("/home/user")))
+
+
+def _outermost(places: Iterable[Path]) -> list[Path]:
+    """Without those that are inside the system or another place."""
+    kept: list[Path] = []
+    for place in sorted(set(places)):
+        if not any(place.is_relative_to(other) for other in [*kept, *map(Path, SYSTEM)]):
+            kept.append(place)
+    return kept
