@@ -111,7 +111,7 @@ def trouble() -> str:
     """Why bubblewrap cannot be used on this machine; empty if it can."""
     if shutil.which("bwrap") is None:
         return "the program bwrap is not installed"
-    argv = "bwrap --unshare-all --unshare-user --disable-userns --die-with-parent --ro-bind / / --proc /proc --dev /dev true".split()
+    argv = "bwrap --unshare-all --unshare-user --disable-userns --ro-bind / / --proc /proc --dev /dev true".split()
     try:
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
