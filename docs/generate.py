@@ -220,10 +220,10 @@ def _table(settings: list[Setting]) -> list[str]:
 
 def _groups() -> list[str]:
     """The choices in `conf/`, and what each sets."""
-    root = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     assert isinstance(root, dict)
-    chosen = {key: value for entry in root["defaults"] if isinstance(entry, dict) for key, value in entry.items()}
-    groups = sorted({path.parent for path in CONF.glob("*/*.yaml")})
+    chosen = _chosen_by(CONF / "config.yaml")
+    groups = sorted({path.parent for path in CONF.glob("*/**/*.yaml")})
+    names = {folder: ".".join(folder.relative_to(CONF).parts) for folder in groups}
     lines = [
         "## Groups",
         "",
@@ -236,14 +236,22 @@ def _groups() -> list[str]:
     ]
     for folder in groups:
         choices = " ".join(f"`{path.stem}`" for path in sorted(folder.glob("*.yaml")))
-        default = f"`{chosen[folder.name]}`" if folder.name in chosen else "none"
-        option = f"`+{folder.name}=`" if folder.name == "experiment" else f"`{folder.name}=`"
+        own = chosen if folder.parent == CONF else _chosen_by(folder.parent / "default.yaml")
+        default = f"`{own[folder.name]}`" if folder.name in own else "none"
+        option = f"`+{folder.name}=`" if folder.name == "experiment" else f"`{names[folder]}=`"
         lines.append(f"| {option} | {choices} | {default} |")
     for folder in (group for group in groups if group.name != "size"):
-        lines += ["", f"### {folder.name}", "", "| choice | what it is | sets |", "|---|---|---|"]
+        lines += ["", f"### {names[folder]}", "", "| choice | what it is | sets |", "|---|---|---|"]
         for path in sorted(folder.glob("*.yaml")):
             lines.append(f"| `{path.stem}` | {_cell(_comment(path))} | {_cell(_sets(path))} |")
     return [*lines, "", *_sizes()]
+
+
+def _chosen_by(path: Path) -> dict[str, str]:
+    """What the defaults of a file choose, by group."""
+    content = OmegaConf.to_container(OmegaConf.load(path))
+    listed = content.get("defaults", []) if isinstance(content, dict) else []
+    return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
 
 
 def _sizes() -> list[str]:
@@ -277,9 +285,7 @@ def _comment(path: Path) -> str:
 
 def _sets(path: Path) -> str:
     """What a file sets; of lists and long texts only the key."""
-    content = OmegaConf.to_container(OmegaConf.load(path))
-    chosen = content.get("defaults", []) if isinstance(content, dict) else []
-    found = [f"`{key.removeprefix('override /')}={value}`" for entry in chosen for key, value in entry.items()]
+    found = [f"`{key.removeprefix('override /')}={value}`" for key, value in _chosen_by(path).items()]
     for key, value in _flat(path, leave_out=("defaults",)).items():
         short = isinstance(value, int | float | str) and (len(str(value)) < 20 or key.endswith("_target_"))
         found.append(f"`{key}={value}`" if short else f"`{key}`")
