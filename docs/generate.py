@@ -220,7 +220,6 @@ def _table(settings: list[Setting]) -> list[str]:
 
 def _groups() -> list[str]:
     """The choices in `conf/`, and what each sets."""
-    assert isinstance(root, dict)
     chosen = _chosen_by(CONF / "config.yaml")
     groups = sorted({path.parent for path in CONF.glob("*/**/*.yaml")})
     names = {folder: ".".join(folder.relative_to(CONF).parts) for folder in groups}

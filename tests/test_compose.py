@@ -138,6 +138,8 @@ def test_which_settings_are_live() -> None:
         "train.disk_gb",
         "implement.parallel",
         "implement.command",
+        "implement.command_environment",
+        "implement.command_read",
         "implement.command_limit_min",
     }
     assert {"seed", "scale", "size.seed", "train.limit_min", "baseline.metric.direction", "select.quorum"} <= set(

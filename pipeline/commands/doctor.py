@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pipeline.cluster.base import Cluster, Phase, Request
 from pipeline.cluster.slurm import SlurmCluster
 from pipeline.commands.checks import Check, Finding, check
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.config import Config
+from pipeline.config import Config, Part
 from pipeline.errors import BadInput, CannotContinue, GroundworkError
 from pipeline.job.probe import Question, Seen, look
 from pipeline.llm.requests import shown_parameters
@@ -155,10 +155,23 @@ def _compute_node(config: Config, cluster: Cluster, paths: ProbePaths, wait_s: f
         remedy = "no C++ compiler on PATH; load one with cluster.slurm.setup='[module load gcc]'"
         yield check("compiler", bool(seen.compiler), seen.compiler or remedy)
     yield check("scratch", True, seen.scratch)
-    yield check("sandbox", True, ", ".join(seen.sandbox) or "none available; variants are contained by limits only")
+    yield _sandbox(config.train.sandbox, seen.sandbox)
     yield check(
         "network", True, f"reaches {', '.join(seen.network)}" if seen.network else "no access, and trials need none"
     )
+
+
+def _sandbox(part: Part, seen: Mapping[str, str]) -> Check:
+    """What isolates the variants there, and why it is no stronger kind."""
+    broken = [f"no {kind}: {reason}" for kind, reason in seen.items() if reason]
+    named = str(part["_target_"]).rpartition(".")[2].lower()
+    if named == "auto":
+        chosen = next(
+            (kind for kind, reason in seen.items() if not reason), "none, so that a variant can forge its score"
+        )
+        return check("sandbox", True, "; ".join([chosen, *broken]))
+    reason = seen.get(named, "")
+    return check("sandbox", not reason, f"{named}: {reason}; use train.sandbox=auto" if reason else named)
 
 
 def _no_answer(paths: ProbePaths, job: str, reason: str, ended: bool) -> str:

@@ -5,10 +5,12 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cluster.jobs import current_node
+from pipeline.sandbox.auto import kinds
 from pipeline.sandbox.command_lines import scratch_folder
 from pipeline.store import files
 from pipeline.store.paths import ProbePaths
@@ -53,8 +55,8 @@ class Seen:
     """Why torch cannot be used, or empty."""
     compiler: str
     """C++ compiler on PATH, or empty."""
-    sandbox: tuple[str, ...]
-    """Kinds of sandbox that work."""
+    sandbox: Mapping[str, str]
+    """Each kind of sandbox, the strongest first, with the reason why it does not work; empty if it does."""
     network: tuple[str, ...]
     """Hosts that can be reached."""
     scratch: str
@@ -87,17 +89,11 @@ def _see(question: Question) -> Seen:
         torch_gpus=int(str(torch.get("gpus", 0))),
         torch_error=str(torch.get("error", "")),
         compiler=next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), ""),
-        sandbox=tuple(name for name, command in _SANDBOXES if _run(*command).returncode == 0),
+        sandbox=kinds(),
         network=tuple(host for host, port in _ADDRESSES if _reaches(host, port)),
         scratch=scratch,
         memory_gb=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9,
     )
-
-
-_SANDBOXES = (
-    ("bubblewrap", ("bwrap", "--ro-bind", "/", "/", "--unshare-all", "--die-with-parent", "true")),
-    ("apptainer", ("apptainer", "--version")),
-)
 
 
 def _run(*command: str) -> "subprocess.CompletedProcess[str]":

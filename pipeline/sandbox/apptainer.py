@@ -12,7 +12,7 @@ from pipeline.config import Network
 from pipeline.errors import BadInput, SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits
 from pipeline.sandbox.bubblewrap import private_folder
-from pipeline.sandbox.contained import supervised
+from pipeline.sandbox.contained import supervise
 
 _FAILED = 255
 """Exit code of Apptainer itself."""
@@ -47,7 +47,7 @@ class Apptainer:
                     **{f"APPTAINERENV_{name}": value for name, value in command.environment.items() if name != "PATH"},
                 },
             )
-            outcome = supervised(inside, limits, enough, (*access.write, temporary), len(own)).outcome
+            outcome = supervise(inside, limits, enough, (*access.write, temporary), len(own)).outcome
         if outcome.ended is End.EXIT and outcome.exit_code == _FAILED:
             raise SandboxFailed(f"apptainer could not start `{command.argv[0]}`: see {command.log}")
         return outcome

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.sandbox import bubblewrap, landlock
+from pipeline.sandbox import apptainer, bubblewrap, landlock
 from pipeline.sandbox.base import Access, Command, Outcome, RunLimits, Sandbox
 from pipeline.sandbox.contained import Contained
 
@@ -32,4 +32,4 @@ def strongest(read: Sequence[str] = ()) -> Sandbox:
 
 def kinds() -> dict[str, str]:
     """Each kind, the strongest first, with the reason why it does not work here; empty if it does."""
-    return {"bubblewrap": bubblewrap.trouble(), "landlock": landlock.trouble()}
+    return {"bubblewrap": bubblewrap.trouble(), "apptainer": apptainer.trouble(), "landlock": landlock.trouble()}

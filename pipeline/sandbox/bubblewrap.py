@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline.config import Network
 from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, not_started
-from pipeline.sandbox.contained import supervised
+from pipeline.sandbox.contained import supervise
 from pipeline.sandbox.places import device_places, program_places, system_places
 
 _SHARED_MEMORY = "/dev/shm"
@@ -45,7 +45,7 @@ class Bubblewrap:
                 cwd=Path("/"),
                 environment={**command.environment, "HOME": "/tmp", "TMPDIR": "/tmp"},
             )
-            found = supervised(inside, limits, enough, (*access.write, temporary), len(own), _SHARED_MEMORY)
+            found = supervise(inside, limits, enough, (*access.write, temporary), len(own), _SHARED_MEMORY)
         outcome = found.outcome
         if outcome.ended is not End.EXIT:
             return outcome

@@ -26,7 +26,7 @@ class Contained:
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False
     ) -> Outcome:
-        return supervised(command, limits, enough, access.write).outcome
+        return supervised(command, limits, enough, access.write)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,12 @@ class Supervised:
     """What the sandbox program wrote about its own work; empty if there is none."""
 
 
-def supervised(
+def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool], write: Sequence[Path] = ()) -> Outcome:
+    """`supervise` for a command that needs no sandbox program."""
+    return supervise(command, limits, enough, write).outcome
+
+
+def supervise(
     command: Command,
     limits: RunLimits,
     enough: Callable[[], bool],

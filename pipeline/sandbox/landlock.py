@@ -13,7 +13,7 @@ from pipeline.config import Network
 from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, not_started
 from pipeline.sandbox.bubblewrap import private_folder
-from pipeline.sandbox.contained import supervised
+from pipeline.sandbox.contained import supervise
 from pipeline.sandbox.places import device_places, program_places, system_places
 
 _CONFINE = Path(__file__).with_name("confine.py")
@@ -57,7 +57,7 @@ class Landlock:
                 argv=[*own, *command.argv],
                 environment={**command.environment, "HOME": str(temporary), "TMPDIR": str(temporary)},
             )
-            found = supervised(inside, limits, enough, (*access.write, temporary), len(own))
+            found = supervise(inside, limits, enough, (*access.write, temporary), len(own))
         if found.outcome.ended is End.EXIT and found.status != "restricted":
             raise SandboxFailed(f"landlock could not restrict `{command.argv[0]}` on this machine")
         return found.outcome

@@ -119,7 +119,7 @@ def test_the_sandbox_contains_a_command(project: Project, tmp_path: Path) -> Non
 
 
 def test_the_sandbox_is_a_choice(project: Project) -> None:
-    text = program("run", *project.arguments("dry", "cluster=local", "train=nice", "dry_run=true")).ok().out
+    text = program("run", *project.arguments("dry", "cluster=local", "train.sandbox=nice", "dry_run=true")).ok().out
     assert "dry run of toy" in text
     done = program("run", *project.arguments("bad", "cluster=local", "ideate=grid", "ideate.maker.value=[1]"))
     done.refused(2, "ideate.maker.value", "setting, values")
@@ -128,5 +128,5 @@ def test_the_sandbox_is_a_choice(project: Project) -> None:
 def test_every_block_of_yaml_is_a_file_of_a_group() -> None:
     labels = [block.label for block in blocks(TEXT) if block.language == "yaml"]
     assert labels == [
-        f"conf/{name}.yaml" for name in ("ideate/grid", "implement/replace", "cluster/polite", "train/nice")
+        f"conf/{name}.yaml" for name in ("ideate/grid", "implement/replace", "cluster/polite", "train/sandbox/nice")
     ]

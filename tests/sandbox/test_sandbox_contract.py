@@ -321,7 +321,7 @@ def test_a_command_that_is_not_wanted_any_more_is_stopped(
         early.write_text("import time\ntime.sleep(60)\n")
         monkeypatch.setattr(contained, "_SUPERVISOR", early)
     command = Command([sys.executable, "-c", f"import time; time.sleep(60)  # {mark}"], tmp_path, {}, tmp_path / "log")
-    outcome = contained.supervised(command, RunLimits(60, 1), enough=lambda: True).outcome
+    outcome = contained.supervised(command, RunLimits(60, 1), enough=lambda: True)
     assert outcome.ended is End.STOPPED and not outcome.good
     assert processes_with(mark) == []
 
