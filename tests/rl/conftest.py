@@ -3,12 +3,14 @@
 import pytest
 
 from pipeline.rl.policy import Policy
-from pipeline.rl.tiny import Words, all_words, make_policy
+from pipeline.rl.tiny import make_policy
+from pipeline.rl.words import Words
 
 
 @pytest.fixture(scope="session")
 def words() -> Words:
-    return all_words([f"idea{number}" for number in range(6)], [("rate", (0.1, 0.2, 0.3)), ("steps", (1, 2))])
+    names = tuple(f"idea{number}" for number in range(6))
+    return Words(names, (("rate=0.1", "rate=0.2", "rate=0.3"), ("steps=1", "steps=2")))
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from pipeline.config import RlConfig
 from pipeline.errors import BadInput
 from pipeline.rl.policy import Policy, load_policy, save_policy, side_by_side, token_logprobs
 from pipeline.rl.sample import sample
-from pipeline.rl.tiny import EXPLORE, Words, answer_text, make_policy
+from pipeline.rl.tiny import make_policy
 from pipeline.rl.update import Adam, NotFinite, Row, token_losses, update
+from pipeline.rl.words import EXPLORE, Words, answer_text
 
 RL = RlConfig(new_tokens=8, learning_rate=1e-2)
 

@@ -1,0 +1,71 @@
+"""How the tiny policy writes: the words of a bank, and answers made of them.
+
+    <think> muon cosine </think> {"text":" muon + learning_rate=0.0004 "}
+
+A word is the name of an idea of the bank, or a setting with one of its values. One to three ideas and up to two settings
+make more than 10,000 distinct ideas of either baseline. Nothing here needs torch.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+OPEN, CLOSE, AND, THINK, THOUGHT = '{"text":"', '"}', "+", "<think>", "</think>"
+EXPLORE, IMPROVE = "propose:", "improve:"
+"""What prompts begin with; the second is followed by the words of a parent."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What ideas are made of."""
+
+    names: tuple[str, ...]
+    """Ideas of the bank."""
+    settings: tuple[tuple[str, ...], ...]
+    """For each setting, `name=value` for each of its values."""
+
+    @property
+    def all(self) -> list[str]:
+        """Every word once."""
+        return [*self.names, *(word for values in self.settings for word in values)]
+
+    def count(self) -> int:
+        """Number of distinct ideas of up to three names and two settings, order aside."""
+        n, sizes = len(self.names), [len(values) for values in self.settings]
+        patches = n + n * (n - 1) // 2 + n * (n - 1) * (n - 2) // 6
+        one = sum(sizes)
+        two = (one * one - sum(size * size for size in sizes)) // 2
+        return patches * (1 + one + two) + one + two
+
+
+def draw_idea(words: Words, rng: random.Random) -> list[str]:
+    """Words of an idea drawn at random: one to three of the bank's, or settings, or both."""
+    names = rng.choices((0, 1, 2, 3), (2, 4, 3, 1))[0] if words.names else 0
+    settings = rng.choices((0, 1, 2), (6, 3, 1) if names else (0, 3, 1))[0]
+    chosen = rng.sample(words.names, min(names, len(words.names)))
+    groups = rng.sample(words.settings, min(settings, len(words.settings)))
+    return [*chosen, *(rng.choice(group) for group in groups)]
+
+
+def answer_text(thoughts: Sequence[str], idea: Sequence[str]) -> str:
+    """An answer as the policy writes it, without its end token."""
+    return " ".join([THINK, *thoughts, THOUGHT, OPEN, f" {AND} ".join(idea), CLOSE])
+
+
+def parts_of(text: str) -> list[str]:
+    """The words of an idea's text, in any order and number."""
+    return [word for word in text.split() if word != AND]
+
+
+def prompt_text(parent: Sequence[str]) -> str:
+    """What the policy is asked; with the words of a parent for an idea on top of it."""
+    return f"{IMPROVE} {f' {AND} '.join(parent)}" if parent else EXPLORE
+
+
+def example(words: Words, rng: random.Random) -> tuple[str, str]:
+    """A prompt and its answer. Thoughts are some of the words of the idea, and others; an edit has no word of its parent."""
+    parent = draw_idea(words, rng) if rng.random() < 0.5 else []
+    idea = [word for word in draw_idea(words, rng) if word not in parent] or [rng.choice(words.all)]
+    thoughts = [*idea[: rng.randint(0, 2)], *rng.sample(words.all, rng.randint(0, 3))]
+    rng.shuffle(thoughts)
+    return prompt_text(parent), answer_text(thoughts, idea)

@@ -1,0 +1,286 @@
+"""Which objective should the ideator learn by, and does learning add anything to search? SIMULATED executions (`world.py`);
+the policy, its sampling, the rewards, the objectives and the update are those of the program.
+
+python -m tests.benchmarks.rl.study [ARM …] [--seeds 10] [--steps 100]    runs what is missing, one line for each seed
+python -m tests.benchmarks.rl.study --table                               the table and the plots of the documentation
+
+Every arm executes the same number of ideas. Each seed is a world of its own, the same for all arms.
+"""
+
+import argparse
+import copy
+import json
+import math
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from pipeline.config import Objective, RlConfig
+from pipeline.makers.proposals import read_proposals
+from pipeline.records import Sample
+from pipeline.rl.batch import Outcome, lessons
+from pipeline.rl.policy import Policy
+from pipeline.rl.sample import sample
+from pipeline.rl.tiny import make_policy, supervise
+from pipeline.rl.update import Adam, Row, update
+from pipeline.rl.words import parts_of, prompt_text
+from tests.benchmarks.rl.world import Table, World, final_words
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+GROUP = 64
+"""Ideas in a step."""
+PARENTS = 4
+"""With the archive as state: prompts in a step, each with a share of the group."""
+LAST = 10
+"""Steps at the end that a mean is taken over."""
+LATE, LOST = 0.30, 0.05
+"""With late rewards: the share that comes a step late, and that never comes."""
+
+
+RATE = 1e-3
+"""Learning rate of all weights of the tiny policy. A third of it with the archive as state, whose groups are a quarter as
+large: with the whole of it the policy ended in answers that hold no idea."""
+PENALTY = 1.0
+"""`rl.penalty` of the arms that have one."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to search."""
+
+    objective: Objective | None = None
+    """None: the policy never learns."""
+    penalty: float = 0.0
+    late: bool = False
+    archive: bool = False
+    """Whether ideas build on the best of the archive."""
+    transfer: bool = False
+    """Whether the policy has learned on another world before, which is not counted."""
+
+
+ARMS = {
+    "mean": Arm(Objective.mean),
+    "mean + penalty": Arm(Objective.mean, PENALTY),
+    "max_at_k": Arm(Objective.max_at_k),
+    "max_at_k + penalty": Arm(Objective.max_at_k, PENALTY),
+    "entropic": Arm(Objective.entropic),
+    "entropic + penalty": Arm(Objective.entropic, PENALTY),
+    "best of N": Arm(),
+    "evolution": Arm(archive=True),
+    "evolution + max_at_k + penalty": Arm(Objective.max_at_k, PENALTY, archive=True),
+    "evolution + mean": Arm(Objective.mean, archive=True),
+    "mean, late": Arm(Objective.mean, late=True),
+    "max_at_k + penalty, late": Arm(Objective.max_at_k, PENALTY, late=True),
+    "evolution, transferred policy": Arm(archive=True, transfer=True),
+    "max_at_k + penalty, transferred policy": Arm(Objective.max_at_k, PENALTY, transfer=True),
+}
+
+
+@dataclass
+class Step:
+    """What one step sampled, and what is known of it."""
+
+    samples: list[Sample]
+    ideas: list[frozenset[str]]
+    prompts: list[str]
+    rewards: list[float | None]
+    """As they come in the end."""
+    comes: list[int]
+    """The first update that knows each."""
+    seen: list[int] = field(default_factory=list)
+    learned: set[int] = field(default_factory=set)
+
+
+class Search:
+    """One arm in one world."""
+
+    def __init__(self, arm: Arm, world: World, policy: Policy, seed: int) -> None:
+        self.arm, self.world = arm, world
+        self.policy = replace(policy, model=copy.deepcopy(policy.model))
+        self.rl = RlConfig(
+            objective=arm.objective or Objective.mean,
+            penalty=arm.penalty,
+            new_tokens=32,
+            learning_rate=RATE / 3 if arm.archive else RATE,
+        )
+        self.engine = Adam(self.policy.model, self.rl)
+        self.rng = random.Random(seed)
+        self.steps: list[Step] = []
+        self.times: Counter[frozenset[str]] = Counter()
+        self.scores: dict[frozenset[str], float] = {}
+        """The reward of each code: sampled again, it is not executed again."""
+
+    def step(self) -> dict[str, float]:
+        """Sample, execute and learn once; what was measured, with the noise taken out."""
+        now = len(self.steps)
+        parents = self._parents()
+        prompts = [prompt_text(sorted(parents[n * len(parents) // GROUP])) for n in range(GROUP)]
+        samples = sample(self.policy, prompts, self.rl, self.rng.randrange(2**31))
+        inherited = [parents[n * len(parents) // GROUP] for n in range(GROUP)]
+        ideas = [_idea(one, parent) for one, parent in zip(samples, inherited, strict=True)]
+        rewards = [self._execute(idea) for idea in ideas]
+        comes = [now if not self.arm.late else now + self._delay() for _ in ideas]
+        seen = [self.times[idea] for idea in ideas]
+        self.steps.append(Step(samples, ideas, prompts, rewards, comes, seen))
+        self.times.update(ideas)
+        values = [self.world.value(idea) or 0.0 for idea in ideas]
+        if self.arm.objective is not None:
+            self._learn(now)
+        common = Counter(ideas).most_common(1)[0][1]
+        return {
+            "mean": statistics.fmean(values),
+            "best": max(values),
+            "distinct": len(set(ideas)),
+            "share": common / GROUP,
+            "entropy": statistics.fmean(one.entropy for one in samples),
+            "thinking": statistics.fmean(one.thinking for one in samples),
+        }
+
+    def _parents(self) -> list[frozenset[str]]:
+        """The best codes of the archive by the one score that each has; the baseline at first."""
+        if not self.arm.archive or not self.scores:
+            return [frozenset()]
+        best = sorted(self.scores, key=lambda idea: (-self.scores[idea], sorted(idea)))
+        return best[:PARENTS]
+
+    def _execute(self, idea: frozenset[str]) -> float | None:
+        if idea not in self.scores:
+            reward = self.world.execute(idea)
+            if reward is None:
+                return None
+            self.scores[idea] = reward
+        return self.scores[idea]
+
+    def _delay(self) -> int:
+        draw = self.rng.random()
+        return 1 if draw < LATE else 10**9 if draw < LATE + LOST else 0
+
+    def _learn(self, now: int) -> None:
+        first = max(0, now - self.rl.staleness)
+        steps = [(number, self._outcomes(self.steps[number], now)) for number in range(first, now + 1)]
+        rows = []
+        for lesson in lessons(steps, now, self.rl):
+            of = self.steps[lesson.step]
+            of.learned.add(lesson.number)
+            one = of.samples[lesson.number]
+            rows.append(Row(one.prompt, one.tokens, one.logprobs, lesson.advantage))
+        if any(row.advantage for row in rows):
+            update(self.policy, self.engine, rows, self.rl, self.rng)
+
+    def _outcomes(self, step: Step, now: int) -> list[Outcome]:
+        return [
+            Outcome(
+                " ".join(sorted(step.ideas[n])),
+                step.rewards[n] if step.comes[n] <= now else None,
+                step.prompts[n],
+                step.seen[n],
+                n in step.learned,
+            )
+            for n in range(GROUP)
+        ]
+
+
+def _idea(one: Sample, parent: frozenset[str]) -> frozenset[str]:
+    """The words of the code that an answer means."""
+    proposals = read_proposals(one.text)
+    return final_words([*sorted(parent), *parts_of(proposals[0].text)]) if proposals else frozenset()
+
+
+def run(arm: Arm, seed: int, steps: int, policy: Policy, table: Table) -> list[dict[str, float]]:
+    """The measures of every step, and the best found so far."""
+    if arm.transfer:
+        first = replace(arm, objective=Objective.max_at_k, penalty=PENALTY, transfer=False)
+        before = Search(first, World(table, 1000 + seed), policy, seed)
+        for _ in range(steps):
+            before.step()
+        policy = before.policy
+    search, best, found = Search(arm, World(table, seed), policy, seed), 0.0, []
+    for _ in range(steps):
+        measures = search.step()
+        best = max(best, measures["best"])
+        found.append({**measures, "found": best})
+    return found
+
+
+def main() -> None:
+    made = argparse.ArgumentParser()
+    made.add_argument("arms", nargs="*", help=f"some of: {'; '.join(ARMS)}")
+    made.add_argument("--seeds", type=int, default=10)
+    made.add_argument("--steps", type=int, default=100)
+    made.add_argument("--table", action="store_true")
+    given = made.parse_args()
+    if given.table:
+        for line in table_lines(list(results())):
+            print(line)
+        return
+    torch.set_num_threads(1)
+    table = Table.read()
+    words = table.words()
+    policy = make_policy(words, 0)
+    supervise(policy, words, 600, 0)
+    done = {(one["arm"], one["seed"], one["steps"]) for one in results()}
+    for seed in range(given.seeds):
+        for name in given.arms or ARMS:
+            if (name, seed, given.steps) not in done:
+                measures = run(ARMS[name], seed, given.steps, policy, table)
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps({"arm": name, "seed": seed, "steps": given.steps, **_short(measures)}) + "\n")
+                print(name, seed, {key: round(value, 3) for key, value in _short(measures)["end"].items()}, flush=True)
+
+
+def _short(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
+    """The end, and every tenth step for the plot."""
+    last = measures[-LAST:]
+    end = {key: statistics.fmean(one[key] for one in last) for key in last[0]}
+    curves = {key: [round(one[key], 4) for one in measures[::5]] for key in ("mean", "best", "found", "share")}
+    return {"end": {**end, "found": measures[-1]["found"]}, "curves": curves}
+
+
+def results() -> Iterator[dict]:
+    """What was run so far."""
+    if RESULTS.exists():
+        yield from map(json.loads, RESULTS.read_text().splitlines())
+
+
+def table_lines(lines: list[dict]) -> Iterator[str]:
+    """Means over seeds with 95 % intervals (t), and the paired difference of the best of a batch to `mean`."""
+    head = (
+        "arm (simulated)",
+        "seeds",
+        "mean of a batch",
+        "best of a batch",
+        "best found",
+        "distinct of 64",
+        "commonest",
+    )
+    yield f"| {' | '.join(head)} | best of a batch − `mean` |"
+    yield "|---" * 8 + "|"
+    ends = {name: {one["seed"]: one["end"] for one in lines if one["arm"] == name} for name in ARMS}
+    for name, ours in ends.items():
+        if not ours:
+            continue
+        pairs = [ours[seed]["best"] - ends["mean"][seed]["best"] for seed in ours if seed in ends["mean"]]
+        cells = [_interval([one[key] for one in ours.values()]) for key in ("mean", "best", "found")]
+        distinct = statistics.fmean(one["distinct"] for one in ours.values())
+        share = statistics.fmean(one["share"] for one in ours.values())
+        yield f"| {name} | {len(ours)} | {' | '.join(cells)} | {distinct:.0f} | {100 * share:.0f} % | {_interval(pairs)} |"
+
+
+_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""Student's t for 95 %, by number of seeds."""
+
+
+def _interval(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.3f}" if values else "–"
+    half = _T.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values))
+    return f"{statistics.fmean(values):.3f} ± {half:.3f}"
+
+
+if __name__ == "__main__":
+    main()
