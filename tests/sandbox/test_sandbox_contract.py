@@ -17,8 +17,9 @@ import pytest
 
 from pipeline.config import Part
 from pipeline.errors import BadInput, CannotContinue
-from pipeline.sandbox import contained
+from pipeline.sandbox import bubblewrap, contained
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, allowed_environment, make_sandbox
+from tests.debian import installed
 from tests.toy import ROOT, environment, processes_with, wait_until
 
 SANDBOXES: dict[str, Part] = {
@@ -98,6 +99,26 @@ CASES = {
 }
 
 
+LIMITS = {
+    "a flood of the disk": (
+        "import os, time\nfor n in range(100): open(f'{os.getcwd()}/flood{n}', 'wb').write(bytes(1_000_000))\n"
+        + FOREVER,
+        {"disk_gb": 0.05},
+        End.DISK,
+    ),
+    "a fork bomb": (
+        "import os, time\nfor _ in range(200):\n if os.fork() == 0: time.sleep(10_000)\ntime.sleep(10_000)",
+        {"processes": 100},
+        End.PROCESSES,
+    ),
+    "open files": (
+        "files = []\ntry:\n while True: files.append(open('/dev/null'))\nexcept OSError as error: print(len(files) < 64)",
+        {"open_files": 64},
+        End.EXIT,
+    ),
+}
+
+
 class Bench:
     """One sandbox and a folder in which a command may write."""
 
@@ -122,6 +143,8 @@ class Bench:
 
 @pytest.fixture(params=SANDBOXES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    if request.param == "bubblewrap":
+        installed("bwrap", "bubblewrap")
     return Bench(SANDBOXES[request.param], tmp_path)
 
 
@@ -140,6 +163,24 @@ def test_misbehaving_commands(name: str, mark: str, bench: Bench) -> None:
     assert processes_with(mark) == []
     if case.ended is End.MEMORY:
         assert outcome.peak_gb > case.mem_gb
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits_of_disk_processes_and_files(name: str, mark: str, bench: Bench) -> None:
+    code, limits, ended = LIMITS[name]
+    outcome = bench.run(code, mark, RunLimits(60.0, 4.0, **limits))
+    assert outcome.ended is ended
+    assert ended is not End.EXIT or bench.log == "True\n"
+    assert processes_with(mark) == []
+
+
+def test_files_in_memory_count_as_memory(mark: str, tmp_path: Path) -> None:
+    """Where /dev/shm is the command's own, although no process has them mapped: 70 MB there and 60 MB beside it."""
+    if bubblewrap.trouble():
+        pytest.skip(bubblewrap.trouble())
+    code = f"open('/dev/shm/x', 'wb').write(bytes(70_000_000)); x = bytearray(b'x' * 60_000_000); {FOREVER}"
+    bench = Bench(SANDBOXES["bubblewrap"], tmp_path)
+    assert bench.run(code, mark, RunLimits(60.0, 0.12)).ended is End.MEMORY
 
 
 def test_a_missing_program_and_a_missing_folder_did_not_start(bench: Bench) -> None:
