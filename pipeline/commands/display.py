@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.metric import Metric
 from pipeline.policy.accounting import Account
 from pipeline.records import Purpose, Report, Standing, TimeToTarget
+from pipeline.report.isolation import isolation_line
 from pipeline.report.standings import baseline_estimate, standing
 from pipeline.setup.preview import CODE_TOKENS, IDEA_TOKENS, CostEstimate
 from pipeline.store.archive import Archive
@@ -111,6 +112,8 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
             if confirmed
             else "Each rests on the one trial that selection saw: the best of many such are best partly by luck."
         )
+    if isolated := isolation_line(archive.index.sandboxes):
+        lines.append(f"{isolated[0].upper()}{isolated[1:]}.")
     if report.failures:
         lines.append("Failed: " + ", ".join(f"{count} × {kind}" for kind, count in report.failures.items()) + ".")
     title = f"{archive.paths.folder.name}: {report.stopped}"

@@ -17,6 +17,7 @@ from pipeline.methods.base import Terms
 from pipeline.policy.agenda import elites
 from pipeline.policy.stopping import finishing
 from pipeline.records import Holdup, Purpose
+from pipeline.report.isolation import warning
 from pipeline.report.standings import baseline_estimate, standing
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -89,7 +90,7 @@ def page_of(
         done=now.trainings,
         total=now.trainings + now.trainings_left,
         flying=flying(now),
-        notices=tuple(notices(now, holdups)),
+        notices=tuple(notices(archive, now, holdups)),
         parts=(
             in_flight(archive, at, watch or doing),
             *confirming(terms, archive),
@@ -124,8 +125,10 @@ def flying(now: Progress) -> str:
     return ", ".join(counts) or "nothing runs"
 
 
-def notices(now: Progress, holdups: Sequence[Holdup]) -> Iterator[str]:
+def notices(archive: Archive, now: Progress, holdups: Sequence[Holdup]) -> Iterator[str]:
     """What a person should know."""
+    if unsafe := warning(archive.index.sandboxes):
+        yield unsafe
     if now.paused:
         yield f"PAUSED: {printable(now.paused)}"
     yield from map(holdup_line, holdups)

@@ -84,6 +84,7 @@ def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str,
         "OMP_NUM_THREADS": str(cpus),
         "PYTHONDONTWRITEBYTECODE": "1",  # the folder of a variant holds exactly the code that runs
         "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
         **baseline.environment,
         **(extra or {}),
     }

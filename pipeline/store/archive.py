@@ -81,6 +81,8 @@ class Index:
         """How many candidates came how far."""
         self.trial_states: Counter[State] = Counter()
         """How many of their trials came how far."""
+        self.sandboxes: Counter[str] = Counter()
+        """How many scored candidates were trained in each kind of sandbox."""
         self.failures: Counter[str] = Counter()
         """How many candidates failed, by `stage/kind`."""
         self.spent = Spent()
@@ -115,6 +117,7 @@ class Index:
             self.failures[f"{candidate.failure.stage}/{candidate.failure.kind}"] += sign
         if candidate.score is not None:
             place = (candidate.score.value, candidate.id)
+            self.sandboxes[candidate.score.sandbox] += sign
             if sign > 0:
                 bisect.insort(self.ranking, place)
                 self.by_checkpoint.setdefault(candidate.score.checkpoint, candidate.id)

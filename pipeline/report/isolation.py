@@ -1,0 +1,30 @@
+"""What kept the variants of a run from cheating: the kinds of sandbox in which they were trained."""
+
+from collections.abc import Mapping
+
+from pipeline.text import counted
+
+_NONE = "none"
+
+
+def isolation_line(scored: Mapping[str, int]) -> str:
+    """How the scored candidates were isolated, by kind of sandbox; a warning if some were not, empty if nothing is known.
+
+    scored: number of scored candidates by kind; those of earlier versions have the kind `""`."""
+    known = {kind: count for kind, count in sorted(scored.items()) if kind and count}
+    open_to_all = known.pop(_NONE, 0)
+    if open_to_all:
+        return (
+            f"NO SANDBOX: {counted(open_to_all, 'scored candidate')} could read held-out data and change any file of yours, "
+            "scores included; believe no result before it is repeated with train.sandbox=auto"
+        )
+    if not known:
+        return ""
+    kinds = ", ".join(f"{kind} ({counted(count, 'candidate')})" for kind, count in known.items())
+    return f"variants were isolated by {kinds}"
+
+
+def warning(scored: Mapping[str, int]) -> str:
+    """The line if it warns, else empty."""
+    line = isolation_line(scored)
+    return line if scored.get(_NONE) else ""
