@@ -95,10 +95,13 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
     confirmed = [row for row in report.elites if _is_confirmed(archive, row)]
     others = [row for row in report.elites if row not in confirmed]
     others += _others(archive, report, metric)
+    raced = sorted((row for row in others if _is_confirmed(archive, row)), key=lambda row: -metric.goodness(row.value))
+    others = [row for row in others if row not in raced]
     baseline = ("baseline", *_numbers(report.baseline, metric, False), "", "the unmodified code")
     blocks: list[tuple[str, Sequence[Sequence[str]]]] = [("", [baseline])]
     for rows, words in (
         (confirmed, "confirmed: trained again with other seeds"),
+        (raced, "lost the race for the elites: trained again with other seeds"),
         (others, "not confirmed: one trial each"),
     ):
         if rows:
@@ -154,12 +157,13 @@ def _is_confirmed(archive: Archive, row: Standing) -> bool:
 
 
 def _others(archive: Archive, report: Report, metric: Metric) -> Iterator[Standing]:
-    """The best candidates that are no elites, by the one trial that selection saw."""
+    """The best candidates that are no elites, by the trials of the race, else by the one that selection saw."""
     confirmed, reference = {one.candidate for one in report.elites}, baseline_estimate(archive)
     best = (one for one in archive.ranked(metric.goodness(1.0) > 0) if one.id not in confirmed)
     for candidate in itertools.islice(best, _MOST_RESULTS):
-        assert candidate.score is not None and reference is not None
-        yield standing(metric, candidate.id, [candidate.score], reference)
+        assert candidate.score is not None and candidate.attempt is not None and reference is not None
+        scores = candidate.attempt.scores(Purpose.CONFIRM) or [candidate.score]
+        yield standing(metric, candidate.id, scores, reference)
 
 
 def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Table:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline.commands.progress import Progress, best_lines, left_text, many, printable, span
 from pipeline.methods.base import Terms
-from pipeline.policy.agenda import elites
+from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
 from pipeline.records import Holdup, Purpose
 from pipeline.report.isolation import warning
@@ -168,23 +168,23 @@ def in_flight(archive: Archive, at: float, watch: Callable[[Try], str]) -> Part:
 
 
 def confirming(terms: Terms, archive: Archive) -> Iterator[Part]:
-    """The elites that are trained again, when the search is over."""
-    reference = baseline_estimate(archive)
-    if reference is None or not finishing(terms, archive) or not terms.config.select.elite_seeds:
+    """The candidates that are trained again when the search is over: those in the race, then the elites."""
+    reference, found = baseline_estimate(archive), race(terms, archive)
+    if reference is None or not found.seeds or not finishing(terms, archive):
         return
     rows = []
-    for elite in elites(terms, archive):
-        assert elite.attempt is not None
-        scores, wanted = elite.attempt.scores(Purpose.CONFIRM), terms.config.select.elite_seeds
-        value = gain = "no score yet"
+    for one in found.racing:
+        assert one.attempt is not None
+        scores = [score for score in one.attempt.scores(Purpose.CONFIRM) if score.seed in found.seeds]
+        value, gain = "no score yet", ""
         if scores:
-            row = standing(terms.metric, elite.id, scores, reference)
+            row = standing(terms.metric, one.id, scores, reference)
             value = terms.metric.text_error(row.value, row.standard_error)
             gain = f"{terms.metric.text_gain(row.gain)} ± {terms.metric.text_gain(row.gain_error).lstrip('+')}"
-        cells = (short(elite.id), f"{len(scores)} of {wanted} seeds", value, gain if scores else "", _title(elite))
-        rows.append(Row(cells))
+        rows.append(Row((short(one.id), f"{len(scores)} of {len(found.seeds)} seeds", value, gain, _title(one))))
     if rows:
-        yield Part("final training of the best", tuple(rows), len(rows), (9, 14, 18, 18))
+        heading = "race for the elites" if found.pending else "final training of the best"
+        yield Part(heading, tuple(rows), len(rows), (9, 14, 18, 18))
 
 
 def scored(terms: Terms, archive: Archive) -> Part:

@@ -9,6 +9,7 @@ from pipeline.methods.base import Terms
 from pipeline.metric import Metric
 from pipeline.policy.accounting import tries_of
 from pipeline.policy.agenda import agenda, elites, trials_left
+from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
 from pipeline.records import Purpose, Standing
 from pipeline.report.posterior import ranked
@@ -98,6 +99,8 @@ def phase(terms: Terms, archive: Archive) -> str:
     if not archive.generations:
         return "starting"
     if finishing(terms, archive):
+        if race(terms, archive).pending:
+            return "race for the elites"
         purposes = {wanted.purpose for wanted in agenda(terms, archive)}
         for purpose, words in (
             (Purpose.CONFIRM, "final training of the best"),

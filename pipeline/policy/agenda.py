@@ -74,7 +74,7 @@ def trials_left(terms: Terms, archive: Archive) -> int:
     """Number of trials still to come, estimated: for the time left."""
     config = terms.config
     if finishing(terms, archive):
-        return sum(1 for _ in agenda(terms, archive))
+        return sum(1 for _ in agenda(terms, archive)) + race(terms, archive).later
     ideas = config.stop.generations * config.ideate.candidates
     if config.stop.candidates:
         ideas = min(ideas, config.stop.candidates)

@@ -31,6 +31,10 @@ class Race:
     """Those that may still become elites."""
     pending: tuple[Wanted, ...]
     """Trials that its round still needs, most urgent first; none once it is over."""
+    seeds: tuple[int, ...]
+    """Seeds of the race so far, the open round included; once it is over, those of the final trials."""
+    later: int = 0
+    """The most trainings that come after its round, the final ones included; 0 once it is over."""
 
 
 def race(terms: Terms, archive: Archive) -> Race:
@@ -38,10 +42,11 @@ def race(terms: Terms, archive: Archive) -> Race:
     select = terms.config.select
     rounds = select.confirm if select.elites else []
     racing = by_search(terms, archive, rounds[0][0] if rounds else select.elites)
-    first = 1
-    for (_, seeds), (places, _) in itertools.pairwise([*rounds, [select.elites, 0]]):
+    stages, first = [*rounds, [select.elites, select.elite_seeds]], 1
+    for stage, ((_, seeds), (places, _)) in enumerate(itertools.pairwise(stages), 1):
         new, first = range(first, first + seeds), first + seeds
-        racing = _in_race(terms, archive, racing, [seed_of(terms.config, number) for number in range(1, first)], places)
+        used = tuple(seed_of(terms.config, number) for number in range(1, first))
+        racing = _in_race(terms, archive, racing, used, places)
         pending = tuple(
             trial
             for number in new  # one seed of all before the next of any, so that those clearly out are seen early
@@ -50,15 +55,16 @@ def race(terms: Terms, archive: Archive) -> Race:
             for trial in wanted(one.attempt, Purpose.CONFIRM, seed_of(terms.config, number))
         )
         if pending:
-            return Race(racing[: select.elites], racing, pending)
+            later = sum(entered * trained for entered, trained in stages[stage:])
+            return Race(racing[: select.elites], racing, pending, used, later)
         racing = tuple(one for place, one in enumerate(racing) if place < places or archive.is_pinned(one.id))
-    return Race(racing, racing, ())
+    return Race(racing, racing, (), final_seeds(terms.config))
 
 
-def final_seeds(config: Config) -> list[int]:
+def final_seeds(config: Config) -> tuple[int, ...]:
     """Seeds of the final trials of each elite. They chose nothing."""
     first = 1 + sum(seeds for _, seeds in config.select.confirm)
-    return [seed_of(config, number) for number in range(first, first + config.select.elite_seeds)]
+    return tuple(seed_of(config, number) for number in range(first, first + config.select.elite_seeds))
 
 
 def confirmations(config: Config, candidates: int) -> int:

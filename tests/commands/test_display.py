@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from pipeline.commands.display import candidate_table, estimated, results
 from pipeline.commands.page import Page, doing, last_metrics, lines, page_of, shares
 from pipeline.commands.progress import phase, printable, progress, span, summary_line
-from pipeline.config import Mode, SearchConfig, StopConfig
+from pipeline.config import Mode, SearchConfig, SelectConfig, StopConfig
 from pipeline.methods.base import Terms
 from pipeline.metric import Metric
 from pipeline.policy.agenda import elites
@@ -110,7 +110,20 @@ def confirming() -> tuple[Terms, Archive]:
     return terms_of(config_of()), busy(archive_of(made), [(11, Purpose.CONFIRM, 1900.0), (10, Purpose.CONFIRM, 1940.0)])
 
 
-CASES = {"searching": searching, "confirming": confirming}
+def racing() -> tuple[Terms, Archive]:
+    """The same in the second round of a race; one of four was clearly out."""
+    made = [Made(0.50 + number / 100) for number in range(8)]
+    made += [
+        Made(0.60, confirmed=(0.59,)),
+        Made(0.61, confirmed=(0.4,)),
+        Made(0.62, confirmed=(0.61,)),
+        Made(0.63, confirmed=(0.6, 0.6)),
+    ]
+    config = config_of(select=SelectConfig(baseline_seeds=2, confirm=[[4, 1], [2, 2]], elites=1, elite_seeds=3))
+    return terms_of(config, now=NOW), archive_of(made)
+
+
+CASES = {"searching": searching, "confirming": confirming, "racing": racing}
 HOLDUPS = (
     Holdup("submitting jobs", "Slurm did not take the jobs: Socket timed out on send/recv operation", 1800.0, 2040.0),
     Holdup("asking the language model", "openai/default: the key was refused: set the right one", 1950.0),
@@ -355,6 +368,20 @@ def test_what_the_table_of_the_test_split_says(change: dict[str, object], said: 
     tests = tuple(replace(one, **change) for one in archive.report.tests)  # type: ignore[arg-type]
     text = printed(results(archive, replace(archive.report, tests=tests), metric), 120, 40)
     assert said in text and ("wider than need be" not in text) == ("paired" in change)
+
+
+def test_who_lost_the_race_is_shown_by_the_trials_of_the_race() -> None:
+    _, archive = racing()
+    metric = replace(terms_of(config_of()).metric, percent=True)
+    report = final_report(archive, metric, [archive.candidate(name(11))], "stop.generations=3 reached", ())
+    text = printed(results(archive, report, metric), 120, 60)
+    _, lost, single = text.partition("confirmed: trained")[2].partition("lost the race")
+    raced = single.partition("not confirmed: one trial each")[0].splitlines()[1:]
+    assert lost and [line.split()[:2] for line in raced if line] == [
+        ["g2/c2", "61.0"],
+        ["g2/c0", "59.0"],
+        ["g2/c1", "40.0"],
+    ]
 
 
 def test_no_single_trial_stands_above_what_was_confirmed() -> None:

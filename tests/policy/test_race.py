@@ -49,7 +49,7 @@ def test_the_better_half_goes_on_and_one_is_tested_with_seeds_that_chose_nothing
     assert wanted(given, searched(first)) == [(4, 3), (1, 3)]
     second = first | {1: (0.62, 0.62, 0.67), 4: (0.64, 0.62, 0.61)}  # means 0.637 and 0.623
     assert [one.id for one in elites(given, searched(second))] == [name(1)]
-    assert wanted(given, searched(second)) == [(1, 4), (1, 5)] and final_seeds(given.config) == [4, 5]
+    assert wanted(given, searched(second)) == [(1, 4), (1, 5)] and final_seeds(given.config) == (4, 5)
     final = second | {1: (*second[1], 0.1, 0.1)}
     assert [one.id for one in elites(given, searched(final))] == [name(1)]  # whatever the final trials say
 
