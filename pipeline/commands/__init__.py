@@ -14,6 +14,7 @@ COMMANDS = {
     "clean": "remove checkpoints and variants that nothing needs",
     "rerun": "train a candidate again, and test whether it agrees",
     "ablate": "measure what each change of a candidate contributes",
+    "export": "write a candidate as a git repository with its provenance",
     "prepare": "fetch and convert a baseline's data",
     "build": "compile what all trials share",
     "check_baseline": "check that a baseline keeps its contract",

@@ -28,6 +28,7 @@ class Commit:
 def write_history(commits: Sequence[Commit], target: Path) -> None:
     """Write a repository whose branch `main` is the last commit, checked out. Equal commits give equal hashes. Raises
     FileExistsError unless the target is new or an empty folder."""
+    target = target.absolute()  # git is called in another folder
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise FileExistsError(f"{target} exists")
     target.parent.mkdir(parents=True, exist_ok=True)
