@@ -21,7 +21,7 @@ from pipeline.makers.variants import variant_tree
 from pipeline.metric import Metric
 from pipeline.policy.race import final_seeds
 from pipeline.records import Derived, Purpose
-from pipeline.report.reruns import Difference, Side, difference, repeated, side, tested, trained
+from pipeline.report.reruns import Difference, Side, difference, on_search_split, on_test_split, repeated, side
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, source_at
 from pipeline.stages.context import Context
 from pipeline.store.views import Attempt, Candidate
@@ -131,9 +131,9 @@ def compare_runs(
     checked: dict[str, str],
 ) -> Rerun:
     """Two pairs of candidate and baseline, on the test split where both have it."""
-    old, new = tested(*before), tested(*now)
+    old, new = on_test_split(*before), on_test_split(*now)
     if not (old.complete and new.complete):
-        old, new = trained(*before, final_seeds(source.terms.config)), trained(*now)
+        old, new = on_search_split(*before, final_seeds(source.terms.config)), on_search_split(*now)
     if not old.complete:
         raise CannotContinue(f"{source.name} or the baseline of its run has no score to compare with")
     metric = context.metric
@@ -152,7 +152,7 @@ def compare_runs(
         side(metric, new),
         apart,
         apart.may_be_chance if apart is not None else None,
-        (0, 0) if changed else repeated(trained(*before).candidate, trained(*now).candidate),
+        (0, 0) if changed else repeated(on_search_split(*before).candidate, on_search_split(*now).candidate),
     )
 
 

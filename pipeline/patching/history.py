@@ -40,7 +40,6 @@ def write_history(commits: Sequence[Commit], target: Path) -> None:
         git("fast-import", "--quiet", given=stream).check_returncode()
         (staged / ".git/HEAD").write_text("ref: refs/heads/main\n")
         git("reset", "--hard", "--quiet", "main", work_tree=str(staged)).check_returncode()
-        (staged / ".git/info/attributes").unlink()
         (staged / ".git/config").write_text(
             "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tfilemode = true\n"
         )

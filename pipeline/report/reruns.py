@@ -71,12 +71,12 @@ class Pair:
         return bool(self.candidate and self.baseline)
 
 
-def tested(candidate: Attempt, baseline: Attempt) -> Pair:
+def on_test_split(candidate: Attempt, baseline: Attempt) -> Pair:
     """Their scores on the test split."""
     return Pair(candidate.scores(Purpose.TEST), baseline.scores(Purpose.TEST))
 
 
-def trained(candidate: Attempt, baseline: Attempt, final_seeds: Sequence[int] | None = None) -> Pair:
+def on_search_split(candidate: Attempt, baseline: Attempt, final_seeds: Sequence[int] | None = None) -> Pair:
     """Their scores on the split that selection uses. With `final_seeds`, only of the candidate's trials that chose nothing,
     or of those that did where there are no others."""
     ours = candidate.scores(*_TRAINED)

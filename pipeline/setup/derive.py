@@ -152,16 +152,16 @@ def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | Non
         raise BadInput(
             f"baseline={after['baseline']['name']} is another baseline than {name}, to which the patch applies"
         )
-    return msgspec.convert(_carried(msgspec.to_builtins(config), before, after), Config)
+    return msgspec.convert(carried(msgspec.to_builtins(config), before, after), Config)
 
 
-def _carried(onto: Any, before: Any, after: Any) -> Any:
+def carried(onto: Any, before: Any, after: Any) -> Any:
     """A value with the difference between two others."""
     if not all(isinstance(one, dict) for one in (onto, before, after)):
         return after if before != after else onto
     kept = [key for key in onto if key in after or key not in before]
     return {
-        key: _carried(onto.get(key), before.get(key), after[key]) if key in after else onto[key]
+        key: carried(onto.get(key), before.get(key), after[key]) if key in after else onto[key]
         for key in dict.fromkeys([*kept, *(key for key in after if key in onto or after[key] != before.get(key))])
     }
 

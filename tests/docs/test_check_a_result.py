@@ -20,9 +20,9 @@ LINES = command_lines((ROOT / "docs/how-to/check-a-result.md").read_text())
 SETTINGS = (TOY / "settings.py").read_text()
 FEW = (
     "ideate.candidates=1",
-    "select.baseline_seeds=2",
+    "select.baseline_seeds=1",
     "select.elites=1",
-    "select.elite_seeds=2",
+    "select.elite_seeds=1",
     "cluster.poll_s=0.1",
 )
 
