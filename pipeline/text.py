@@ -41,12 +41,27 @@ class Family:
     """Whether the opening mark is prose, which counts only as the first text of a reply that also has the closing mark."""
 
 
+_MORE = r"(?:\s[^<>\n]{0,80})?"
+"""What may stand in an opening tag behind its name."""
+_IN_XML = (
+    r"thinking(?:_process)?|thoughts?|reason|reasoning(?:_content)?|reflection|scratchpad|antthinking|budget:thinking|"
+    r"internal_thoughts?|(?:inner_)?monologue|analysis|cot|chain_of_thought|planning|draft"
+)
+
 FAMILIES = (
-    Family("DeepSeek, Qwen, GLM, MiniMax and most others", r"<think>", r"</think>"),
+    Family("DeepSeek, Qwen, GLM, MiniMax and most others", rf"<think{_MORE}>", r"</think\s*>"),
     Family(
         "models that are asked to think in XML; EXAONE, Reka, Reflection",
-        r"<(?:thinking|thoughts?|reason|reasoning|reflection|scratchpad|antthinking|budget:thinking|internal_thoughts?)>",
-        r"</(?:thinking|thoughts?|reason|reasoning|reflection|scratchpad|antthinking|budget:thinking|internal_thoughts?)>",
+        rf"<(?:{_IN_XML}){_MORE}>",
+        rf"</(?:{_IN_XML})\s*>",
+    ),
+    Family("chat front ends that fold reasoning", r"<details type=\"reasoning\"[^>\n]*>", r"</details>"),
+    Family("s1", r"<\|im_start\|>think\b", r"(?:<\|im_end\|>\s*)?<\|im_start\|>answer\b", True),
+    Family(
+        "Thinking in tokens of other names",
+        r"<\|(?:(?:begin|start)_of_thinking|thinking|(?:thought|thinking|reasoning)_start)\|>",
+        r"<\|(?:end_of_thinking|/thinking|(?:thought|thinking|reasoning)_end)\|>",
+        True,
     ),
     Family("LongCat, Hunyuan", r"<(?:longcat_think|think:opensource)>", r"</(?:longcat_think|think:opensource)>", True),
     Family("Seed-OSS", r"<seed:think>", r"</seed:think>", True),
