@@ -173,7 +173,7 @@ def _job_row(fields: Mapping[str, str]) -> JobRow:
     state = fields["State"]
     by = re.search(r"\bby (\d+)$", state)
     elapsed = fields["ElapsedRaw"]
-    if not elapsed.isdigit():
+    if not re.fullmatch("[0-9]+", elapsed):
         raise BadSlurmText(f"sacct reports an ElapsedRaw of {elapsed!r} for job {fields['JobID']}")
     return JobRow(
         job_ids=expand_job_id(job),
@@ -318,7 +318,7 @@ def _rows(text: str, first: str) -> Iterator[Mapping[str, str]]:
 
 
 def _numbers_in(row: Mapping[str, str], *columns: str) -> list[int]:
-    return [int(row[column]) for column in columns if row.get(column, "").isdigit()]
+    return [int(row[column]) for column in columns if row.get(column, "").isdecimal()]
 
 
 # ---- logs

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import re
 import shutil
 import sys
@@ -35,6 +36,34 @@ _NOISE = re.compile(
 _RUN_EACH = "add -m, which starts a run for each value: python -m pipeline.run -m … seed=1,2,3 run=NAME"
 
 
+_RANGES: dict[str, tuple[float, float | None]] = {
+    "select.quorum": (0, 1),
+    "select.baseline_seeds": (1, None),
+    "select.elites": (0, None),
+    "ideate.candidates": (0, None),
+    "ideate.lessons_every": (0, None),
+    "search.ahead": (0, None),
+    "implement.parallel": (1, None),
+    "stop.generations": (1, None),
+    "stop.candidates": (0, None),
+    "stop.patience": (0, None),
+    "cluster.max_parallel": (0, None),
+    "cluster.poll_s": (0, None),
+    "budget.gpu_hours": (0, None),
+    "budget.reserve": (0, 1),
+    "budget.usd": (0, None),
+    "llm.max_tokens": (1, None),
+    "llm.context": (1, None),
+    "train.retries": (0, None),
+    "train.resources.nodes": (1, None),
+    "train.resources.gpus_per_node": (0, None),
+    "train.resources.cpus_per_task": (1, None),
+    "train.resources.mem_gb": (0.01, None),
+    "train.resources.time_min": (1, None),
+}
+"""Least and most value of settings; none: no limit."""
+
+
 def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
     """Compose `conf/config.yaml` with overrides, groups of `config_dir` (the user's own) found too.
 
@@ -52,9 +81,13 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             composed = compose(config_name="config", overrides=[*searched, *map(_added, overrides)])
         config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a group that is null
         raise BadInput(_one_line(error)) from error
     assert isinstance(config, Config)
+    if config.prompts:
+        raise BadInput(
+            f"prompts.{next(iter(config.prompts))} is not given so; put your template into {OWN_FOLDER}/NAME.md"
+        )
     if config_dir is not None:
         config.own_code = config.own_code or str(config_dir.resolve().parent)
     use_code_of(config.own_code)
@@ -79,26 +112,15 @@ def _check(config: Config) -> None:
     """Raises `BadInput` for a value that no run can use, before anything is made."""
     if config.stop.date:
         parse_date(config.stop.date)
-    train, select = config.train, config.select
-    for key, value, least, most in (
-        ("select.quorum", select.quorum, 0, 1),
-        ("select.baseline_seeds", select.baseline_seeds, 1, None),
-        ("select.elites", select.elites, 0, None),
-        ("ideate.candidates", config.ideate.candidates, 0, None),
-        ("ideate.lessons_every", config.ideate.lessons_every, 0, None),
-        ("search.ahead", config.search.ahead, 0, None),
-        ("implement.parallel", config.implement.parallel, 1, None),
-        ("stop.generations", config.stop.generations, 1, None),
-        ("cluster.max_parallel", config.cluster.max_parallel, 0, None),
-        ("cluster.poll_s", config.cluster.poll_s, 0, None),
-        ("budget.reserve", config.budget.reserve, 0, 1),
-        ("train.retries", train.retries, 0, None),
-        ("train.resources.time_min", train.resources.time_min, 1, None),
-    ):
-        if value < least or (most is not None and value > most):
+    train, given = config.train, flatten(dataclasses.asdict(config))
+    for key, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadInput(f"{key}={value} cannot be used; give a finite number")
+    for key, (least, most) in _RANGES.items():
+        if given[key] < least or (most is not None and given[key] > most):
             allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
-            raise BadInput(f"{key}={value:g} cannot be used; give {allowed}")
-    _check_race(select)
+            raise BadInput(f"{key}={given[key]:g} cannot be used; give {allowed}")
+    _check_race(config.select)
     if config.measure.codes is not Codes.none and config.measure.target is None:
         raise BadInput("measure.target is missing; give the value of the metric to reach, e.g. measure.target=3.28")
     if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
@@ -220,8 +242,10 @@ def _one_line(error: Exception) -> str:
     text = " ".join(" ".join(dict.fromkeys(causes)).split())
     if "--multirun" in text:
         return f"{text.partition(' requires')[0]}: a setting takes one value; {_RUN_EACH}"
-    if isinstance(error, OverrideParseException) and error.override not in text:
-        return f"{error.override} cannot be read: {text}"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read as KEY=VALUE; put quotes around a value with , = or spaces in it ({text})"
+        )
     return text
 
 
@@ -229,8 +253,10 @@ def _unknown_key(override: str, config_dir: Path | None) -> str | None:
     """A message if the key of an override is not in the schema at some depth; none if it is, or where any key goes."""
     key = override.lstrip("+~").partition("=")[0]
     groups = [folder / key for folder in (CONF, config_dir, SITE) if folder is not None]
-    if any(group.is_dir() for group in groups) or "@" in key or key.startswith("hydra"):
+    if any(group.is_dir() for group in groups) or "@" in key or key == "hydra.searchpath":
         return None
+    if key.partition("/")[0].partition(".")[0] == "hydra":
+        return f"{key} has no effect here; run= and runs= say where a run lies, and -m starts several"
     node: Any = Config
     done: list[str] = []
     for name in key.split("."):
