@@ -24,6 +24,7 @@ from pipeline import config, records
 from pipeline.job import nodes, probe
 from pipeline.policy import accounting
 from pipeline.store import data, manifest, paths, reader, run
+from tests.attacks.table import FAILING, GROUPS, HONEST
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
@@ -58,7 +59,31 @@ def pages() -> dict[Path, str]:
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "run-folder.md": run_folder_page(),
         REFERENCE / "tables.md": tables_page(),
+        REFERENCE / "attacks.md": attacks_page(),
     }
+
+
+def attacks_page() -> str:
+    """The attacks that the tests try, and how each ends."""
+    lines = [
+        "# Attacks",
+        "",
+        _NOTE,
+        "",
+        "Variants of the toy baseline that try these are trained and scored in the tests (`tests/attacks`), with bubblewrap",
+        "and with landlock. *No effect* means: the score is the same as without the attack, no other file, process or",
+        "secret is reached, and nothing is left behind. [SECURITY.md](../../SECURITY.md) says what each kind of sandbox is",
+        "for.",
+    ]
+    for group, attacks in GROUPS.items():
+        lines += ["", f"## {group[0].upper()}{group[1:]}", "", "| attack | bubblewrap | landlock |", "|---|---|---|"]
+        for name, attack in attacks.items():
+            lines.append(f"| {name} | no effect | {'no effect' if attack.landlock else '**not stopped**'} |")
+    lines += ["", "## Attacks that end as a failure", "", "| attack | kind of failure, in both |", "|---|---|"]
+    lines += [f"| {name} | `{kind}` |" for name, (_, kind) in FAILING.items()]
+    lines += ["", "## Honest and odd", "", "These variants have the score of the unmodified code:"]
+    lines += [f"{', '.join(HONEST)}.", ""]
+    return "\n".join(lines)
 
 
 def documented(module: ModuleType) -> dict[str, Documented]:

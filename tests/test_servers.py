@@ -1,6 +1,7 @@
 """`serve`: the variant's model beside the evaluator. Started for it, ended with it, and reported when it dies."""
 
 import signal
+import textwrap
 from pathlib import Path
 from types import FrameType
 
@@ -9,6 +10,7 @@ import pytest
 from pipeline.errors import BadInput
 from pipeline.job.score import score_checkpoint
 from pipeline.records import Failure, FailureKind, Score, Stage
+from pipeline.sandbox.auto import strongest
 from pipeline.setup.build import data_path
 from pipeline.setup.compose import compose_config
 from pipeline.setup.create import open_or_create
@@ -85,6 +87,8 @@ class Bench:
         self.variant = folder / "variant"
         self.variant.mkdir()
         (self.variant / "serve.py").write_text(files["serve.py"])
+        (folder / "checkpoint").mkdir()
+        (folder / "checkpoint/model.json").write_text("{}")
 
     def score(self) -> Score | Failure:
         checkpoint, data = self.folder / "checkpoint", data_path(self.config)
@@ -106,6 +110,27 @@ def test_each_server_runs_in_the_variant_with_an_exchange_of_its_own(tmp_path: P
     for number, log in enumerate(bench.logs()):
         assert log.startswith(f"server {number} in {bench.variant} through ")
     assert bench.paths.evaluation.is_file() and bench.paths.evaluate_log.read_text() == ""
+    bench.nothing_is_left()
+
+
+def test_a_server_reaches_neither_the_scorer_nor_another_server(tmp_path: Path) -> None:
+    """In the sandbox that works here; without one it would."""
+    if strongest().kind == "none":
+        pytest.skip("no sandbox works here")
+    data = tmp_path / "data/toy/tiny/evaluator/validation.json"
+    attacks = (
+        f"open({str(data)!r}).read()",
+        "(arguments.exchange.parent / '0/answer').write_text('0')",
+        "(arguments.exchange.parent / '1/answer').write_text('1')",
+        f"open({str(tmp_path / 'try_0/evaluation.json')!r}, 'w').write('{{}}')",
+        "(arguments.checkpoint / 'more.json').write_text('{}')",
+    )
+    tries = [f"try:\n    {code}\n    print('LOOT', {code!r})\nexcept OSError: pass\n" for code in attacks]
+    tries.append("(arguments.exchange.parent / '3').mkdir()\n")  # in a folder of its own; the scorer sees three
+    bench = Bench(tmp_path, "if arguments.exchange.name == '2':\n" + textwrap.indent("".join(tries), "    "))
+    score = bench.score()
+    assert isinstance(score, Score) and score.value == SERVERS
+    assert "LOOT" not in "".join(bench.logs())
     bench.nothing_is_left()
 
 
