@@ -107,6 +107,10 @@ CANDIDATES: Mapping[str, Column] = {
     "test_error": _number("its standard error"),
     "test_gain": _number("how much better than the baseline on the test split"),
     "test_gain_error": _number("standard error of that gain"),
+    "test_p": _number(
+        "p-value of that gain, one-sided, corrected for all tests of the run; missing if it was not tested"
+    ),
+    "test_low": _number("lower limit of that gain, with 95 % confidence for all tests of the run together"),
     "elite": _flag("whether the report names it as one of the best"),
     "mark": _text("what a person decided: pinned, banned, or empty"),
     "trials": _count("number of trials scored on the validation split"),

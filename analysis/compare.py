@@ -14,7 +14,18 @@ from pipeline.store.survey import Survey
 
 _ADDED = (
     *("gain", "gain_error", "gain_parent", "gain_parent_error", "confirmed", "confirmed_error", "confirmed_gain"),
-    *("confirmed_gain_error", "seeds", "test", "test_error", "test_gain", "test_gain_error", "elite", "mark"),
+    *(
+        "confirmed_gain_error",
+        "seeds",
+        "test",
+        "test_error",
+        "test_gain",
+        "test_gain_error",
+        "test_p",
+        "test_low",
+        "elite",
+        "mark",
+    ),
 )
 
 
@@ -101,3 +112,5 @@ def _test_split(report: Report, rows: dict[str, dict[str, Any]]) -> None:
         rows.setdefault(one.candidate, {}).update(
             test=one.value, test_error=one.standard_error, test_gain=one.gain, test_gain_error=one.gain_error
         )
+    for tested in report.tests:
+        rows.setdefault(tested.candidate, {}).update(test_p=tested.corrected, test_low=tested.low)

@@ -194,7 +194,7 @@ def run_row(folder: Path, config: Config) -> Row:
     metric = config.baseline.metric.metric
     return {
         "folder": str(folder),
-        "group": str(getattr(config, "group", "")),
+        "group": config.group,
         "method": _target(config.select.method),
         "ideator": _target(config.ideate.maker),
         "implementer": _target(config.implement.maker),

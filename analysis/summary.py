@@ -13,6 +13,7 @@ from analysis.columns import BASELINE
 from analysis.load import Tables
 from analysis.readings import completion, failures, of_run, saturation, steps
 from pipeline.metric import Metric
+from pipeline.records import EliteTest
 from pipeline.report.standings import Verdict, verdict
 from pipeline.store.paths import short
 
@@ -142,8 +143,8 @@ def _answer(
         return "no", "Nothing was scored: every candidate failed.", "See below what failed."
     name = f"{short(best['candidate'])}, {best['title']}"
     if best["test"] is not None and report is not None and report.baseline_test is not None:
-        claim, basis = _claim(tables, run, best)
-        return claim, _sentence(metric, name, best, "test", report.baseline_test.value, "on the test split"), basis
+        answer, basis = _claim(tables, run, best, metric)
+        return answer, _sentence(metric, name, best, "test", report.baseline_test.value, "on the test split"), basis
     if best["confirmed"] is not None:
         where = f"on the validation split, with {many(best['seeds'], 'other seed')}"
         found = verdict(best["confirmed_gain"], best["confirmed_gain_error"])
@@ -162,28 +163,36 @@ def _answer(
 _OPEN = {Verdict.GAIN: "open", Verdict.NOISE: "unclear", Verdict.LOSS: "no"}
 
 
-def _claim(tables: Tables, run: str, best: dict[str, Any]) -> tuple[str, str]:
+def _claim(tables: Tables, run: str, best: dict[str, Any], metric: Metric) -> tuple[str, str]:
     """What the report claims of the best on the test split."""
-    claim = next((one for one in claims(tables, run) if one["candidate"] == best["candidate"]), None)
-    if claim is not None:
-        p_value = claim["p_value"]
-        answer = "yes" if claim["claimed"] else "unclear"
-        said = "smaller than 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-        return answer, f"p-value {said}, corrected for the number of elites; seeds that chose nothing."
-    found = verdict(best["test_gain"], best["test_gain_error"])
-    answer = "likely" if found is Verdict.GAIN else _OPEN[found]
-    return answer, f"Not tested: {found.value} by its standard error, without a p-value."
+    tested = next((one for one in tests(tables, run) if one.candidate == best["candidate"]), None)
+    if tested is None:
+        found = verdict(best["test_gain"], best["test_gain_error"])
+        answer = "likely" if found is Verdict.GAIN else _OPEN[found]
+        return answer, f"Not tested: {found.value} by its standard error, without a p-value."
+    answer = "yes" if tested.significant else "no" if tested.gain < 0 else "unclear"
+    said = f"p-value {p_text(tested.corrected)}, corrected for {many(len(tests(tables, run)), 'test')}"
+    said += f"; {many(tested.seeds, 'seed')} that chose nothing"
+    if tested.low is not None:
+        said += f"; the gain is at least {metric.text_gain(tested.low)} with 95 % confidence"
+    if tested.failed:
+        said += f"; {many(tested.failed, 'final trial')} failed through the code, so that nothing is claimed"
+    if tested.excess is not None:
+        said += (
+            f". The search had seen it better by {metric.text_gain(tested.excess)} (winner's curse, and another split)"
+        )
+    return answer, f"Tested on the test split: {said}."
 
 
-def claims(tables: Tables, run: str) -> list[dict[str, Any]]:
-    """The tested gains of the elites, from report.json: candidate, p_value, claimed. Empty for a run without tests."""
+def tests(tables: Tables, run: str) -> tuple[EliteTest, ...]:
+    """The tested elites of a run; none for a run in progress, or one of before there were tests."""
     report = tables.reports[run]
-    found = getattr(report, "claims", ()) if report is not None else ()
-    return [
-        {"candidate": one.candidate, "p_value": one.p_value, "claimed": one.claimed}
-        for one in found
-        if one.p_value is not None
-    ]
+    return report.tests if report is not None else ()
+
+
+def p_text(p_value: float) -> str:
+    """A p-value as people read it."""
+    return "below 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def _sentence(metric: Metric, name: str, best: dict[str, Any], column: str, baseline: float, where: str) -> str:
@@ -265,7 +274,7 @@ def _advice(
         yield Advice(
             f"{many(count, 'candidate')} failed by {kind}: see why.", f"python -m pipeline status {name} --failed"
         )
-    if best is not None and not claims(tables, run) and report is not None:
+    if best is not None and not tests(tables, run) and report is not None:
         yield Advice("No claim was tested: confirm with more seeds (select.elite_seeds) before you rely on the gain.")
     if about["scale"] == "tiny" and best is not None:
         yield Advice(

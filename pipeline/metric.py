@@ -43,17 +43,25 @@ class Metric:
 
     def text(self, value: float) -> str:
         """The value as people read it."""
-        return f"{100 * value:.1f} %" if self.percent else f"{value:.4f}"
+        return f"{100 * value:.1f} %" if self.percent else _number(value)
 
     def text_error(self, value: float, error: float) -> str:
         """Value and standard error as people read them."""
         if self.percent:
             return f"{100 * value:.1f} ± {100 * error:.1f} %"
-        return f"{value:.4f} ± {error:.4f}"
+        return f"{_number(value)} ± {_number(error)}"
 
     def text_gain(self, gain: float) -> str:
         """A signed difference as people read it; in points where the metric is in percent."""
-        return f"{100 * gain:+.1f}" if self.percent else f"{gain:+.4f}"
+        return f"{100 * gain:+.1f}" if self.percent else _number(gain, "+")
+
+
+def _number(value: float, sign: str = "") -> str:
+    """With four decimals; that of a training that diverged in short."""
+    return f"{value:{sign}.4f}" if abs(value) < _LARGE else f"{value:{sign}.3g}"
+
+
+_LARGE = 1e6
 
 
 @dataclass(frozen=True)

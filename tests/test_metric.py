@@ -80,3 +80,11 @@ def test_more_problems_do_not_hide_behind_more_seeds() -> None:
 def test_difference_adds_independent_errors() -> None:
     gain, error = difference(LOSS, Estimate(1.0, 0.3, 0.0, 3), Estimate(3.0, 0.4, 0.0, 3))
     assert (gain, error) == (2.0, 0.5)
+
+
+def test_a_training_that_diverged_does_not_fill_the_screen() -> None:
+    metric = Metric("loss", Direction.minimize)
+    assert metric.text(3.2e133) == "3.2e+133"
+    assert metric.text_gain(-3.2e133) == "-3.2e+133"
+    assert metric.text_error(3.2e133, 1e132) == "3.2e+133 ± 1e+132"
+    assert metric.text(999_999.0) == "999999.0000"

@@ -5,6 +5,7 @@ COMMANDS = {
     "status": "show what is going on in a run",
     "show": "show one candidate: idea, patch, scores, logs",
     "report": "write what happened as one HTML file",
+    "view": "serve pages of runs in progress",
     "evaluate": "score a kept checkpoint again",
     "propose": "add an idea of your own to the next generation",
     "mark": "pin a candidate, or ban it",

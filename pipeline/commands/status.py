@@ -67,7 +67,7 @@ def entry(arguments: argparse.Namespace) -> int:
     holdups = held_up.holdups if held_up is not None else ()
     on_slurm = terms.config.cluster.unattended and shutil.which("squeue") is not None
     cluster = make_cluster(run.paths, terms.config) if on_slurm else None
-    costs = _costs(terms, archive)
+    costs = costs_of(terms, archive)
     spending = Ledger(archive.paths).spending()
     waiting = waiting_reasons(archive, cluster) if cluster is not None else {}
     if arguments.json:
@@ -151,7 +151,7 @@ def started_at(paths: RunPaths) -> float | None:
     return holder.started / 100 if holder is not None and held_by(paths) else None
 
 
-def _costs(terms: Terms, archive: Archive) -> Account:
+def costs_of(terms: Terms, archive: Archive) -> Account:
     """Device hours by the jobs' own clocks; of a finished run by the cluster's accounts."""
     written = files.read_if_there(archive.paths.account, RunAccount) if archive.report is not None else None
     return written.run if written is not None else account_of_run(terms.config, archive, {}, terms.clock())

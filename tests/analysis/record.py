@@ -126,6 +126,8 @@ def main(folder: Path) -> None:
             print(bench.run("recorded", *settings, *more, extra={"LLM_API_KEY": "none"}, timeout=900).ok().out)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(bench.folder / "recorded", folder, ignore=_left_out)
+        live = json.loads((folder / "live.json").read_text())
+        (folder / "live.json").write_text(json.dumps(live | {"own_code": ""}, indent=2))  # `status` would look for it
         for path in folder.rglob("*.*"):
             if path.is_file():
                 text = path.read_text().replace(scratch, "/scratch").replace(str(ROOT), "/groundwork")

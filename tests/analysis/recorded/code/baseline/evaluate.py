@@ -23,6 +23,8 @@ def main() -> None:
     if finite:
         value, spread = statistics.fmean(errors), statistics.stdev(errors)
         found = {"value": value, "standard_error": spread / math.sqrt(len(errors)), "n": len(errors)}
+        if arguments.split == "test":
+            found["items"] = errors
     else:
         found = {"failure": {"kind": "bad_checkpoint", "reason": f"no finite predictions: {errors[0]}"}}
     Path(arguments.result).write_text(json.dumps(found))
