@@ -15,28 +15,32 @@ from tests.benchmarks.__main__ import advance, search_in
 from tests.benchmarks.simulated import Clock, SimulatedCluster
 
 
-def with_five_hours(folder: Path, clock: Clock, cluster: SimulatedCluster, reserve: float) -> Context:
+def with_five_hours(
+    folder: Path, clock: Clock, cluster: SimulatedCluster, reserve: float, confirm: str = "[]"
+) -> Context:
     """A search of one generation and one elite whose trials may take an hour of one GPU each."""
-    made = search_in(folder, clock, cluster, "ideate.candidates=10", "stop.generations=1", "select.elites=1")
+    given = ("ideate.candidates=10", "stop.generations=1", "select.elites=1", f"select.confirm={confirm}")
+    made = search_in(folder, clock, cluster, *given)
     train = replace(made.config.train, resources=replace(made.config.train.resources, gpus_per_node=1, time_min=60))
     budget = replace(made.config.budget, gpu_hours=5.0, reserve=reserve)
     return replace(made, config=replace(made.config, train=train, budget=budget))
 
 
 @pytest.mark.parametrize(
-    ("reserve", "length_s", "searched", "confirmed"),
+    ("reserve", "confirm", "searched", "confirmed", "seeds"),
     [
-        pytest.param(0.2, 3600, 4, 1, id="a fifth is kept for the elite"),
-        pytest.param(0.0, 3600, 5, 0, id="no reserve"),
-        pytest.param(0.4, 3600, 3, 2, id="two fifths"),
+        pytest.param(0.2, "[]", 4, 1, {1}, id="a fifth is kept for the elite"),
+        pytest.param(0.0, "[]", 5, 0, set(), id="no reserve"),
+        pytest.param(0.4, "[]", 3, 2, {1, 2}, id="two fifths"),
+        pytest.param(0.4, "[[2,2]]", 3, 2, {1}, id="two fifths, and the race is not over"),
     ],
 )
 def test_gpu_hours_are_never_passed(
-    reserve: float, length_s: float, searched: int, confirmed: int, tmp_path: Path
+    reserve: float, confirm: str, searched: int, confirmed: int, seeds: set[int], tmp_path: Path
 ) -> None:
     clock = Clock(1e9)
-    cluster = SimulatedCluster(clock, 8, lambda rng: length_s)
-    context = with_five_hours(tmp_path, clock, cluster, reserve)
+    cluster = SimulatedCluster(clock, 8, lambda rng: 3600)
+    context = with_five_hours(tmp_path, clock, cluster, reserve, confirm)
     for _ in range(3000):
         over = advance(context, clock, cluster)
         archive = context.run.reader.read()
@@ -50,6 +54,8 @@ def test_gpu_hours_are_never_passed(
     first = [one.purpose for holder in archive.holders() for one in holder.trials]
     assert first.count(Purpose.SEARCH) + first.count(Purpose.BASELINE) == searched
     assert len(cluster.spans) - searched == confirmed
+    again = [one for holder in archive.holders() for one in holder.of(Purpose.CONFIRM)]
+    assert {one.seed for one in again} == seeds and len(archive.report.elites) == 1
 
 
 def test_no_run_is_over_while_a_result_is_unread(tmp_path: Path) -> None:
