@@ -12,7 +12,6 @@ from pipeline.policy.race import final_seeds
 from pipeline.policy.stopping import stop_reason
 from pipeline.policy.trials import is_ready
 from pipeline.records import Purpose, TimeToTarget
-from pipeline.report.report import final_report
 from pipeline.report.standings import REFERENCE
 from pipeline.stages.context import Context
 from pipeline.store import files
@@ -38,6 +37,8 @@ def step(context: Context, archive: Archive) -> None:
 
 
 def _write_report(context: Context, archive: Archive) -> None:
+    from pipeline.report.report import final_report  # brings scipy, which every command would load at its start
+
     if not archive.baseline.scores(*REFERENCE):
         raise CannotContinue("budget.gpu_hours is used up before the baseline has a score; raise it and resume")
     _account_for_all(context, archive)
