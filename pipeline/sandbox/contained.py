@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits
+from pipeline.sandbox.cgroups import control_group
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _END_GRACE_S = 20.0
@@ -56,22 +58,36 @@ def supervise(
     write: the folders whose size is limited. own: how many of the arguments are those of a sandbox program; `{status}` in
     them is the number of an open file to which it writes. private_memory: a file system in memory that only the command
     sees, e.g. /dev/shm. Raises `SandboxFailed` when the supervisor is killed."""
-    spec = {
-        "argv": list(command.argv),
-        "cwd": str(command.cwd),
-        "environment": dict(command.environment),
-        "log": str(command.log),
-        "limit_s": limits.seconds,
-        "mem_gb": limits.mem_gb,
-        "log_mb": limits.log_mb,
-        "disk_gb": limits.disk_gb if math.isfinite(limits.disk_gb) else None,
-        "processes": limits.processes,
-        "open_files": limits.open_files,
-        "write": [str(place) for place in write],
-        "own": own,
-        "private_memory": private_memory,
-        "parent": os.getpid(),
-    }
+    with control_group(limits.mem_gb, limits.processes) as group:
+        spec = {
+            "argv": list(command.argv),
+            "cwd": str(command.cwd),
+            "environment": dict(command.environment),
+            "log": str(command.log),
+            "limit_s": limits.seconds,
+            "mem_gb": limits.mem_gb,
+            "log_mb": limits.log_mb,
+            "disk_gb": limits.disk_gb if math.isfinite(limits.disk_gb) else None,
+            "processes": limits.processes,
+            "open_files": limits.open_files,
+            "write": [str(place) for place in write],
+            "own": own,
+            "private_memory": private_memory,
+            "groups": [str(folder / "cgroup.procs") for folder in group.folders] if group is not None else [],
+            "parent": os.getpid(),
+        }
+
+        def full() -> bool:
+            return group is not None and group.out_of_memory()
+
+        found = _supervised(command, spec, lambda: enough() or full())
+        if full():
+            peak_gb = max(found.outcome.peak_gb, limits.mem_gb)
+            return replace(found, outcome=replace(found.outcome, ended=End.MEMORY, exit_code=-9, peak_gb=peak_gb))
+    return found
+
+
+def _supervised(command: Command, spec: dict[str, Any], enough: Callable[[], bool]) -> Supervised:
     supervisor = subprocess.Popen(
         [sys.executable, "-I", str(_SUPERVISOR)],
         stdin=subprocess.PIPE,

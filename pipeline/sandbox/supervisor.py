@@ -100,6 +100,8 @@ def _supervise(spec: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
 def _prepare(spec: dict[str, Any]) -> None:
     """In the child, before the command starts: limits of each process, which it can only lower."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for group in spec["groups"]:
+        Path(group).write_text("0")
     for kind, limit in ((resource.RLIMIT_NOFILE, spec["open_files"]), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(kind)[1]
         most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)

@@ -1,0 +1,120 @@
+"""A control group of the kernel for one command, which caps its processes and its memory, shared memory included. It can be
+made as root, or where the system delegates a part of the hierarchy to the user; elsewhere the supervisor measures.
+
+Versions 1 and 2: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path("/sys/fs/cgroup")
+_PREFIX = "groundwork-"
+_THREADS_PER_PROCESS = 16
+"""The kernel counts threads."""
+_REMOVE_S = 5.0
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Group:
+    """The folders of one group: one in version 2, one for each controller in version 1."""
+
+    folders: tuple[Path, ...]
+    """Where a process is put by writing its id to `cgroup.procs`."""
+    events: Path
+    """The file that counts what the kernel killed for lack of memory."""
+
+    def out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process of the group because the memory was used up."""
+        try:
+            found = re.search(r"^oom_kill (\d+)", self.events.read_text(), re.M)
+        except OSError:
+            return False
+        return found is not None and int(found[1]) > 0
+
+
+@contextlib.contextmanager
+def control_group(mem_gb: float, processes: int) -> Iterator[Group | None]:
+    """A group with these limits, removed in the end; none where this user can make none."""
+    group = None
+    if math.isfinite(mem_gb):
+        name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
+        threads = _THREADS_PER_PROCESS * processes
+        group = _version_2(name, int(1e9 * mem_gb), threads) or _version_1(name, int(1e9 * mem_gb), threads)
+    try:
+        yield group
+    finally:
+        for folder in group.folders if group is not None else ():
+            _remove(folder)
+
+
+def _version_2(name: str, most_bytes: int, threads: int) -> Group | None:
+    """Beside this process or below it: which of the two is allowed depends on where the system has put it."""
+    own = _own_places().get("")
+    if own is None:
+        return None
+    for parent in (_ROOT / own.lstrip("/"), (_ROOT / own.lstrip("/")).parent):
+        limits = {"memory.max": most_bytes, "memory.swap.max": 0, "memory.oom.group": 1, "pids.max": threads}
+        if parent.is_relative_to(_ROOT) and _make(parent / name, limits):
+            return Group((parent / name,), parent / name / "memory.events")
+    return None
+
+
+def _version_1(name: str, most_bytes: int, threads: int) -> Group | None:
+    own = _own_places()
+    if "memory" not in own:
+        return None
+    memory = _ROOT / "memory" / own["memory"].lstrip("/") / name
+    if not _make(memory, {"memory.limit_in_bytes": most_bytes}):
+        return None
+    pids = _ROOT / "pids" / own.get("pids", "").lstrip("/") / name
+    folders = (memory, pids) if _make(pids, {"pids.max": threads}) else (memory,)
+    return Group(folders, memory / "memory.oom_control")
+
+
+def _own_places() -> dict[str, str]:
+    """The group of this process by controller; by the empty name in version 2."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return {}
+    parts = [line.split(":", 2) for line in lines]
+    return {controller: place for _, names, place in parts for controller in names.split(",")}
+
+
+def _make(folder: Path, limits: dict[str, int]) -> bool:
+    try:
+        for old in folder.parent.glob(f"{_PREFIX}*"):  # of processes that were killed; one in use cannot be removed
+            with contextlib.suppress(OSError):
+                old.rmdir()
+        folder.mkdir()
+    except OSError:
+        return False
+    try:
+        for name, value in limits.items():
+            if not (folder / name).exists():
+                raise OSError(f"no {name}")
+            (folder / name).write_text(str(value))
+    except OSError:
+        _remove(folder)
+        return False
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """The last processes may still be on their way out."""
+    deadline = time.monotonic() + _REMOVE_S
+    while folder.exists():
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            return
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.01)
