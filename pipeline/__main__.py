@@ -19,7 +19,10 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"error: {name} is not a command; valid commands: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    importlib.import_module(f"pipeline.commands.{name}").main()
+    try:
+        importlib.import_module(f"pipeline.commands.{name}").main()
+    except KeyboardInterrupt:  # while the modules are imported, which takes a second
+        sys.exit(130)
 
 
 def _listing() -> str:

@@ -10,9 +10,10 @@ from pipeline import config as schema
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.setup.compose import CONF, compose_config, differences, fixed_part, flatten, live_part, valid_keys
+from pipeline.setup.create import run_paths_of
 from tests.test_records import undocumented
 from tests.toy import CONF as TOY_CONF
-from tests.toy import program
+from tests.toy import Bench, program
 
 BANK, TUNE = "pipeline.makers.bank_ideator.BankIdeator", "pipeline.makers.tune.TuneIdeator"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -182,3 +183,32 @@ def test_every_setting_has_a_docstring() -> None:
         if isinstance(node, ast.ClassDef):
             assert ast.get_docstring(node), node.name
             assert undocumented(node) == [], node.name
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("baseline.commands.smoke=[]", "has no baseline.commands.smoke"),
+        ("baseline.commands.train=['{nope}']", "{nope} in `{nope}` is unknown; allowed here: budget"),
+        ("baseline.commands.evaluate=['{budget}']", "{budget} in"),
+        ("baseline.commands.train=['{']", "a brace that names nothing"),
+        ("baseline.commands.train=['{0}']", "a brace that names nothing"),
+        ("baseline.commands.train=['{seed.x}']", "a brace that names nothing"),
+        ("ideate.maker.foo=1", "ideate.maker.foo is not an argument of BankIdeator"),
+        ("train.sandbox.foo=1", "train.sandbox.foo is not an argument"),
+        ("own_code=/nowhere", "own_code=/nowhere is not a folder"),
+        ("run=.", "run='.' is not a name"),
+        ("run=a/../..", "is not a name"),
+        ('run="a\tb"', "is not a name"),
+        ("cluster.slurm.extra={a: {b: 1}}", "cluster.slurm.extra.a={'b': 1} is not one value"),
+    ],
+)
+def test_what_no_run_can_use_is_refused_before_anything_is_made(given: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught:
+        run_paths_of(compose_config(["baseline=toy", "scale=tiny", "run=r", f"runs={tmp_path}", given], TOY_CONF))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_refuses_what_the_run_would(bench: Bench) -> None:
+    bench.run("r", "dry_run=true", "ideate.maker.foo=1").refused(2, "ideate.maker.foo is not an argument")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.commands.child import run_shown
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
+from pipeline.errors import BadInput
 from pipeline.sandbox.command_lines import compiled_caches, fill
 from pipeline.setup.build import data_path
 from pipeline.store import files
@@ -30,6 +31,10 @@ def entry(arguments: argparse.Namespace) -> int:
     """Run the baseline's `prepare`, check what it made, and close the folder with a manifest."""
     config = config_of(arguments)
     folder = data_path(config)
+    if not config.baseline.commands.prepare:
+        raise BadInput(
+            f"baseline {config.baseline.name} has no baseline.commands.prepare, which writes {folder}; give one"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         size = Path(scratch) / "size.json"

@@ -23,6 +23,37 @@ def fill(baseline: BaselineConfig, argv: Sequence[str], places: Mapping[str, obj
             f"baseline {baseline.name}: {{{error.args[0]}}} in `{' '.join(argv)}` is unknown; "
             f"allowed here: {', '.join(sorted(known))}"
         ) from None
+    except (ValueError, IndexError, AttributeError) as error:
+        raise BadInput(
+            f"baseline {baseline.name}: `{' '.join(argv)}` has a brace that names nothing ({error}); write {{{{ and }}}} "
+            f"for braces, or one of {', '.join(sorted(known))} between them"
+        ) from None
+
+
+_SMOKE = ("train_data", "output", "seed", "size")
+_PLACES = {
+    "prepare": ("data", "size"),
+    "build": _SMOKE,
+    "smoke": _SMOKE,
+    "train": (*_SMOKE, "budget"),
+    "evaluate": ("evaluator_data", "checkpoint", "split", "seed", "size", "result"),
+    "serve": ("exchange", "checkpoint", "size"),
+}
+"""Commands of a baseline and what each is given."""
+_MAY_BE_ABSENT = ("build", "serve")
+
+
+def check_commands(baseline: BaselineConfig) -> None:
+    """Raises `BadInput` for a command line that is missing or cannot be filled in."""
+    for name, places in _PLACES.items():
+        argv = getattr(baseline.commands, name)
+        if not argv and name not in _MAY_BE_ABSENT:
+            raise BadInput(
+                f"baseline {baseline.name} has no baseline.commands.{name}; give its program and arguments as a list"
+            )
+        if name == "evaluate" and baseline.commands.serve:
+            places = (*places, "exchange")
+        fill(baseline, argv, dict.fromkeys(places, name))
 
 
 def train_command(

@@ -22,7 +22,7 @@ from pipeline.methods.base import Terms
 from pipeline.patching.trees import Tree
 from pipeline.records import Resources
 from pipeline.sandbox.base import allowed_environment, make_sandbox
-from pipeline.sandbox.command_lines import SCRATCH_VARIABLE
+from pipeline.sandbox.command_lines import SCRATCH_VARIABLE, check_commands
 from pipeline.setup.compose import use_code_of
 from pipeline.setup.parts import check_part, class_of, make_part
 from pipeline.stages.context import Background, Context
@@ -59,7 +59,8 @@ def context_of(run: Run, config: Config) -> Context:
 
 
 def check_parts(config: Config) -> None:
-    """Raises `BadInput` for a part whose class or arguments are wrong, before anything is made."""
+    """Raises `BadInput` for a part whose class or arguments are wrong, or a command of the baseline that cannot be run,
+    before anything is made."""
     for part, key, given in (
         (config.select.method, "select.method", 2),
         (config.ideate.maker, "ideate.maker", 1),
@@ -68,6 +69,7 @@ def check_parts(config: Config) -> None:
         (config.train.sandbox, "train.sandbox", 0),
     ):
         check_part(part, key, given)
+    check_commands(config.baseline)
 
 
 def terms_of(config: Config) -> Terms:

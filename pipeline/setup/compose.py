@@ -91,6 +91,8 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
     if config_dir is not None:
         config.own_code = config.own_code or str(config_dir.resolve().parent)
     use_code_of(config.own_code)
+    if config.own_code and not Path(config.own_code).is_dir():
+        raise BadInput(f"own_code={config.own_code} is not a folder; give the one that holds your classes")
     if config.own_code:  # recorded with the run's settings, so that a resumed run has the same prompts or is refused
         config.prompts = own_templates(Path(config.own_code) / OWN_FOLDER)
     if not config.cluster.backend:  # cluster=auto: decided here, for all that read the run's settings later
@@ -113,6 +115,9 @@ def _check(config: Config) -> None:
     if config.stop.date:
         parse_date(config.stop.date)
     train, given = config.train, flatten(dataclasses.asdict(config))
+    for name, value in config.cluster.slurm.extra.items():
+        if isinstance(value, dict | list):
+            raise BadInput(f"cluster.slurm.extra.{name}={value} is not one value; give what stands behind --{name}=")
     for key, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{key}={value} cannot be used; give a finite number")

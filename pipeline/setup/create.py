@@ -27,6 +27,8 @@ def run_paths_of(config: Config) -> RunPaths:
     """Where the run that the configuration names lies or will lie. Raises `BadInput` when no run can be there, or when
     a part cannot be made, or its data or the language model's key is missing; nothing is written."""
     paths = RunPaths(Path(config.runs).resolve() / config.run)
+    if {".", ".."} & set(config.run.split("/")) or not config.run.isprintable():
+        raise BadInput(f"run={config.run!r} is not a name; give letters, digits, - and _")
     if os.pathsep in str(paths.folder):
         raise BadInput(
             f"{paths.folder}: a run folder cannot have {os.pathsep!r} in its path, which ends an entry of PYTHONPATH; "

@@ -24,7 +24,7 @@ from pipeline.patching.trees import Tree, read_tree
 from pipeline.policy.accounting import trial_h
 from pipeline.policy.forecast import forecast
 from pipeline.records import Completion, Idea, Prompt, Usage
-from pipeline.setup.build import asks_provider, code_reader, make_cluster, roles_of, terms_of
+from pipeline.setup.build import asks_provider, check_parts, code_reader, make_cluster, roles_of, terms_of
 from pipeline.setup.code import code_files
 from pipeline.setup.parts import class_of, make_part
 from pipeline.store.archive import Archive
@@ -104,6 +104,7 @@ class _Silent:
 def dry_run(config: Config) -> CostEstimate:
     """What a generation of the run that the configuration names costs: its next, or its first where it is not made yet.
     Needs no key, and writes nothing. Raises `BadInput`."""
+    check_parts(config)
     paths = RunPaths(Path(config.runs).resolve() / config.run)
     if config.run and paths.facts.exists():
         archive, read = open_run(paths).reader.read(), code_reader(paths)
