@@ -11,7 +11,7 @@ from pipeline.metric import Direction, Estimate, Metric
 from pipeline.policy.agenda import agenda, elites, is_done, trials_left
 from pipeline.policy.race import confirmations, final_seeds, race, survivors
 from pipeline.records import Failure, FailureKind, Purpose, Stage
-from pipeline.store.archive import Archive, Index
+from pipeline.store.archive import Archive
 from tests.archives import ERROR, Made, archive_of, config_of, name, terms_of
 
 K = FailureKind
@@ -108,21 +108,20 @@ def test_who_is_clearly_out_gets_no_second_seed() -> None:
     assert wanted(terms([[3, 2]]), archive) == [(6, 1), (1, 1), (6, 2), (1, 2)]
 
 
-def test_a_code_that_fails_with_another_seed_is_out_and_a_fault_of_a_machine_is_none() -> None:
-    def with_failure(kind: FailureKind) -> Archive:
-        archive = searched({6: (0.7,), 1: (0.6,)})
-        best = archive.candidate(name(6))
-        (attempt,) = best.attempts
-        failed = replace(attempt.trials[1], score=None, failure=Failure(Stage.TRAIN, kind, "it broke"))
-        index = Index()
-        for one in archive.candidates:
-            changed = replace(best, attempts=(replace(attempt, trials=(attempt.trials[0], failed)),))
-            index.put(changed if one.id == best.id else one)
-        return replace(archive, index=index)
-
-    given = terms([[2, 1]])
-    assert [one.id for one in elites(given, with_failure(K.NAN))] == [name(1)]
-    assert race(given, with_failure(K.NODE_FAIL)).racing[0].id == name(1)  # without a score it is last
+@pytest.mark.parametrize(
+    ("kind", "best"),
+    [
+        pytest.param(K.NAN, 1, id="of the code: it is out, however good its other seed was"),
+        pytest.param(K.NODE_FAIL, 6, id="of a machine: its other seed counts"),
+    ],
+)
+def test_a_trial_of_the_race_that_failed(kind: FailureKind, best: int) -> None:
+    archive = searched({6: (0.61, 0.61), 1: (0.6, 0.6)})
+    candidate = archive.candidate(name(6))
+    (attempt,) = candidate.attempts
+    failed = replace(attempt.trials[2], score=None, failure=Failure(Stage.TRAIN, kind, "it broke"))
+    archive.index.put(replace(candidate, attempts=(replace(attempt, trials=(*attempt.trials[:2], failed)),)))
+    assert [one.id for one in elites(terms([[2, 2]]), archive)] == [name(best)]
 
 
 def test_a_race_in_which_all_are_out_tests_nobody() -> None:
@@ -136,6 +135,8 @@ def test_who_is_pinned_is_tested_whatever_the_race_says_and_who_is_banned_is_not
     archive = searched({5: (0.1,), 6: (0.6,)}, marks={5: True, 1: False})
     given = terms([[2, 1]])
     assert [one.id for one in elites(given, archive)] == [name(5)]
+    two = searched({5: (0.1,), 3: (0.2,)}, marks={5: True, 3: True})
+    assert {one.id for one in elites(given, two)} == {name(5), name(3)}  # more than there are places
     assert [number for number, _ in wanted(terms([[3, 1]]), searched(marks={5: True, 1: False}))] == [5, 6, 4]
 
 
