@@ -22,6 +22,7 @@ from pipeline.records import FailureKind, Purpose, Stage
 from pipeline.store.archive import Archive
 from pipeline.store.reader import read_archive
 from pipeline.store.views import Trial, Try
+from tests.debian import installed
 from tests.slurm_cluster.cluster import NODES, DevCluster
 from tests.toy import ROOT, TOY, Bench, baseline, interrupt, outline, program, train_with, wait_until
 
@@ -314,7 +315,8 @@ def test_a_node_on_which_everything_fails_is_left_alone(room: Room, unbroken: Ma
     """Its faults are told by their signature in the log, never scored, and no more jobs go there."""
     mark = f"{room.folder}/broken"  # the node where the first job lands
     lines = f'"ln -s $SLURMD_NODENAME {mark}","[ $(readlink {mark}) != $SLURMD_NODENAME ] || export NCCL_BROKEN=1"'
-    room.bench.run("shunned", *SMALL, f"cluster.slurm.setup=[{lines}]", timeout=240).ok()
+    gpu = "train.resources.gpus_per_node=1"  # without one, a log that blames the GPU is not believed
+    room.bench.run("shunned", *SMALL, gpu, f"cluster.slurm.setup=[{lines}]", timeout=240).ok()
     archive = room.check("shunned", unbroken)
     hosts = Counter(one.result.host for trial in trials_of(archive) for one in trial.tries)
     kinds = {one.result.failure.kind for trial in trials_of(archive) for one in trial.tries if one.result.failure}
@@ -334,6 +336,25 @@ def test_a_trial_over_its_memory_and_one_over_its_time_are_failures_of_their_ide
     ends = {one.idea.title: (one.failure.stage, one.failure.kind) for one in archive.candidates if one.failure}
     assert ends == {"memory": (Stage.TRAIN, FailureKind.OUT_OF_MEMORY), "forever": (Stage.TRAIN, FailureKind.TIMEOUT)}
     assert all(len(trial.tries) == 1 for trial in trials_of(archive))
+
+
+def test_a_variant_in_the_sandbox_does_not_reach_slurm(on_slurm: DevCluster, toy_data: Path, tmp_path: Path) -> None:
+    """It knows the configuration and has the programs, and could otherwise cancel the jobs of others."""
+    installed("bwrap", "bubblewrap")
+    slurm = {**on_slurm.environment(), "PATH": os.environ["PATH"]}
+    attack = (
+        "import subprocess\n"
+        "for command in (['squeue', '--noheader'], ['scancel', '--user=root'], ['scontrol', 'ping']) if step == 1 else ():\n"
+        f"    done = subprocess.run(command, env={slurm!r}, capture_output=True)\n"
+        "    if done.returncode == 0: (output / 'loot').write_text(str(command))"
+    )
+    conf = baseline(tmp_path, None, "", {"attack": {"train.py": train_with(step=attack)}})
+    bench = Bench(tmp_path / "runs", toy_data, conf, "slurm")
+    few = ("ideate.candidates=1", "ideate.patch_share=1", "train.sandbox=bubblewrap", "train.network=none")
+    bench.run("inside", *SMALL, *few).ok()
+    (candidate,) = bench.archive("inside").candidates
+    assert candidate.score is not None and (candidate.score.sandbox, candidate.score.network) == ("bubblewrap", "none")
+    assert not list(bench.folder.glob("inside/**/loot"))
 
 
 # ---- what happens to controllers

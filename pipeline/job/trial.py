@@ -205,7 +205,8 @@ class _Try:
         log = files.tail(paths.node_log(self.node.number))
         over = FailureKind.OVER_BUDGET if train.clock is Clock.wall else FailureKind.TIMEOUT
         failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
-        failure = believed(failure, paths.output, train.resources.gpus_per_node)
+        devices = train.resources.gpus_per_node > 0 or train.resources.nodes > 1
+        failure = believed(failure, paths.output, devices)
         if failure is None and outcome.seconds > allowed_s:
             reason = f"took {outcome.seconds + self.job.used_s:.0f} s of {60 * train.budget_min:.0f} s"
             failure = Failure(Stage.TRAIN, FailureKind.OVER_BUDGET, reason)

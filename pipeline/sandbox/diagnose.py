@@ -45,12 +45,14 @@ def failure_of(
     return Failure(stage, kind, with_log(reason, log))
 
 
-def believed(failure: Failure | None, folder: Path, gpus: int) -> Failure | None:
+def believed(failure: Failure | None, folder: Path, devices: bool) -> Failure | None:
     """The failure; a fault of the machine that only the variant's log reports is an exception of the variant, unless the
-    machine shows it. Otherwise a variant could earn another try by printing `no space left on device`."""
+    machine shows it. Otherwise a variant could earn another try by printing `no space left on device`.
+
+    folder: what it writes to. devices: whether it uses GPUs or the network between nodes, which may break unseen."""
     if failure is None:
         return None
-    faults = {FailureKind.FILE_SYSTEM: _disk_is_bad(folder), FailureKind.DEVICE: gpus > 0}
+    faults = {FailureKind.FILE_SYSTEM: _disk_is_bad(folder), FailureKind.DEVICE: devices}
     return failure if faults.get(failure.kind, True) else replace(failure, kind=FailureKind.EXCEPTION)
 
 
