@@ -1,5 +1,6 @@
 """Measure what the controller makes of a cluster, and what its statistics claim:
 `python -m tests.benchmarks [scheduling] [scale] [queries] [latency RUN]` and `python -m tests.benchmarks claims [SEARCHES]`.
+Search methods are compared by `python -m tests.benchmarks search FILE`.
 
 Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
 """
@@ -58,6 +59,7 @@ from pipeline.store.data import write_manifest
 from pipeline.store.reader import read_archive
 from pipeline.store.views import Candidate
 from tests.benchmarks import claims
+from tests.benchmarks.search import run_all, tables
 from tests.benchmarks.simulated import Clock, Numbered, SimulatedCluster, greedy_makespan
 from tests.toy import CONF
 
@@ -69,6 +71,10 @@ def main(wanted: list[str]) -> None:
     if wanted[:1] == ["claims"]:
         for line in claims.report(*map(int, wanted[1:])):
             print(line, flush=True)
+        return
+    if wanted[:1] == ["search"]:
+        run_all(Path(wanted[-1]))
+        print("\n".join(tables(Path(wanted[-1]))))
         return
     print("| what | measured | target |\n|---|---|---|")
     if not wanted or "scheduling" in wanted:

@@ -1,0 +1,266 @@
+"""The benchmark of search: the product's own methods on simulated spaces of ideas, `python -m tests.benchmarks search FILE`.
+
+Methods, archive, posterior and the choice of the elite are the program's; ideas, training and noise are simulated. FILE
+keeps what was run, so that a call continues where the last one ended; it ends with the tables. All methods of a seed search
+the same instance of a space."""
+
+import json
+import random
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pipeline.config import IdeateConfig, StopConfig
+from pipeline.methods.base import Room, Terms
+from pipeline.methods.independent import Independent
+from pipeline.methods.islands import Islands
+from pipeline.methods.map_elites import MapElites
+from pipeline.methods.paper import Paper
+from pipeline.methods.power_law import PowerLaw
+from pipeline.methods.puct import Puct
+from pipeline.methods.thompson import Thompson
+from pipeline.methods.truncation import Truncation
+from pipeline.policy.race import by_search
+from pipeline.records import Failure, FailureKind, Idea, Implementation, Job, Parents, Purpose, Score, Stage
+from pipeline.store.archive import Archive, Index
+from pipeline.store.views import Attempt, Candidate, Generation, Trial, Try
+from tests.archives import RUN, config_of, terms_of
+from tests.benchmarks.peers import OpenEvolve, ShinkaEvolve
+from tests.benchmarks.spaces import SPACES, Code, Space
+
+METHODS: dict[str, type] = {
+    "independent": Independent,
+    "tune": Independent,
+    "paper": Paper,
+    "truncation": Truncation,
+    "power_law": PowerLaw,
+    "puct": Puct,
+    "map_elites": MapElites,
+    "islands": Islands,
+    "thompson": Thompson,
+    "OpenEvolve, our reading": OpenEvolve,
+    "ShinkaEvolve, our reading": ShinkaEvolve,
+}
+SIZE = 20
+"""Candidates of a generation; in steady mode slots."""
+NOISE = 0.02
+"""Standard error of one score, in the unit of the metric: 2 points."""
+SHOWN = (100, 500, 2000)
+"""Executions after which a search is looked at."""
+_BASE = 0.5
+_FILES = 5
+_JOIN, _REDRAWS = 0.25, 20
+_GENES, _WEIGHTS = (1, 2, 3), (5, 3, 2)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One condition of the benchmark."""
+
+    space: str
+    noise: float = 1.0
+    """Times `NOISE`."""
+    failures: float = 0.15
+    """Share of candidates that fail."""
+    steady: bool = False
+    executions: int = 500
+
+
+CONDITIONS = (
+    *(Setting(space) for space in SPACES),
+    *(Setting(space, noise=2.0) for space in SPACES),
+    *(Setting(space, failures=0.5) for space in SPACES),
+    *(Setting(space, executions=2000) for space in SPACES),
+    *(Setting(space, steady=True) for space in SPACES),
+)
+
+
+class Search:
+    """One search. Its archive is made in memory, as reading a run folder makes it."""
+
+    def __init__(self, method: str, setting: Setting, seed: int) -> None:
+        self._setting, self._tunes = setting, method == "tune"
+        self._rng = random.Random(f"{setting}/{seed}")
+        self.space: Space = SPACES[setting.space](random.Random(seed))
+        config = config_of(seed=seed, ideate=IdeateConfig(candidates=SIZE), stop=StopConfig(generations=1000))
+        self._terms: Terms = terms_of(config, METHODS[method])
+        self._codes: dict[str, Code] = {}
+        self._tried: set[Code] = {self.space.baseline}
+        self._generations: list[Generation] = []
+        self._index = Index()
+        self._under_way: list[Candidate] = []
+        scores = [self._score(self.space.baseline, number, Purpose.BASELINE) for number in range(3)]
+        self._baseline = Attempt(
+            RUN.baseline,
+            None,
+            None,
+            None,
+            tuple(_trial(RUN.baseline, one, number) for number, one in enumerate(scores)),
+        )
+
+    @property
+    def archive(self) -> Archive:
+        count = len(self._generations)
+        return Archive(RUN, self._baseline, tuple(self._generations), self._index, count, count)
+
+    def run(self) -> Iterator[tuple[int, float]]:
+        """Executions so far and the true gain of the candidate that would be chosen, points; after each SIZE executions."""
+        method, selection = self._terms.method, None
+        while (done := self._index.outcomes) < self._setting.executions:
+            archive = self.archive
+            if self._setting.steady:
+                free = SIZE - len(self._under_way)
+                self._open(method.plan(archive, Room(free, self._index.outcomes // SIZE, None)))
+                self._end(self._under_way.pop(self._rng.randrange(len(self._under_way))))
+            else:
+                self._open(method.plan(archive, Room(SIZE, len(self._generations), selection)))
+                while self._under_way:
+                    self._end(self._under_way.pop())
+                selection = method.select(self.archive)
+            if self._index.outcomes // SIZE > done // SIZE:
+                best = by_search(self._terms, self.archive, 1)
+                yield self._index.outcomes, self.space.gain(self._codes[best[0].id]) if best else 0.0
+
+    def _open(self, parents: Parents) -> None:
+        number = len(self._generations)
+        paths = RUN.generation(number)
+        made = []
+        for place in range(parents.ideas):
+            draw = parents.draws[place] if place < len(parents.draws) else None
+            code = self._idea(draw, parents)
+            idea = Idea(f"idea {place}", "", "exploit" if draw else "explore", (draw,) if draw else ())
+            candidate = Candidate(f"{paths.folder.name}/candidate_{place:03d}", paths.candidate(place), idea, (), None)
+            self._codes[candidate.id] = code
+            self._index.put(candidate)
+            made.append(candidate)
+        self._under_way += made
+        self._generations.append(Generation(number, paths, parents, tuple(made), None))
+
+    def _idea(self, parent: str | None, parents: Parents) -> Code:
+        """A code that nobody tried, if a few tries find one."""
+        code = self.space.baseline
+        for _ in range(_REDRAWS):
+            code = self._draw(parent, parents)
+            if code not in self._tried:
+                break
+        self._tried.add(code)
+        return code
+
+    def _draw(self, parent: str | None, parents: Parents) -> Code:
+        rng = self._rng
+        if self._tunes:
+            return self.space.tuned(rng)
+        if parent is None:
+            return self.space.changed(self.space.baseline, rng.choices(_GENES, _WEIGHTS)[0], rng)
+        code = self._codes[parent]
+        others = [name for name in parents.candidates if name != parent]
+        if others and rng.random() < _JOIN:
+            other = self._codes[rng.choice(others)]
+            return tuple(own or theirs for own, theirs in zip(code, other, strict=True))
+        return self.space.changed(code, 1, rng)
+
+    def _end(self, candidate: Candidate) -> None:
+        order, code = self._index.outcomes + 1, self._codes[candidate.id]
+        paths = tuple(sorted({f"{gene % _FILES}.py" for gene, level in enumerate(code) if level}))
+        attempt = Attempt(candidate.paths.attempt(0), Implementation("simulated", paths, str(code)), None, None, ())
+        if self._rng.random() < self._setting.failures:
+            failure = Failure(Stage.TRAIN, FailureKind.EXCEPTION, "simulated", order=order)
+            self._index.put(replace(candidate, attempts=(attempt,), failure=failure))
+        else:
+            trial = _trial(attempt.paths, self._score(code, 0, Purpose.SEARCH, order), 0)
+            self._index.put(replace(candidate, attempts=(replace(attempt, trials=(trial,)),)))
+
+    def _score(self, code: Code, seed: int, purpose: Purpose, order: int = 0) -> Score:
+        error = self._setting.noise * NOISE
+        value = _BASE + self.space.gain(code) / 100 + self._rng.gauss(0, error)
+        return Score("quality", value, error, 100, "validation", seed, purpose=purpose, order=order)
+
+
+def _trial(holder: object, score: Score, number: int) -> Trial:
+    paths = holder.trial(number)  # type: ignore[attr-defined]
+    job = Job("job", score.seed, "validation", purpose=score.purpose)
+    return Trial(paths, (Try(paths.try_(0), job, None, None),), score, None)
+
+
+# ---- all of them
+
+SEEDS = range(100, 130)
+"""Instances of each space. The two numbers of `thompson` were chosen on others."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one search found: a line of the file."""
+
+    setting: Setting
+    method: str
+    seed: int
+    curve: dict[int, float]
+    """Executions to true gain of the candidate that would be chosen, points."""
+
+
+def run_all(file: Path) -> None:
+    """Run what the file does not have yet, seed by seed, so that a file that is cut off compares all methods on what it
+    has."""
+    done = {(row.setting, row.method, row.seed) for row in rows_of(file)}
+    for setting in CONDITIONS:
+        for seed in SEEDS:
+            for method in METHODS:
+                if (setting, method, seed) not in done and method in methods_for(setting):
+                    row = Row(setting, method, seed, dict(Search(method, setting, seed).run()))
+                    with file.open("a") as out:
+                        out.write(json.dumps(asdict(row)) + "\n")
+
+
+def methods_for(setting: Setting) -> list[str]:
+    """Tuning needs settings."""
+    return [method for method in METHODS if method != "tune" or setting.space == "measured"]
+
+
+def rows_of(file: Path) -> list[Row]:
+    """What a file has."""
+    found = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        row = json.loads(line)
+        curve = {int(executions): gain for executions, gain in row["curve"].items()}
+        found.append(Row(Setting(**row["setting"]), row["method"], row["seed"], curve))
+    return found
+
+
+def tables(file: Path) -> Iterator[str]:
+    """Of each condition a table: the mean true gain of the chosen candidate with its 95 % interval, and how many executions
+    each method needs for what best-of-N finds with all of them."""
+    by_setting: defaultdict[Setting, defaultdict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows_of(file):
+        by_setting[row.setting][row.method][row.seed] = row
+    for setting in CONDITIONS:
+        found = by_setting.get(setting, {})
+        seeds = set(SEEDS).intersection(*(set(found.get(method, {})) for method in methods_for(setting)))
+        if len(seeds) < 2:
+            continue
+        shown = [executions for executions in SHOWN if executions <= setting.executions]
+        mode = "steady" if setting.steady else "generational"
+        yield (
+            f"\n**{setting.space}**, noise × {setting.noise:g}, {setting.failures:.0%} failures, {mode}, "
+            f"{len(seeds)} seeds:\n"
+        )
+        yield "| method | " + " | ".join(f"{one:,} executions" for one in shown) + " | executions to best-of-N's best |"
+        yield "|---|" + "---|" * (len(shown) + 1)
+        means = {method: _means(rows, seeds) for method, rows in found.items()}
+        goal = means["independent"][setting.executions][0]
+        for method in sorted(means, key=lambda one: -means[one][setting.executions][0]):
+            cells = [f"{means[method][at][0]:.1f} ± {means[method][at][1]:.1f}" for at in shown]
+            first = next((f"{at:,}" for at, (mean, _) in means[method].items() if mean >= goal), "–")
+            yield f"| {method} | " + " | ".join([*cells, first]) + " |"
+
+
+def _means(rows: dict[int, Row], seeds: set[int]) -> dict[int, tuple[float, float]]:
+    """Mean and half a 95 % interval over seeds, by executions."""
+    chosen = [rows[seed].curve for seed in sorted(seeds)]
+    return {at: _interval([curve[at] for curve in chosen]) for at in chosen[0]}
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.fmean(values), 1.96 * statistics.stdev(values) / len(values) ** 0.5
