@@ -1,10 +1,12 @@
 """What of a run may be removed: nothing needs it again, and no step is reopened by its absence."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.config import Keep
 from pipeline.methods.base import Terms
+from pipeline.metric import Direction
 from pipeline.policy.agenda import agenda
 from pipeline.policy.race import race
 from pipeline.records import Purpose
@@ -13,11 +15,10 @@ from pipeline.store.views import Candidate
 
 
 def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]) -> Iterator[Path]:
-    """Folders of some candidates that the settings `keep.*` do not keep, and which are there. A candidate
-    that drops out of the elites and re-enters has no checkpoint of its search trial any more, which nothing needs;
-    checkpoints still needed for the test split are kept."""
+    """Folders of some candidates that the settings `keep.*` do not keep, and which are there. Checkpoints
+    still needed for the test split are kept."""
     needed = {wanted.of.paths for wanted in agenda(terms, archive) if wanted.of is not None}
-    best = {candidate.id for candidate in race(terms, archive).racing}
+    best = would_be_elites(terms, archive)
     keep = terms.config.keep
     for candidate in among:
         if not candidate.closed:
@@ -31,6 +32,14 @@ def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]
             scored = candidate.score is not None and all(trial.closed for trial in attempt.trials)
             if scored and _removable(keep.variants, candidate.id in best) and attempt.paths.variant.is_dir():
                 yield attempt.paths.variant
+
+
+def would_be_elites(terms: Terms, archive: Archive) -> set[str]:
+    """Ids of those who may become elites: who would be now, and as many with the best scores, since the estimate of these
+    may rise again."""
+    racing = race(terms, archive).racing
+    best_scores = itertools.islice(archive.ranked(terms.metric.direction is Direction.maximize), len(racing))
+    return {candidate.id for candidate in (*racing, *best_scores)}
 
 
 def left_over(archive: Archive) -> Iterator[Path]:

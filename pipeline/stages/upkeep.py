@@ -3,8 +3,7 @@
 import shutil
 
 from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
-from pipeline.policy.race import race
-from pipeline.policy.retention import removable_folders
+from pipeline.policy.retention import removable_folders, would_be_elites
 from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind
 from pipeline.stages.context import Context, take_back
 from pipeline.store.archive import Archive
@@ -50,7 +49,7 @@ def free_disk(context: Context, archive: Archive) -> None:
     bookmark.watched.update(is_open)
     if closed == bookmark.closed_trials:
         return
-    best = [candidate.id for candidate in race(context, archive).racing]
+    best = would_be_elites(context, archive)
     among = map(archive.candidate, bookmark.watched.union(best))
     for folder in list(removable_folders(context, archive, among)):
         shutil.rmtree(folder, ignore_errors=True)
