@@ -195,7 +195,7 @@ def test_table(report: Report, metric: Metric) -> Table | None:
         return None
     table = Table(box=None, pad_edge=False)
     heads = ("candidate", metric.name, "gain (90 % interval)", "p", "seeds", "excess", "touches", "sandbox")
-    boxed = any(one.sandbox for one in report.tests)
+    boxed = len({one.sandbox for one in report.tests}) > 1  # else the line about isolation says it
     for head in heads if boxed else heads[:-1]:
         right = head in ("p", "seeds", "excess", "touches")
         table.add_column(head, justify="right" if right else "left", no_wrap=head == "candidate")

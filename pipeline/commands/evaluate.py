@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def entry(arguments: argparse.Namespace) -> int:
             found = score_checkpoint(run, variant, checkpoint, data, arguments.split, seed, TryPaths(Path(scratch)))
     if isinstance(found, Failure):
         raise CannotContinue(f"the evaluator returned no score ({found.kind}): {found.reason}")
+    if arguments.split == TEST:
+        print("this scoring on the test split is not counted in report.json; choose nothing by it", file=sys.stderr)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found)))
         return 0

@@ -163,5 +163,5 @@ def _goodness(metric: Metric, scores: Sequence[Score]) -> list[float]:
 
 def _sandboxes(code: Attempt) -> str:
     """Kinds of sandbox that the scores of a code name."""
-    kinds = {str(getattr(score, "sandbox", "")) for score in code.scores(*Purpose)}
+    kinds = {score.sandbox for score in code.scores(*Purpose)}
     return ", ".join(sorted(kinds - {""}))

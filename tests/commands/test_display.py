@@ -352,7 +352,6 @@ def test_results_on_the_test_split(width: int, height: int) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"sandbox": "bubblewrap"}, "bubblewrap"),
         ({"failed": 1}, "3 of 4"),
         ({"failed": 1}, "No gain is claimed of a code that failed with one of the final seeds."),
         ({"low": None, "high": None}, "(unknown)"),
@@ -368,6 +367,16 @@ def test_what_the_table_of_the_test_split_says(change: dict[str, object], said: 
     tests = tuple(replace(one, **change) for one in archive.report.tests)  # type: ignore[arg-type]
     text = printed(results(archive, replace(archive.report, tests=tests), metric), 120, 40)
     assert said in text and ("wider than need be" not in text) == ("paired" in change)
+
+
+def test_kinds_of_sandbox_that_differ_are_a_column() -> None:
+    metric, archive = on_the_test_split()
+    assert archive.report is not None
+    first, second = archive.report.tests
+    for kind, shown in (("none", True), ("bubblewrap", False)):
+        tests = (replace(first, sandbox="bubblewrap"), replace(second, sandbox=kind))
+        text = printed(results(archive, replace(archive.report, tests=tests), metric), 120, 40)
+        assert ("touches  sandbox" in text) is shown
 
 
 def test_who_lost_the_race_is_shown_by_the_trials_of_the_race() -> None:
