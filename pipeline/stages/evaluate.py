@@ -124,7 +124,8 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
         _stop(context, trial.newest)
         return
     score, failure = one.score, one.failure
-    if score is not None and trial.purpose is Purpose.SEARCH:
+    if score is not None and trial.purpose is Purpose.SEARCH and not run.paths.derived.exists():
+        # A run about one candidate trains its parts, of which one may do nothing; that is its result.
         copied = _copied(archive, score)
         score, failure = (None, copied) if copied is not None else (score, failure)
     if score is not None:
