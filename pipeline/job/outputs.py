@@ -70,7 +70,8 @@ def admit(checkpoint: Path, allowed: Sequence[str], most_gb: float) -> str | Fai
         if size > 1e9 * most_gb or count > _MOST_FILES:
             return _bad(f"it has more than {most_gb:g} GB (train.disk_gb) or {_MOST_FILES} files")
         with files.open_regular(entry.path) as file:
-            total.update(f"{entry.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{entry.name}\0{content}\n".encode(errors="surrogateescape"))
     return total.hexdigest() if count else _bad("it is empty")
 
 

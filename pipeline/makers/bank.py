@@ -19,8 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.patching import Refusal, read_settings
+from pipeline.patching.encoding import text_of
 from pipeline.patching.trees import Tree
 from pipeline.records import Change
+from pipeline.text import writable
 
 SETTINGS_FILE = "settings.yaml"
 TRIES = 20
@@ -110,10 +112,10 @@ class Bank:
         entry = tree.get(self.settings_file)
         if entry is None:
             return Refusal("wrong_file", f"{self.settings_file or 'a settings file'} is not in the parent's code")
-        try:
-            return entry.data.decode()
-        except UnicodeDecodeError:
-            return Refusal("unreadable", f"{self.settings_file} is not UTF-8 in the parent's code")
+        text = text_of(self.settings_file, entry.data)
+        if text != writable(text):
+            return Refusal("unreadable", f"{self.settings_file} is not text in its encoding in the parent's code")
+        return text
 
 
 def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank:

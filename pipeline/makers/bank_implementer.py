@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.makers.bank import load_bank
 from pipeline.makers.base import Crash, Implemented, Tools
 from pipeline.patching import Refusal, edit_settings
+from pipeline.patching.encoding import bytes_of
 from pipeline.patching.trees import Entry, Tree, apply, merge
 from pipeline.records import Idea
 
@@ -44,4 +45,5 @@ class BankImplementer:
         text = edit_settings(before, self._bank.settings_class, settings, file) if isinstance(before, str) else before
         if isinstance(text, Refusal):
             return text
-        return {**code, file: Entry(text.encode(), code[file].mode)}
+        data = bytes_of(file, text, code[file].data)
+        return data if isinstance(data, Refusal) else {**code, file: Entry(data, code[file].mode)}

@@ -170,7 +170,9 @@ def shown_diff(patch: str, most_tokens: int | None = None) -> str:
     count = len(kept) + len(left_out)
     note = f"({len(left_out)} of {count} hunks are left out)"
     if not kept:
-        part = left_out[0].encode()[: 3 * max(0, most_tokens)].decode(errors="ignore").rpartition("\n")[0]
+        part = (
+            left_out[0].encode(errors="replace")[: 3 * max(0, most_tokens)].decode(errors="ignore").rpartition("\n")[0]
+        )
         kept, note = (
             [f"{part}\n" if part else ""],
             f"(the rest of the first hunk and the {count - 1} others are left out)",

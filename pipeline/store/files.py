@@ -8,6 +8,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pipeline.errors import CannotContinue, Damaged
+from pipeline.text import writable
 
 T = TypeVar("T")
 
@@ -89,7 +91,7 @@ def read_if_there(path: Path, kind: type[T]) -> T | None:
 
 
 def to_json(record: object) -> bytes:
-    """Indented JSON that ends with a newline."""
+    """Indented JSON that ends with a newline. Halves of characters, which no file can hold, become U+FFFD."""
     return msgspec.json.format(_encode(record), indent=2) + b"\n"
 
 
@@ -185,7 +187,7 @@ def tree_hash(folder: Path) -> str:
     """SHA-256 over names and contents of all files below a folder, caches of Python left out."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(path.relative_to(folder).as_posix().encode(errors="surrogateescape") + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -241,7 +243,11 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 
 
 def _encode(record: object) -> bytes:
-    return msgspec.json.encode(record).replace(b'"try_":', b'"try":')
+    try:
+        data = msgspec.json.encode(record)
+    except UnicodeEncodeError:  # a name of a file or a line of code, whose bytes are no text
+        data = writable(json.dumps(msgspec.to_builtins(record), ensure_ascii=False, separators=(",", ":"))).encode()
+    return data.replace(b'"try_":', b'"try":')
 
 
 # `try` is a keyword of Python, so the field is `try_`; the key in the file is `try`. Inside a JSON string every quote has

@@ -223,6 +223,8 @@ ODD_CODES = {
     "a setting that is no number": with_settings(learning_rate=None, batch="many"),
     "a setting that is zero": with_settings(learning_rate=0.0),
     "not UTF-8": {**PRISTINE, "settings.py": Entry(b"# -*- coding: latin-1 -*- \xe9\n" + PRISTINE["settings.py"].data)},
+    "a byte order mark": {**PRISTINE, "settings.py": Entry(b"\xef\xbb\xbf" + PRISTINE["settings.py"].data)},
+    "not in its encoding": {**PRISTINE, "settings.py": Entry(b"# \xe9\n" + PRISTINE["settings.py"].data)},
     "binary": {**PRISTINE, "settings.py": Entry(b"\0\1\2")},
 }
 

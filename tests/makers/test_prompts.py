@@ -395,6 +395,13 @@ def test_a_hunk_that_is_too_long_leaves_room_for_those_after_it() -> None:
     assert text.endswith("(1 of 4 hunks are left out)")
 
 
+def test_bytes_that_are_no_text_are_shown_in_a_hunk_that_is_too_long() -> None:
+    """Of a file in another encoding; its diff holds half characters."""
+    latin = LONG[: LONG.index(HUNKS[1])].replace("+new 1\n", "+caf\udce9\n" * 300)
+    text = shown_diff(latin, 60)
+    assert "+caf" in text and "left out" in text
+
+
 def test_a_binary_file_counts_as_a_hunk() -> None:
     binary = "diff --git a/w b/w\nGIT binary patch\nliteral 900\n" + "z" * 900 + "\n"
     assert shown_diff(LONG + binary, tokens(LONG) + 5).endswith("(1 of 5 hunks are left out)")

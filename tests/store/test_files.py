@@ -1,15 +1,16 @@
 """Files are written whole or not at all, and what was decided is never written over."""
 
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import CannotContinue, Damaged
-from pipeline.records import Job, Score
+from pipeline.records import Failure, FailureKind, Job, Score, Stage
 from pipeline.store import files
 
 SCORE = Score("loss", 1.0, 0.1, 3, "validation", 0)
@@ -150,6 +151,19 @@ def test_the_hash_of_a_tree_knows_names_and_contents(tmp_path: Path) -> None:
         (folder / "__pycache__/x.pyc").write_text("x")
         assert files.tree_hash(folder) in hashes
     assert len(hashes) == 4
+
+
+def test_names_that_are_no_text_are_hashed_and_written_down(tmp_path: Path) -> None:
+    """A name that a variant gave a file, and a reason that quotes it."""
+    for folder, name in (("a", b"caf\xe9"), ("b", b"caf\xe8")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / os.fsdecode(name)).write_text("x")
+    assert files.tree_hash(tmp_path / "a") != files.tree_hash(tmp_path / "b")
+    (path,) = (tmp_path / "a").iterdir()
+    reason = Failure(Stage.EVALUATE, FailureKind.BAD_CHECKPOINT, f"{path.name} is in the way", "try_0")
+    files.create(tmp_path / "failure.json", reason)
+    read = files.read(tmp_path / "failure.json", Failure)
+    assert read == replace(reason, reason="caf\N{REPLACEMENT CHARACTER} is in the way")
 
 
 def test_the_tail_of_a_log_is_clean_text(tmp_path: Path) -> None:
