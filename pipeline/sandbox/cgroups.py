@@ -91,9 +91,11 @@ def _own_places() -> dict[str, str]:
 
 def _make(folder: Path, limits: dict[str, int]) -> bool:
     try:
-        for old in folder.parent.glob(f"{_PREFIX}*"):  # of processes that were killed; one in use cannot be removed
-            with contextlib.suppress(OSError):
-                old.rmdir()
+        for old in folder.parent.glob(f"{_PREFIX}*"):
+            # Of processes that were killed. One of a living process is still empty when its command has not started.
+            if not Path("/proc", old.name.removeprefix(_PREFIX).partition("-")[0]).exists():
+                with contextlib.suppress(OSError):
+                    old.rmdir()
         folder.mkdir()
     except OSError:
         return False

@@ -197,6 +197,22 @@ def test_a_control_group_caps_what_a_look_would_miss(mark: str, bench: Bench) ->
     assert not list(folders[0].parent.glob(f"groundwork-{os.getpid()}-*"))
 
 
+def test_a_new_control_group_leaves_those_of_other_commands() -> None:
+    """One that is still empty has a command that is about to start."""
+    with control_group(0.2, 100) as first:
+        if first is None:
+            pytest.skip("no control group can be made here")
+        with control_group(0.2, 100) as second:
+            assert second is not None
+            assert all(folder.exists() for folder in (*first.folders, *second.folders))
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        left = first.folders[0].with_name(f"groundwork-{ended.pid}-0")
+        left.mkdir()
+        with control_group(0.2, 100):
+            assert not left.exists() and first.folders[0].exists()
+
+
 def test_a_missing_program_and_a_missing_folder_did_not_start(bench: Bench) -> None:
     for argv, cwd in ((["no-such-program"], bench.folder), ([sys.executable], bench.folder / "nothing")):
         outcome = bench.command(argv, cwd, RunLimits(5.0, 1.0))
