@@ -348,7 +348,7 @@ def test_a_variant_in_the_sandbox_does_not_reach_slurm(on_slurm: DevCluster, toy
         f"    done = subprocess.run(command, env={slurm!r}, capture_output=True)\n"
         "    if done.returncode == 0: (output / 'loot').write_text(str(command))"
     )
-    conf = baseline(tmp_path, None, "", {"attack": {"train.py": train_with(step=attack)}})
+    conf = baseline(tmp_path, None, "", {"attack": {"train.py": train_with(step=attack), **setting("= 4", "= 16")}})
     bench = Bench(tmp_path / "runs", toy_data, conf, "slurm")
     few = ("ideate.candidates=1", "ideate.patch_share=1", "train.sandbox=bubblewrap", "train.network=none")
     bench.run("inside", *SMALL, *few).ok()
