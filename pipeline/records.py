@@ -38,7 +38,7 @@ class Purpose(StrEnum):
     CANARY = "canary"
     """The unmodified code, later in the run: distinguishes a changed machine from bad ideas."""
     CONFIRM = "confirm"
-    """An elite trained again with another seed, after the search."""
+    """A candidate in the race for the elites, or an elite, trained again with another seed after the search."""
     TEST = "test"
     """A checkpoint of another trial scored on the test split; trains nothing."""
     LOOK = "look"
