@@ -40,7 +40,7 @@ notebook: $(VENV)/.notebook  ## open the tables and plots of your runs in Jupyte
 	$(VENV)/bin/jupyter lab analysis/first_look.ipynb
 
 test: install  ## run every test; DEV_CLUSTER=1 starts a Slurm for those that need one
-	$(PY) -m pytest -n 2 --dist loadgroup
+	$(PY) -m pytest -n 3 --dist loadgroup
 
 soak: install  ## kill a run on a Slurm of this machine at 50 random moments (root, Debian or Ubuntu)
 	DEV_CLUSTER=1 SOAK_KILLS=50 $(PY) -m pytest tests/test_on_slurm.py -k killed_again -s
