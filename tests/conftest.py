@@ -9,7 +9,7 @@ from tests.toy import CONF, Bench, program
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With two workers (`make test`) a file stays on one of them, for its fixtures' sake, and so does all that talks to
+    """With several workers (`make test`) a file stays on one of them, for its fixtures' sake, and so does all that talks to
     the one Slurm of this machine, or installs packages of Debian like that."""
     for item in items:
         slurm = {"slurm_cluster", "browser"} & {

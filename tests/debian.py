@@ -16,7 +16,7 @@ def installed(program: str, package: str) -> None:
         return
     if os.environ.get("DEV_CLUSTER") != "1":
         pytest.skip(f"{program} is not installed: apt install {package}, or DEV_CLUSTER=1 as root installs it")
-    with (Path(tempfile.gettempdir()) / "groundwork-apt").open("w") as lock:  # two workers at once
+    with (Path(tempfile.gettempdir()) / "groundwork-apt").open("w") as lock:  # several workers at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
