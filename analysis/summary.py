@@ -178,8 +178,9 @@ def _claim(tables: Tables, run: str, best: dict[str, Any], metric: Metric) -> tu
     if tested.failed:
         said += f"; {many(tested.failed, 'final trial')} failed through the code, so that nothing is claimed"
     if tested.excess is not None:
+        how = "better" if tested.excess > 0 else "worse"
         said += (
-            f". The search had seen it better by {metric.text_gain(tested.excess)} (winner's curse, and another split)"
+            f". The search had seen it {how} by {metric.text_gain(abs(tested.excess)).lstrip('+')}, on another split"
         )
     return answer, f"Tested on the test split: {said}."
 
@@ -278,7 +279,7 @@ def _advice(
         yield Advice("No claim was tested: confirm with more seeds (select.elite_seeds) before you rely on the gain.")
     if about["scale"] == "tiny" and best is not None:
         yield Advice(
-            "`scale=tiny` checks that the pipeline works; try what was found at scale=small before you believe it."
+            "scale=tiny checks that the pipeline works; try what was found at scale=small before you believe it."
         )
 
 

@@ -1,6 +1,6 @@
 """Measure what the controller makes of a cluster, and what its statistics claim:
-`python -m tests.benchmarks [scheduling] [scale] [queries] [latency RUN]` and `python -m tests.benchmarks claims [SEARCHES]`.
-Search methods are compared by `python -m tests.benchmarks search FILE`.
+`python -m tests.benchmarks [scheduling] [scale] [queries] [analysis] [latency RUN]`,
+`python -m tests.benchmarks claims [SEARCHES]`. Search methods are compared by `python -m tests.benchmarks search FILE`.
 
 Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
 """
@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.load import load
+from analysis.report import report
 from pipeline import loop
 from pipeline.cluster.base import Work
 from pipeline.cluster.slurm import SlurmCluster
+from pipeline.commands.view import Door
 from pipeline.config import ClusterConfig
 from pipeline.llm.base import Trouble
 from pipeline.makers.bank_ideator import BankIdeator
@@ -85,6 +88,9 @@ def main(wanted: list[str]) -> None:
             print(line, flush=True)
     if not wanted or "scale" in wanted:
         for line in scale():
+            print(line, flush=True)
+    if "analysis" in wanted:
+        for line in analysis():
             print(line, flush=True)
     if "latency" in wanted:
         print(latency(Path(wanted[-1])))
@@ -255,6 +261,37 @@ def python_s(command: str, place: Path) -> float:
     assert done.returncode == 0, done.stderr
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def analysis(candidates: int = 10_000) -> Iterator[str]:
+    """Tables, report and live page of an archive of many, without a cache of tables from before."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, clock = Path(name), Clock(1e9)
+        context = search_in(folder, clock, SimulatedCluster(clock, 32, lambda rng: 600.0), "llm.kind=replay")
+        past(context, candidates // 100)
+        run = context.run.paths.folder
+        context.background.close()
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+        yield f"| tables of {candidates:,}, cold from files | {spent_s(lambda: load(run)):.1f} s | ≤ 5 s |"
+        context.run.own()
+        context.run.reader.read()  # writes the summaries
+        yield f"| tables of {candidates:,}, cold from summaries | {spent_s(lambda: load(run)):.1f} s | ≤ 5 s |"
+        yield f"| tables of {candidates:,}, warm | {spent_s(lambda: load(run)):.1f} s | ≤ 1 s |"
+        memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        yield f"| memory after that, with the archive | {memory_gb:.2f} GB | ≤ 1 GB |"
+        took_s = spent_s(lambda: report(run, output=folder / "report.html"))
+        size_mb = (folder / "report.html").stat().st_size / 1e6
+        yield f"| report of {candidates:,} | {size_mb:.1f} MB, {took_s:.1f} s | ≤ 20 MB |"
+        door = Door(context.run.paths)
+        first_s, later_s = spent_s(lambda: door.state(run.name)), spent_s(lambda: door.state(run.name))
+        yield f"| live page of {candidates:,}: first reading, a refresh | {first_s:.1f} s, {later_s:.2f} s | ≤ 0.3 s |"
+
+
+def spent_s(work: Callable[[], object]) -> float:
+    """CPU seconds of some work."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 class Canned:
