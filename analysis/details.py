@@ -20,6 +20,7 @@ from analysis.rows import curve_rows
 from pipeline.metric import Metric
 from pipeline.store import files
 from pipeline.store.paths import RunPaths, TrialPaths, short
+from pipeline.text import plain
 
 HERE = Path(__file__).parent
 TEMPLATES = Environment(
@@ -39,11 +40,6 @@ class Limits:
     log_lines: int = 40
     conversation_chars: int = 12_000
     """Of one prompt or reply; 0 leaves them out."""
-
-
-def printable(text: str) -> str:
-    """Without control characters, which a browser would drop or obey; a text may come from anywhere."""
-    return "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def detail(
@@ -71,18 +67,18 @@ def detail(
         trials=trials,
         parents=parents,
         children=children,
-        text=printable(str(row["text"])),
-        reason=printable(str(row["reason"] or "")),
+        text=plain(str(row["text"])),
+        reason=plain(str(row["reason"] or "")),
         diff=coloured(_against_baseline(paths, candidate, attempts), limits.diff_lines),
         parent_diff=coloured(on_parent(ours, theirs), limits.diff_lines) if parents and ours else "",
-        log=printable(log),
+        log=plain(log),
         curve=_curve(paths, trials),
         exchanges=[
             {
                 "key": one.key,
                 "purpose": one.purpose,
-                "prompt": printable(one.prompt[:cut]),
-                "replies": [printable(reply[:cut]) for reply in one.replies],
+                "prompt": plain(one.prompt[:cut]),
+                "replies": [plain(reply[:cut]) for reply in one.replies],
                 "cut": len(one.prompt) > cut or any(len(reply) > cut for reply in one.replies),
             }
             for one in (exchanges if cut else ())
@@ -128,7 +124,7 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[list[float]]:
 @functools.lru_cache(4096)
 def coloured(patch: str, most: int) -> Markup:
     """A unified diff as HTML: added and removed lines are marked, code has the colours of its language."""
-    lines = printable(patch).splitlines()
+    lines = plain(patch).splitlines()
     shown = "\n".join(_coloured(lines[:most]))
     if len(lines) > most:
         shown += f"\n… {len(lines) - most} more lines; see patch.diff in the run folder"

@@ -23,7 +23,7 @@ from pygments.formatters import HtmlFormatter
 
 from analysis.columns import BASELINE
 from analysis.conversations import conversations
-from analysis.details import HERE, TEMPLATES, Limits, detail, printable, thinned
+from analysis.details import HERE, TEMPLATES, Limits, detail, thinned
 from analysis.load import Tables, load
 from analysis.plots import groups, interval, line_of, value_at
 from analysis.readings import (
@@ -43,6 +43,7 @@ from analysis.readings import (
 from analysis.summary import summary
 from pipeline.metric import Metric
 from pipeline.store import files
+from pipeline.text import plain
 
 _BLOCK = 40
 """Candidates whose pages are unpacked together."""
@@ -94,7 +95,7 @@ def html(tables: Tables, head: str = "") -> str:
         title=", ".join(tables.paths) or "no run",
         summaries=[one.summary for one in about],
         yields=[one.yields for one in about],
-        damaged=[printable(line) for line in tables.damaged],
+        damaged=[plain(line) for line in tables.damaged],
         policy=policy(scripts, [style, _PLOT_STYLE]),
         style=Markup(style),
         scripts=[Markup(script) for script in scripts],
@@ -205,8 +206,8 @@ def _rows(candidates: pd.DataFrame, kinds: dict[str, str]) -> list[list[Any]]:
     for values in zip(*(candidates[name].to_list() for name in names), strict=True):
         row = [None if value is pd.NA else value for value in values]
         row = [float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value for value in row]
-        row[1] = printable(str(row[1]))[:200]
-        row[16] = printable(str(row[16] or "")).partition("\n")[0][:160]
+        row[1] = plain(str(row[1]))[:200]
+        row[16] = plain(str(row[16] or "")).partition("\n")[0][:160]
         found.append([*row, kinds.get(str(row[0]), "none")])
     return found
 

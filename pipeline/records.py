@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from pipeline.text import split_reasoning
+from pipeline.text import plain, split_reasoning
 
 FORMAT = 2
 """Number of the run folder's format; a folder of another format is refused."""
@@ -144,6 +144,9 @@ class Failure:
     shared."""
     order: int = 0
     """In a candidate's failure.json: position of this outcome among those of all candidates of the run, from 1."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", plain(self.reason))  # it quotes programs and models
 
 
 @dataclass(frozen=True, slots=True)

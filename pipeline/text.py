@@ -25,6 +25,51 @@ def writable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+LONGEST_LINE = 4000
+"""Characters of a line that are shown; of a longer one the beginning."""
+_HIDDEN = "\N{REPLACEMENT CHARACTER}"
+_BORDERS = re.compile(
+    r"<(?=\||/?s>|/?think|</?SYS>>|(?:start|end)_of_turn>|/?(?:system|user|assistant|human|tool)>|(?:bos|eos|pad)>)"
+    r"|\|(?=>)|\[(?=/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\])|◁(?=/?think)",
+    re.I,
+)
+"""The first character of marks by which servers tell the turns of a conversation apart."""
+
+
+def plain(text: str, longest: int = LONGEST_LINE) -> str:
+    """Text of a program or a model as it may be shown: characters that a terminal obeys, that turn the direction of writing
+    or that are invisible become U+FFFD, all but newline and tab; the end of long lines is left out."""
+    return "\n".join(_plain(line, longest) for line in text.split("\n"))
+
+
+def plain_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """The same on one line."""
+    return _plain(" ".join(text.split()), longest)
+
+
+def _plain(line: str, longest: int) -> str:
+    shown = line[:longest]
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() or char == "\t" else _HIDDEN for char in shown)
+    return shown if len(line) <= longest else f"{shown}… ({len(line) - longest} more characters)"
+
+
+def inert(text: str) -> str:
+    """Text for a prompt that ends no turn of the conversation: a space parts the first character of such a mark from the
+    rest."""
+    return _BORDERS.sub(lambda found: f"{found[0]} ", text)
+
+
+def quoted(text: str) -> str:
+    """Output of a program for a prompt: a bar before each line, so that it cannot pass for a part of the prompt."""
+    return "\n".join(f"| {line}" for line in inert(plain(text)).split("\n"))
+
+
+def fence_around(text: str) -> str:
+    """The marks of a fenced block that no line of a text closes."""
+    return "`" * (1 + max([2, *(len(run) for run in re.findall("`+", text))]))
+
+
 @dataclass(frozen=True)
 class Family:
     """One form of mark-up around reasoning. The patterns match without regard to case."""

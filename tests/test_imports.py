@@ -131,6 +131,27 @@ def test_late_and_relative_imports_are_seen() -> None:
     assert list(imports(source, "pipeline.stages")) == ["pipeline.store.files", "pipeline.stages.base", "a.b", "c"]
 
 
+BY_NAME = {
+    "pipeline/__main__.py": "commands",
+    "pipeline/commands/beside.py": "analysis",
+    "pipeline/setup/parts.py": "parts that a person names in YAML",
+    "pipeline/sandbox/base.py": "the sandbox that a person names in YAML",
+    "pipeline/makers/bank.py": "the implementer that a person names in YAML",
+}
+"""Files that import by a name that is not written in them, and what."""
+RUNS_CODE = {"exec", "eval", "__import__", "import_module", "resolve_name", "run_path", "run_module", "exec_module"}
+
+
+def test_no_code_of_a_variant_is_ever_imported() -> None:
+    """Settings and imports of a variant are read by the syntax tree; whatever runs its code is a process of its own."""
+    found = set()
+    for path in modules("pipeline"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in RUNS_CODE:
+                found.add(path.relative_to(ROOT).as_posix())
+    assert found == set(BY_NAME)
+
+
 def test_the_commands_load_no_heavy_packages() -> None:
     programs = [dotted(path) for path in modules("pipeline/commands")]
     assert "pipeline.commands.run" in programs

@@ -8,7 +8,6 @@ from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.commands.progress import printable
 from pipeline.config import Config
 from pipeline.metric import Metric
 from pipeline.policy.accounting import Account
@@ -20,7 +19,7 @@ from pipeline.store.archive import Archive
 from pipeline.store.ledger import Spending
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate
-from pipeline.text import counted
+from pipeline.text import counted, plain_line
 
 _MOST_RESULTS = 100
 """Rows of the final table that are no elites."""
@@ -131,7 +130,7 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
 def _result(archive: Archive, row: Standing, metric: Metric) -> Sequence[str]:
     idea = archive.candidate(row.candidate).idea
     parents = " ".join(map(short, idea.parents)) or "baseline"
-    return short(row.candidate), *_numbers(row, metric), parents, printable(idea.title)
+    return short(row.candidate), *_numbers(row, metric), parents, plain_line(idea.title)
 
 
 def _in_blocks(heads: Sequence[str], blocks: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> Iterator[Text | Table]:
@@ -331,7 +330,7 @@ def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str
     if candidate.id in archive.marks:
         state += ", pinned" if archive.is_pinned(candidate.id) else ", banned"
     parents = " ".join(map(short, candidate.idea.parents)) or "baseline"
-    return short(candidate.id), printable(candidate.idea.title), state, value, gain, parents
+    return short(candidate.id), plain_line(candidate.idea.title), state, value, gain, parents
 
 
 def _numbers(row: Standing, metric: Metric, against: bool = True) -> Sequence[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pipeline.commands.progress import Progress, best_lines, left_text, many, printable, span
+from pipeline.commands.progress import Progress, best_lines, left_text, many, span
 from pipeline.methods.base import Terms
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
@@ -23,6 +23,7 @@ from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate, Trial, Try
+from pipeline.text import plain_line
 
 _MOST_ROWS = 100
 """Rows of each part that are made ready; no terminal shows more."""
@@ -130,7 +131,7 @@ def notices(archive: Archive, now: Progress, holdups: Sequence[Holdup]) -> Itera
     if unsafe := warning(archive.index.sandboxes):
         yield unsafe
     if now.paused:
-        yield f"PAUSED: {printable(now.paused)}"
+        yield f"PAUSED: {plain_line(now.paused)}"
     yield from map(holdup_line, holdups)
 
 
@@ -141,7 +142,7 @@ def holdup_line(holdup: Holdup) -> str:
         then = "a person has to act"
     else:
         then = f"next try by {time.strftime('%H:%M:%S', time.localtime(holdup.next_at))}"
-    return f"waiting since {since} ({holdup.what}): {printable(holdup.reason)}; {then}"
+    return f"waiting since {since} ({holdup.what}): {plain_line(holdup.reason)}; {then}"
 
 
 # ---- parts
@@ -214,7 +215,7 @@ def failed(archive: Archive) -> Part:
                 if failure.twin
                 else failure.reason.partition("\n")[0]
             )
-            rows.append(Row((short(candidate.id), failure.kind.value, printable(reason))))
+            rows.append(Row((short(candidate.id), failure.kind.value, plain_line(reason))))
     return Part("failed, newest first", tuple(rows[:_MOST_ROWS]), sum(archive.index.failures.values()), (9, 14))
 
 
@@ -245,7 +246,7 @@ def _since(one: Try, at: float) -> str:
 
 
 def _title(candidate: Candidate | None) -> str:
-    return printable(candidate.idea.title) if candidate is not None else "the unmodified code"
+    return plain_line(candidate.idea.title) if candidate is not None else "the unmodified code"
 
 
 def doing(one: Try) -> str:
@@ -255,7 +256,7 @@ def doing(one: Try) -> str:
     metrics = dict(last_metrics(one.paths.metrics))
     step = metrics.pop("step", None)
     parts = [f"step {step:g}"] if step is not None else []
-    parts += [f"{printable(name)} {value:.4g}" for name, value in list(metrics.items())[:1]]
+    parts += [f"{plain_line(name)} {value:.4g}" for name, value in list(metrics.items())[:1]]
     return "  ".join(parts) or "starting"
 
 

@@ -17,6 +17,7 @@ from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import State
+from pipeline.text import plain_line
 
 _RECENT = 50
 """Tries that the time left is estimated by."""
@@ -165,7 +166,7 @@ def _best_text(metric: Metric, archive: Archive, row: Standing, basis: str) -> s
     if baseline_estimate(archive) is not None:
         gain = f" ({metric.text_gain(row.gain)} ± {metric.text_gain(row.gain_error).lstrip('+')})"
     value = metric.text_error(row.value, row.standard_error)
-    title = printable(archive.candidate(row.candidate).idea.title)
+    title = plain_line(archive.candidate(row.candidate).idea.title)
     return f"{short(row.candidate)} {value}{gain}, {basis}: {title}"
 
 
@@ -209,12 +210,6 @@ def span(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{hours // 24} d {hours % 24} h"
-
-
-def printable(text: str) -> str:
-    """On one line, without what a terminal would obey: titles and reasons come from language models and from code."""
-    line = " ".join(text.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
 def _confirmations(archive: Archive, candidate: str) -> int:

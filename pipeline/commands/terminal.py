@@ -14,6 +14,7 @@ from pipeline.config import Config, TrainConfig
 from pipeline.errors import BadInput, GroundworkError
 from pipeline.makers.packages import check_interpreter
 from pipeline.setup.compose import compose_config
+from pipeline.text import plain
 
 INTERRUPTED = 130
 _PIPE_WIDTH = 160
@@ -103,8 +104,8 @@ def make_console() -> Console:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a text without breaking lines, so that commands and paths can be copied."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a text without breaking lines, so that commands and paths can be copied, and without what a terminal obeys."""
+    console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def error_line(error: OSError) -> str:

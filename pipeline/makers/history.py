@@ -22,7 +22,7 @@ from pipeline.store import files
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate, Trial
-from pipeline.text import counted
+from pipeline.text import counted, inert, plain_line
 
 _TEXT = 600
 _REASON = 300
@@ -55,7 +55,7 @@ def ending(archive: Archive, candidate: Candidate, known: Knowledge, metric: Met
     scored, failure = _outcome(archive, candidate, known)
     note = f"The same code as {short(scored.id)}, and not trained again. " if scored is not candidate else ""
     if failure is not None:
-        reason = without_places(failure.reason.splitlines()[0])
+        reason = inert(without_places(failure.reason.splitlines()[0]))
         return f"{note}Failed in {failure.stage} ({failure.kind}): {_cut(reason, _REASON)}"
     assert scored.score is not None
     standing = as_known(metric, scored.id, scored.score, known)
@@ -265,7 +265,7 @@ def metrics_summary(lines: Sequence[str], clock: Clock, points: int = 3) -> str:
         places = sorted({round(last * point / (points - 1)) for point in range(points)})
         text = f"at most {max(values):.4g}" if _OF_MEMORY in name else " → ".join(f"{values[at]:.4g}" for at in places)
         parts.append(f"{name} {text}")
-    return _cut("; ".join(parts), _SUMMARY)
+    return _cut(inert(plain_line("; ".join(parts))), _SUMMARY)
 
 
 def _rows(lines: Sequence[str]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pipeline.makers.base import Crash, Implemented, Tools
 from pipeline.makers.conversation import Conversation, lacking
 from pipeline.makers.elision import Elision, elide
 from pipeline.makers.packages import check_imports
-from pipeline.makers.prompting import code_on_top, implementer_text, render, shown_diff, without_places
+from pipeline.makers.prompting import code_on_top, implementer_text, output_text, render, shown_diff
 from pipeline.patching import Refusal, patched_tree
 from pipeline.patching.trees import Tree, diff
 from pipeline.records import Completion, Idea, Usage
@@ -55,7 +55,7 @@ class LlmImplementer:
             text=idea.text,
             base=f"The implementation is the codebase above with a change. {files}",
             stage=f"in {crash.failure.stage} ({crash.failure.kind})",
-            failure=without_places(f"{crash.failure.reason.splitlines()[0]}\n\n{crash.log}").strip(),
+            failure=output_text(crash),
         )
         return self._write("repair_crash", text, code)
 

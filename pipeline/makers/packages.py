@@ -1,6 +1,5 @@
 """Which packages a variant can import, and what it imports."""
 
-import ast
 import fnmatch
 import json
 import os
@@ -14,6 +13,7 @@ from pathlib import PurePosixPath
 
 from pipeline.errors import BadInput
 from pipeline.patching import Refusal
+from pipeline.patching.syntax import imported_modules
 from pipeline.patching.trees import Entry
 from pipeline.sandbox.base import allowed_environment
 
@@ -71,7 +71,7 @@ def check_interpreter(interpreter: str) -> None:
 def training_packages(packages: Packages, code: Mapping[str, Entry], named: Sequence[str]) -> tuple[str, ...]:
     """Name and version of the packages that training code would import: those that the code imports, the known ones of this
     field, and those that a glob of `named` names. Build tools, linters and what others depend on say nothing to a model."""
-    imported = {name for path, entry in code.items() for name in _imports(path, entry)}
+    imported = {name for path, entry in code.items() for name in imported_modules(path, entry)}
     direct = {_normal(package) for module in imported for package in packages.providers.get(module, (module,))}
     globs = [_normal(one) for one in named]
 
@@ -90,28 +90,11 @@ def _normal(name: str) -> str:
 def check_imports(base: Mapping[str, Entry], variant: Mapping[str, Entry], packages: Packages) -> Refusal | None:
     """None unless a changed file imports what is neither installed, nor part of the code, nor imported before."""
     own = {part.removesuffix(".py") for path in variant for part in PurePosixPath(path).parts}
-    known = packages.modules | own | {name for path, entry in base.items() for name in _imports(path, entry)}
+    known = packages.modules | own | {name for path, entry in base.items() for name in imported_modules(path, entry)}
     for path, entry in variant.items():
         if base.get(path) == entry:
             continue
-        unknown = sorted(_imports(path, entry) - known)
+        unknown = sorted(imported_modules(path, entry) - known)
         if unknown:
             return Refusal("unreadable", f"{path} imports {', '.join(unknown)}, which is not installed and cannot be")
     return None
-
-
-def _imports(path: str, entry: Entry) -> set[str]:
-    """Top-level names that a file of Python imports."""
-    if not path.endswith(".py"):
-        return set()
-    try:
-        tree = ast.parse(entry.data)
-    except (SyntaxError, ValueError):
-        return set()  # said elsewhere
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module.partition(".")[0])
-    return names

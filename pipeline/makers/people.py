@@ -13,6 +13,7 @@ from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate
+from pipeline.text import plain, plain_line
 
 HUMAN, SEED = "human", "seed"
 
@@ -23,7 +24,7 @@ def read_idea(path: Path) -> tuple[str, str]:
     if not text.strip():
         raise BadInput(f"{path} is empty; write the title on its first line, and below what to change and why")
     title = text.strip().splitlines()[0].lstrip("# ").strip()
-    return title[:120], text.strip()
+    return plain_line(title[:120]), plain(text.strip())
 
 
 def read_text(path: Path) -> str:

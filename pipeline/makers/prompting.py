@@ -15,13 +15,13 @@ from string import Template
 from pipeline.config import Clock, Config
 from pipeline.errors import BadInput
 from pipeline.llm.base import encodable, tokens
-from pipeline.makers.base import Tools
+from pipeline.makers.base import Crash, Tools
 from pipeline.makers.elision import elide
 from pipeline.makers.packages import training_packages
 from pipeline.metric import Direction
 from pipeline.patching import Rules
 from pipeline.patching.trees import Entry, diff
-from pipeline.text import counted
+from pipeline.text import counted, fence_around, quoted
 
 _FOLDER = Path(__file__).with_name("prompts")
 OWN_FOLDER = "prompts"
@@ -140,7 +140,9 @@ def changed_files(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> st
 
 def _fenced(path: str, entry: Entry) -> str:
     language = "python" if path.endswith(".py") else ""
-    return f"{path}\n```{language}\n{entry.data.decode(errors='replace').rstrip()}\n```"
+    text = entry.data.decode(errors="replace").rstrip()
+    fence = fence_around(text)
+    return f"{path}\n{fence}{language}\n{text}\n{fence}"
 
 
 def code_on_top(before: Mapping[str, Entry], after: Mapping[str, Entry], most_tokens: int) -> str:
@@ -157,7 +159,7 @@ def shown_diff(patch: str, most_tokens: int | None = None) -> str:
     fit, with the number of those left out; the first of them in part if none fits."""
     patch = re.sub(r"^index [0-9a-f.]+(?: \d+)?\n", "", patch, flags=re.M)
     if most_tokens is None or tokens(patch) <= most_tokens:
-        return f"```diff\n{patch}```"
+        return _fenced_diff(patch)
     kept, left_out, room = list[str](), list[str](), most_tokens
     for head, hunks in _files_of(patch):
         opened = False
@@ -177,7 +179,12 @@ def shown_diff(patch: str, most_tokens: int | None = None) -> str:
             [f"{part}\n" if part else ""],
             f"(the rest of the first hunk and the {count - 1} others are left out)",
         )
-    return f"```diff\n{''.join(kept)}```\n{note}"
+    return f"{_fenced_diff(''.join(kept))}\n{note}"
+
+
+def _fenced_diff(patch: str) -> str:
+    fence = fence_around(patch)
+    return f"{fence}diff\n{patch}{fence}"
 
 
 def _files_of(patch: str) -> list[tuple[str, Sequence[str]]]:
@@ -195,6 +202,11 @@ def without_places(text: str) -> str:
     text = re.sub(r"(?:/[^\s\"':,;()]+)*/(?:variant|site-packages|lib/python3\.\d+)/", "", text)
     text = re.sub(r"(?:/[^\s\"':,;()/]+)+/([^\s\"':,;()/]+)", r"\1", text)
     return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
+
+
+def output_text(crash: Crash) -> str:
+    """How a variant ended and the last lines of its log, quoted."""
+    return quoted(without_places(f"{crash.failure.reason.splitlines()[0]}\n\n{crash.log}").strip())
 
 
 def _budget(config: Config) -> str:

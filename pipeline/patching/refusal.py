@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pipeline.text import writable
+from pipeline.text import plain_line, writable
 
 RefusalKind = Literal[
     "unreadable",  # the text holds no change, or none that can be understood
@@ -14,6 +14,7 @@ RefusalKind = Literal[
     "partial",  # some of the change fits and some of it does not
     "conflict",  # two changes of the same lines or the same file exclude each other
     "protected",  # the change touches a file that must not be touched
+    "planted",  # the change brings a file that git or Python acts on by itself, or that takes the place of another
     "outside",  # the change leaves the folder: an absolute path, "..", a link
     "syntax",  # the Python that it leaves does not parse
     "deletes_everything",  # nothing would be left of the code, or of a file that held code
@@ -33,7 +34,7 @@ class Refusal:
     """One line that a model or a person can act on: the file, the hunk or block, and what was seen there."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", writable(" ".join(self.reason.split())))
+        object.__setattr__(self, "reason", plain_line(writable(self.reason)))
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"

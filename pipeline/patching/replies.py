@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.patching.encoding import bytes_of, text_of
 from pipeline.patching.placing import patch, split
+from pipeline.patching.planted import check_planted
 from pipeline.patching.reading import Edit, read
 from pipeline.patching.refusal import Refusal
 from pipeline.patching.rules import Rules
@@ -285,7 +286,7 @@ def judge(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) ->
     changed = sorted(path for path in {*base, *tree} if base.get(path) != tree.get(path))
     if not changed:
         return Refusal("no_change", "the code is the same afterwards")
-    refusal = rules.check(changed)
+    refusal = rules.check(changed) or check_planted(base, tree, rules)
     if refusal:
         return refusal
     for path in tree:

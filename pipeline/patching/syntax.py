@@ -26,6 +26,23 @@ def check_python(path: str, source: bytes) -> Refusal | None:
     return None
 
 
+def imported_modules(path: str, entry: Entry) -> set[str]:
+    """Top-level names that a file of Python imports."""
+    if not path.endswith(".py"):
+        return set()
+    try:
+        tree = ast.parse(entry.data)
+    except (SyntaxError, ValueError):
+        return set()  # said elsewhere
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
 def syntax_hash(base: Path, variant: Path) -> str | Refusal:
     """A hash of what a variant does differently: equal for two variants that differ in comments, layout and
     docstrings only, and that of the base itself for a variant that changes nothing else.

@@ -13,6 +13,7 @@ from pipeline.makers.base import Crash, Implemented
 from pipeline.makers.people import given_tree
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.patching import Refusal
+from pipeline.patching.planted import check_planted
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, diff, write_tree
 from pipeline.policy.agenda import agenda
@@ -126,7 +127,7 @@ def _write_variant(
     syntax = hash_of_changes(baseline, made.tree)
     if syntax == hash_of_changes(baseline, baseline):
         return Failure(Stage.IMPLEMENT, FailureKind.REFUSED, "the code is the same as the baseline's")
-    refusal = context.rules.check(paths)
+    refusal = context.rules.check(paths) or check_planted(baseline, made.tree, context.rules)
     if refusal is not None:
         return Failure(Stage.IMPLEMENT, FailureKind.REFUSED, refusal.reason)
     with context.background.alone:  # of two that write the same code at the same time, the second has to see the first

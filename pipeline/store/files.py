@@ -21,10 +21,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from pipeline.errors import CannotContinue, Damaged
-from pipeline.text import writable
+from pipeline.text import plain, writable
 
 T = TypeVar("T")
 
+_LONGEST_LOG_LINE = 1000
 _PART = ".part-"
 """Begins the name of a temporary file; readers list no such names."""
 
@@ -203,7 +204,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def tail(path: Path, lines: int = 20, most_bytes: int = 20_000) -> str:
-    """The last lines of a log, unprintable characters made visible; empty when there is none."""
+    """The last lines of a log as they may be shown; empty when there is none."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -211,8 +212,7 @@ def tail(path: Path, lines: int = 20, most_bytes: int = 20_000) -> str:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
-    clean = "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    return "\n".join(clean.rstrip().splitlines()[-lines:])
+    return plain("\n".join(text.rstrip().split("\n")[-lines:]), _LONGEST_LOG_LINE)
 
 
 def _part(path: Path, data: bytes) -> Path:

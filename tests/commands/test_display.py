@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from pipeline.commands.display import candidate_table, estimated, results
 from pipeline.commands.page import Page, doing, last_metrics, lines, page_of, shares
-from pipeline.commands.progress import phase, printable, progress, span, summary_line
+from pipeline.commands.progress import phase, progress, span, summary_line
 from pipeline.config import Mode, SearchConfig, SelectConfig, StopConfig
 from pipeline.methods.base import Terms
 from pipeline.metric import Metric
@@ -22,6 +22,7 @@ from pipeline.setup.preview import CostEstimate, Requests
 from pipeline.store.archive import Archive
 from pipeline.store.paths import AttemptPaths, TryPaths
 from pipeline.store.views import Attempt, Trial, Try
+from pipeline.text import plain_line
 from tests.archives import Made, archive_of, config_of, name, terms_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/screen"
@@ -196,7 +197,7 @@ def test_lines_are_shared_out(counts: list[int], room: int | None, wanted: list[
 
 def test_titles_and_reasons_cannot_write_to_the_terminal() -> None:
     evil = "red \x1b[31m\x07 and\nmore\r\u202e"
-    assert printable(evil) == "red �[31m� and more �"
+    assert plain_line(evil) == "red �[31m� and more �"
     terms, archive = terms_of(config_of()), archive_of([Made(kind=FailureKind.NAN, reason=evil)])
     for what in (page(terms, archive), candidate_table(archive, terms.metric, archive.candidates)):
         assert "\x1b" not in printed(what, 80, 24)
