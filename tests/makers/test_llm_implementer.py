@@ -76,9 +76,9 @@ def test_a_crash_is_repaired_on_the_code_that_crashed(tmp_path: Path) -> None:
     assert isinstance(made, Implemented) and made.tree["model.py"] == code["model.py"]
     for words in (
         "model.py\n```python\nimport nothing\n",
-        "How it ended, in train (exception):",
-        "ModuleNotFoundError",
-        "line 1 of model.py",
+        "How it ended, in train (exception). The lines that begin with a bar",
+        "| exit code 1: ModuleNotFoundError",
+        "| Traceback: line 1 of model.py",
     ):
         assert words in question
 
