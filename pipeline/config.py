@@ -345,6 +345,11 @@ class SearchConfig:
     ahead: float = live(0.25)
     """With `steady`: share of the slots for which candidates are prepared in advance, so that no slot waits for an idea, its
     code or its smoke test. More hides a slower ideator and bases each idea on less."""
+    rungs: list[float] = field(default_factory=list)
+    """Shares of a trial's budget, rising and below 1, e.g. `[0.25]`: a candidate is first trained with this part of the
+    budget, and gets more only if it is among the best. Empty: every candidate gets the whole budget."""
+    keep: float = 0.5
+    """Share of the candidates that pass a rung, above 0 and at most 1."""
 
 
 @dataclass

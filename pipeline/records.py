@@ -81,6 +81,8 @@ class FailureKind(StrEnum):
     """The checkpoint is the same as that of other code: it was copied, or the change has no effect."""
     LEAK = "leak"
     """The model has access to what it must predict."""
+    STOPPED_EARLY = "stopped_early"
+    """Not among the best after part of the budget (`search.rungs`)."""
     # ---- infrastructure ----
     CANCELLED = "cancelled"
     """Cancelled by somebody else."""

@@ -52,6 +52,8 @@ class Made:
     """Values of its trials with other seeds."""
     tested: Sequence[float] = ()
     """Values on the test split of as many of these."""
+    rungs: Mapping[float, float] = field(default_factory=dict)
+    """Budgets of its rungs to their values."""
     ended_at: float = 1000.0
     reason: str = "exit code 1: it broke"
 
@@ -132,13 +134,21 @@ class _Trials:
     ended_at: float = 1000.0
     made: list[Trial] = field(default_factory=list)
 
-    def add(self, purpose: Purpose, seed: int, value: float | None, tries: Sequence[FailureKind | None] = ()) -> None:
+    def add(
+        self,
+        purpose: Purpose,
+        seed: int,
+        value: float | None,
+        tries: Sequence[FailureKind | None] = (),
+        budget: float | None = None,
+    ) -> None:
         paths = self.paths.trial(len(self.made))
         split = "test" if purpose is Purpose.TEST else "validation"
         score = Score("quality", value, ERROR, 100, split, seed, purpose=purpose) if value is not None else None
         ended = [_try(paths.try_(k), purpose, seed, kind, None, self.ended_at) for k, kind in enumerate(tries)]
         if score is not None:
             ended.append(_try(paths.try_(len(ended)), purpose, seed, None, score, self.ended_at))
+        ended = [replace(one, job=replace(one.job, budget=budget)) for one in ended]
         self.made.append(Trial(paths, tuple(ended), score, None))
 
 
@@ -180,6 +190,8 @@ def _candidate(number: int, spec: Made, order: int, per_generation: int) -> Cand
         trials.add(Purpose.CONFIRM, seed, value)
     for seed, value in enumerate(spec.tested, 1):
         trials.add(Purpose.TEST, seed, value)
+    for budget, value in spec.rungs.items():
+        trials.add(Purpose.RUNG, 0, value, budget=budget)
     made = tuple(trials.made)
     if spec.value is not None:
         first = made[0]

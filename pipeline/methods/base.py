@@ -11,8 +11,9 @@ from typing import Protocol
 
 from pipeline.config import Config
 from pipeline.metric import Metric
-from pipeline.policy.trials import Wanted, wanted
-from pipeline.records import Parents, Purpose, Selection
+from pipeline.policy.rungs import next_training
+from pipeline.policy.trials import Wanted
+from pipeline.records import Parents, Selection
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
 
@@ -70,11 +71,12 @@ def seed_of(config: Config, number: int) -> int:
 
 
 def first_trials(config: Config, archive: Archive) -> Iterator[Wanted]:
-    """The search trial of every candidate that passed its smoke test and has no outcome."""
+    """The search trial of every candidate that passed its smoke test and has no outcome; before it those of its rungs."""
+    metric = config.baseline.metric.metric
     for candidate in archive.open:
         attempt = candidate.attempt
         if not candidate.closed and attempt is not None and attempt.smoke is not None and attempt.failure is None:
-            yield from wanted(attempt, Purpose.SEARCH, seed_of(config, 0))
+            yield from next_training(config, metric, archive, candidate, seed_of(config, 0))
 
 
 def pinned(metric: Metric, archive: Archive) -> list[Candidate]:

@@ -67,7 +67,7 @@ def forecast(config: Config, slots: int) -> Forecast:
         Keep.none: baselines,
     }
     disk_gb = (kept[keep] + min(slots, trainings)) * config.train.disk_gb
-    jobs = trainings + scorings
+    jobs = trainings + scorings + candidates * len(config.search.rungs)
     device = config.train.resources.device
     return Forecast(trainings, scorings, device, jobs * trial_h(config), disk_gb, jobs * _FILES_PER_TRY)
 

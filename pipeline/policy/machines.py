@@ -98,7 +98,7 @@ def deciding_trial(archive: Archive, alarm: Alarm) -> Trial | None:
 def blamed(candidate: Candidate, alarm: Alarm) -> tuple[Attempt, Trial, Failure] | None:
     """What failed of a candidate in the way that an alarm is about, if something did."""
     attempt = candidate.attempt
-    trial = attempt.search if attempt is not None else None
+    trial = attempt.trained if attempt is not None else None
     if attempt is None or trial is None or trial.newest.result is None or trial.newest.result.failure is None:
         return None
     failure, late = trial.newest.result.failure, trial.newest.result.ended_at >= alarm.since

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import Clock, Codes, Config, SelectConfig
 from pipeline.errors import BadInput
 from pipeline.makers.prompting import OWN_FOLDER, own_templates
+from pipeline.policy.rungs import rung_budgets
 from pipeline.policy.stopping import parse_date
 from pipeline.setup.folders import CONF, REPOSITORY, SITE
 
@@ -43,6 +44,7 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "ideate.candidates": (0, None),
     "ideate.lessons_every": (0, None),
     "search.ahead": (0, None),
+    "search.keep": (0, 1),
     "implement.parallel": (1, None),
     "stop.generations": (1, None),
     "stop.candidates": (0, None),
@@ -126,6 +128,7 @@ def _check(config: Config) -> None:
             allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
             raise BadInput(f"{key}={given[key]:g} cannot be used; give {allowed}")
     _check_race(config.select)
+    _check_rungs(config)
     if config.measure.codes is not Codes.none and config.measure.target is None:
         raise BadInput("measure.target is missing; give the value of the metric to reach, e.g. measure.target=3.28")
     if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
@@ -141,6 +144,15 @@ def _check_race(select: SelectConfig) -> None:
         raise BadInput(
             f"select.confirm={rounds} cannot be used; give rounds [candidates, seeds] with ever fewer candidates, at least "
             f"select.elites={select.elites}, as select.confirm=[[6,2],[3,2]]"
+        )
+
+
+def _check_rungs(config: Config) -> None:
+    rungs = config.search.rungs
+    budgets = [0.0, *rung_budgets(config), config.train.budget]
+    if rungs and (budgets != sorted(set(budgets)) or not all(0 < one < 1 for one in rungs)):
+        raise BadInput(
+            f"search.rungs={rungs} cannot be used; give rising shares of the budget between 0 and 1, as search.rungs=[0.25]"
         )
 
 

@@ -231,7 +231,7 @@ def take_back(
     """Open a failed trial again, and its attempt and candidate if they failed by it and their failure is `excused`. May be
     cut off anywhere and called again."""
     # The attempt's first: while the candidate's is there, no stage looks at it.
-    for decided in (attempt, candidate) if trial.purpose is Purpose.SEARCH else ():
+    for decided in (attempt, candidate) if trial.purpose in (Purpose.SEARCH, Purpose.RUNG) else ():
         if decided.failure is not None and excused(decided.failure):
             run.take_back(decided.paths.failure, decided.paths.old_failure)
     run.take_back(trial.paths.failure, trial.paths.old_failure)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pipeline.cluster.base import Cluster, Phase
 from pipeline.errors import ClusterRefused
 from pipeline.policy.machines import reference_gpu
+from pipeline.policy.rungs import stopped_early
 from pipeline.policy.trials import UNCOUNTED, to_retry
 from pipeline.records import Ended, Failure, FailureKind, Purpose, Result, Score, Stage
 from pipeline.stages.context import POLLING, Context, take_back
@@ -26,6 +27,16 @@ def step(context: Context, archive: Archive) -> None:
     _reopen(context, archive)
     for holder, trial in archive.open_trials():
         _close(context, archive, holder, trial)
+    if context.config.search.rungs:
+        _stop_early(context, archive)
+
+
+def _stop_early(context: Context, archive: Archive) -> None:
+    """Close the attempts of candidates that are not among the best of a rung."""
+    for candidate in archive.open:
+        failure = stopped_early(context.config, context.metric, archive, candidate)
+        if failure is not None and candidate.attempt is not None:
+            context.run.create(candidate.attempt.paths.failure, failure)
 
 
 def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
@@ -138,7 +149,7 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
         if failure.kind is FailureKind.ALTERED or (trial.purpose is Purpose.BASELINE and failure.kind.infrastructure):
             _pause(context, archive, trial, failure)
             return
-        if trial.purpose is Purpose.SEARCH:
+        if trial.purpose in (Purpose.SEARCH, Purpose.RUNG):
             run.create(holder.paths.failure, failure)  # before the trial is closed and no longer looked at
         run.create(trial.paths.failure, failure)
     for tried in trial.tries:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.records import Mark, Pause, Report, Score
+from pipeline.records import Mark, Pause, Purpose, Report, Score
 from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths
 from pipeline.store.views import Attempt, Candidate, Generation, RaisedAlarm, State, Trial, Try
 
@@ -77,6 +77,8 @@ class Index:
         """Value and id of every scored candidate, lowest value first."""
         self.children: Counter[str] = Counter()
         """How many candidates build on each."""
+        self.rungs: dict[float, list[float]] = {}
+        """Budget of a rung to the values that candidates scored with it, lowest first."""
         self.states: Counter[State] = Counter()
         """How many candidates came how far."""
         self.trial_states: Counter[State] = Counter()
@@ -136,9 +138,18 @@ class Index:
                     same.append((candidate.id, attempt.paths))
             for trial in attempt.trials:
                 self.trial_states[trial.state] += sign
+                if trial.purpose is Purpose.RUNG and trial.score is not None:
+                    self._count_rung(trial, trial.score, sign)
                 for one in trial.tries:
                     if one.result is not None:
                         self.spent.add(one, sign)
+
+    def _count_rung(self, trial: Trial, score: Score, sign: int) -> None:
+        values = self.rungs.setdefault(trial.newest.job.budget or 0.0, [])
+        if sign > 0:
+            bisect.insort(values, score.value)
+        else:
+            del values[bisect.bisect_left(values, score.value)]
 
     def _ended(self, ended: EndedTry, host: str) -> None:
         bisect.insort(self.recent, ended)

@@ -188,6 +188,11 @@ class Attempt:
         """The trial that selection goes by."""
         return next((trial for trial in self.trials if trial.purpose is Purpose.SEARCH), None)
 
+    @property
+    def trained(self) -> Trial | None:
+        """The trial that decides what becomes of the candidate: that of the search, before it the newest rung."""
+        return self.search or next((trial for trial in reversed(self.trials) if trial.purpose is Purpose.RUNG), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -242,7 +247,8 @@ class Candidate:
         attempt = self.attempt
         if attempt is None or attempt.smoke is None:
             return State.PROPOSED
-        return attempt.search.state if attempt.search is not None else State.READY
+        trial = attempt.trained
+        return trial.state if trial is not None and (trial is attempt.search or not trial.closed) else State.READY
 
 
 @dataclass(frozen=True, slots=True)

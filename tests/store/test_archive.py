@@ -211,6 +211,7 @@ def test_the_index_keeps_up_with_every_change(tmp_path: Path) -> None:
             "recent",
             "last_on",
             "children",
+            "rungs",
         ):
             assert getattr(index, name) == getattr(fresh, name), name
         for name in ("states", "trial_states", "failures"):
