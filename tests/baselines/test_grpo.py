@@ -381,6 +381,8 @@ def test_the_evaluator_scores_the_checkpoint(grpo: SimpleNamespace, data: Path, 
     ]
     assert scores[0] == scores[1]
     assert scores[0] != scores[2] and scores[0] != scores[3]
+    assert "items" not in scores[0]
+    assert len(scores[2]["items"]) == 512 and sum(scores[2]["items"]) / 512 == pytest.approx(scores[2]["value"])
     share = scores[0]["value"]
     assert scores[0]["n"] == 512 and 0.1 < share < 0.5
     assert scores[0]["standard_error"] == pytest.approx(math.sqrt(share * (1 - share) / 511))

@@ -104,7 +104,12 @@ class Bench:
         return checkpoint
 
     def evaluate(
-        self, case: str, size: dict[str, Any] = SIZE, serve: str = "serve.py", servers: int = 2
+        self,
+        case: str,
+        size: dict[str, Any] = SIZE,
+        serve: str = "serve.py",
+        servers: int = 2,
+        split: str = "validation",
     ) -> dict[str, Any]:
         """The answer of evaluate.py, with each server forked and gone afterwards."""
         self.number += 1
@@ -120,7 +125,7 @@ class Bench:
             children.append(int(self.starter.stdout.readline()))
         try:
             found: dict[str, Any] = self.nanogpt.evaluate.evaluate(
-                self.folder, exchange, self.checkpoint(case), "validation", size
+                self.folder, exchange, self.checkpoint(case), split, size
             )
             return found
         finally:
@@ -476,6 +481,14 @@ def test_a_checkpoint_is_two_regular_files(nanogpt: SimpleNamespace, bench: Benc
     (folder / "config.json").symlink_to("/etc/hostname")
     with pytest.raises(nanogpt.limits.BadCheckpoint, match="is not a regular file"):
         nanogpt.limits.check_checkpoint(folder, SIZE)
+
+
+def test_the_test_split_has_a_score_for_each_row(bench: Bench) -> None:
+    shutil.copy(bench.folder / "validation.bin", bench.folder / "test.bin")
+    found, on_test = bench.evaluate("rotary"), bench.evaluate("rotary", split="test")
+    items = np.array(on_test["items"])
+    assert "items" not in found and on_test["value"] == found["value"] == pytest.approx(items.mean())
+    assert on_test["standard_error"] == pytest.approx(items.std(ddof=1) / len(items) ** 0.5)
 
 
 def test_a_bad_checkpoint_is_a_failure_before_anything_is_served(bench: Bench) -> None:
