@@ -509,6 +509,7 @@ def job(bench: Bench) -> Callable[[str], Score | Failure]:
     )
     commands = {
         "prepare": ["{python}", "-S", "prepare.py", "--output", "{data}", "--size", "{size}"],
+        **{name: ["true"] for name in ("smoke", "train")},  # not used here
         "evaluate": [
             *("{python}", "evaluate.py", "--data", "{evaluator_data}"),
             *words("exchange", "checkpoint", "split", "seed", "size", "result"),
