@@ -43,7 +43,7 @@ def _list(meaning: str) -> Column:
 RUNS: Mapping[str, Column] = {
     "run": _text("name of the run; with several of one name, as much of its folder as tells them apart"),
     "folder": _text("its folder"),
-    "group": _text("group of runs that are compared as one method; that of the run (`group=`), else empty"),
+    "group": _text("group of runs that were started together to be compared; empty if none"),
     "method": _text("search method: name of the class that `select.method` names"),
     "ideator": _text("name of the class that writes the ideas"),
     "implementer": _text("name of the class that writes the code"),

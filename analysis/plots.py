@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from analysis.arms import groups, interval
 from analysis.columns import BASELINE
 from analysis.load import Tables
 from analysis.readings import (
@@ -37,8 +38,6 @@ _BAND = 2.0
 """Half width of the baseline's band, in standard deviations between seeds."""
 _WORSE_SHOWN = 2.0
 """Extent of the axis on the worse side of the baseline, in distances from the baseline to the best."""
-_T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""97.5 % quantile of Student's t by degrees of freedom; 1.96 + 2.4 / freedom above, which is right to 1 %."""
 
 
 def best_so_far(tables: Tables, run: str | None = None) -> Figure:
@@ -74,8 +73,8 @@ def best_so_far(tables: Tables, run: str | None = None) -> Figure:
 
 def compare(tables: Tables, by: str = "candidates") -> Figure:
     """The best by one trial of several methods at equal numbers of candidates, or with `by="device_h"` at equal device
-    hours. Runs of one group (without one, of one method) are one line: their mean, with a 95 % interval over runs where
-    there are two or more. Raises `BadInput` if the runs have different metrics."""
+    hours. Runs of one method and ideator are one line: their mean, with a 95 % interval over runs where there are several.
+    Raises `BadInput` if the runs have different metrics."""
     metric = same_metric(tables)
     figure, axes = _figure()
     for number, (label, runs) in enumerate(groups(tables).items()):
@@ -248,16 +247,6 @@ def slot_plot(tables: Tables, run: str | None = None, wide: int | None = None) -
 # ---- shared
 
 
-def groups(tables: Tables) -> dict[str, list[str]]:
-    """Runs that are compared as one method: those of one `group`, without one those of one method and ideator."""
-    found: dict[str, list[str]] = {}
-    for run, group, method, ideator in zip(
-        *(tables.runs[name] for name in ("run", "group", "method", "ideator")), strict=True
-    ):
-        found.setdefault(str(group or f"{method}, {ideator}"), []).append(str(run))
-    return found
-
-
 def same_metric(tables: Tables) -> Metric:
     """The metric that all runs have. Raises `BadInput` if they differ."""
     found = {(tables.metric(run).name, tables.metric(run).direction): run for run in tables.paths}
@@ -267,12 +256,6 @@ def same_metric(tables: Tables) -> Metric:
     if not found:
         raise BadInput("no run to compare; name one, e.g. runs/NAME")
     return tables.metric(next(iter(found.values())))
-
-
-def interval(values: Sequence[float]) -> float:
-    """Half width of the 95 % interval of a mean over at least two runs, by Student's t."""
-    freedom = len(values) - 1
-    return _T95.get(freedom, 1.96 + 2.4 / freedom) * statistics.stdev(values) / math.sqrt(len(values))
 
 
 def line_of(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float, float]]:

@@ -21,11 +21,12 @@ import pandas as pd
 from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
 
+from analysis.arms import arms, differences, groups, interval
 from analysis.columns import BASELINE
 from analysis.conversations import conversations
 from analysis.details import HERE, TEMPLATES, Limits, detail, thinned
 from analysis.load import Tables, load
-from analysis.plots import groups, interval, line_of, value_at
+from analysis.plots import line_of, value_at
 from analysis.readings import (
     STEPS,
     Yield,
@@ -101,6 +102,7 @@ def html(tables: Tables, head: str = "") -> str:
         scripts=[Markup(script) for script in scripts],
         data=_packed(data),
         left_out=everyone - kept,
+        contest=_contest(tables),
         blocks=blocks,
         head=Markup(head),
     )
@@ -277,6 +279,16 @@ def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 # ---- several runs
+
+
+def _contest(tables: Tables) -> dict[str, Any] | None:
+    """Which method is better; none for runs of one method, or of different metrics."""
+    metrics = {(tables.metric(run).name, tables.metric(run).direction): tables.metric(run) for run in tables.paths}
+    if len(metrics) != 1 or len(groups(tables)) < 2:
+        return None
+    (metric,) = metrics.values()
+    said, found = arms(tables)
+    return {"said": said, "arms": found, "differences": differences(found, metric), "metric": metric}
 
 
 def _comparison(tables: Tables) -> dict[str, Any]:

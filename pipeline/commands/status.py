@@ -55,7 +55,7 @@ def main() -> None:
 def entry(arguments: argparse.Namespace) -> int:
     """Read the folder, query Slurm for the jobs there, and print. Nothing is written."""
     group = str(arguments.run) if arguments.run is not None and not place_of(arguments.run).exists() else ""
-    runs = [paths for paths in all_runs() if _group(paths) == group] if group else all_runs()
+    runs = [paths for paths in all_runs() if group_of(paths) == group] if group else all_runs()
     if arguments.run is None or (group and runs):
         return _list_runs(runs, arguments.json)
     run, terms = view(run_at(arguments.run))
@@ -102,7 +102,7 @@ def entry(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _group(paths: RunPaths) -> str:
+def group_of(paths: RunPaths) -> str:
     """The group of a run; empty if it has none, or cannot be read."""
     return str((files.read_if_there(paths.live, dict) or {}).get("group", ""))
 

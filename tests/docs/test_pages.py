@@ -14,6 +14,7 @@ from docs import generate
 from pipeline import config, records
 from pipeline.commands import COMMANDS
 from pipeline.setup.compose import compose_config
+from pipeline.setup.sweep import members
 from pipeline.store import paths
 from tests.docs.pages import ROOT, anchors, blocks, broken_links, commands, links, pages, shell_environment
 
@@ -78,7 +79,8 @@ def troubles(words: list[str]) -> list[str]:
     found += [f"{command} has no option {option}" for option in options if option not in usage(command)]
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     if overrides and "--config-dir" not in options and not any(map(placeholder, rest)):
-        compose_config(overrides)  # raises, with the message a reader would see
+        for one in [member.overrides for member in members(overrides)] if "-m" in options else [overrides]:
+            compose_config(one)  # raises, with the message a reader would see
     return found
 
 
