@@ -406,11 +406,6 @@ _OTHER_FILES = (
 
 def run_folder_page() -> str:
     """docs/reference/run-folder.md."""
-    texts: dict[str, Documented] = {}
-    for module in (records, run, manifest, data, reader, accounting, nodes, probe):
-        texts |= documented(module)
-    kinds = [cls for _, cls in inspect.getmembers(records, inspect.isclass) if cls.__module__ == records.__name__]
-    linked = {*kinds, *_OTHERS}
     tree = (inspect.getdoc(paths) or "").partition("\n\n")[2]
     lines = [
         _NOTE,
@@ -431,42 +426,46 @@ def run_folder_page() -> str:
         "",
         "## Files",
         "",
-        "| file | of | record | |",
-        "|---|---|---|---|",
-    ]
-    for name, where, cls, meaning in _FILES:
-        record = f"[{cls.__name__}](#{cls.__name__.lower()})" if cls else ""
-        lines.append(f"| `{name}` | {where} | {record} | {meaning} |")
-    lines += [
-        "",
-        "Files that hold no record:",
-        "",
-        "| file | of | |",
-        "|---|---|---|",
-        *(f"| {name} | {where} | {meaning} |" for name, where, meaning in _OTHER_FILES),
+        *_file_tables(),
         "",
         "Every trial is a folder `trial_K` of its attempt or of `baseline/`. Its [purpose](#purpose) is recorded in",
         "`job.json` and `score.json`; its number means nothing. A trial with the purpose `test` trains nothing: `job.json`",
         "names the trial whose checkpoint it scores.",
         "",
         "## Records",
+        *_record_tables(),
     ]
-    in_order = sorted(
-        [*kinds, *_OTHERS],
-        key=lambda cls: (issubclass(cls, enum.Enum), list(texts).index(cls.__name__)),
-    )
+    return "\n".join([*lines, ""])
+
+
+def _file_tables() -> Iterator[str]:
+    """The files of a run that hold a record, then the others."""
+    yield from ("| file | of | record | |", "|---|---|---|---|")
+    for name, where, cls, meaning in _FILES:
+        record = f"[{cls.__name__}](#{cls.__name__.lower()})" if cls else ""
+        yield f"| `{name}` | {where} | {record} | {meaning} |"
+    yield from ("", "Files that hold no record:", "", "| file | of | |", "|---|---|---|")
+    yield from (f"| {name} | {where} | {meaning} |" for name, where, meaning in _OTHER_FILES)
+
+
+def _record_tables() -> Iterator[str]:
+    """A table for each record and enum, the enums last."""
+    texts: dict[str, Documented] = {}
+    for module in (records, run, manifest, data, reader, accounting, nodes, probe):
+        texts |= documented(module)
+    kinds = [cls for _, cls in inspect.getmembers(records, inspect.isclass) if cls.__module__ == records.__name__]
+    linked = {*kinds, *_OTHERS}
+    in_order = sorted(linked, key=lambda cls: (issubclass(cls, enum.Enum), list(texts).index(cls.__name__)))
     for cls in in_order:
         text = texts[cls.__name__]
-        lines += ["", f"### {cls.__name__}", "", text.about, ""]
+        yield from ("", f"### {cls.__name__}", "", text.about, "")
         if issubclass(cls, enum.Enum):
-            lines += ["| value | meaning |", "|---|---|"]
-            lines += [_member(member, text) for member in cls]
-        else:
-            lines += ["| key | type | meaning |", "|---|---|---|"]
-            dataclass_: Any = cls
-            hints = typing.get_type_hints(dataclass_)
-            lines += [_key(field, hints[field.name], text, linked) for field in dataclasses.fields(dataclass_)]
-    return "\n".join([*lines, ""])
+            yield from ("| value | meaning |", "|---|---|", *(_member(member, text) for member in cls))
+            continue
+        dataclass_: Any = cls
+        hints = typing.get_type_hints(dataclass_)
+        yield from ("| key | type | meaning |", "|---|---|---|")
+        yield from (_key(field, hints[field.name], text, linked) for field in dataclasses.fields(dataclass_))
 
 
 def _key(field: "dataclasses.Field[Any]", hint: Any, text: Documented, linked: set[type]) -> str:
