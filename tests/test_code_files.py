@@ -57,6 +57,27 @@ def test_special_files_are_refused(tmp_path: Path) -> None:
         code_files(config)
 
 
+@pytest.mark.parametrize("goal", ["/etc", "../other", "nowhere/../../other"])
+def test_a_link_to_the_outside_is_refused(goal: str, tmp_path: Path) -> None:
+    config = tree(tmp_path, "train.py")
+    (tmp_path / "inside").symlink_to("train.py")
+    assert code_files(config).paths == ("inside", "train.py")
+    (tmp_path / "data").symlink_to(goal)
+    with pytest.raises(BadInput, match=f"the link data leaves the folder: it points to {goal}; .*baseline.ignore"):
+        code_files(config)
+    config.ignore = ["data"]
+    assert code_files(config).paths == ("inside", "train.py")
+
+
+def test_a_line_of_gitignore_that_is_no_pattern_is_passed_over(tmp_path: Path) -> None:
+    config = tree(tmp_path, "train.py", "out/x")
+    (tmp_path / ".gitignore").write_bytes(b"[\n!\n\\\n\xff\nout/\n")
+    assert code_files(config).paths == (".gitignore", "train.py")
+    config.ignore = ["!"]
+    with pytest.raises(BadInput, match=r"baseline\.ignore: '!' is not a pattern"):
+        code_files(config)
+
+
 def test_a_run_copies_only_code_and_says_how_much(tmp_path: Path, toy_data: Path) -> None:
     conf = baseline(tmp_path)
     tree(tmp_path / "toy", ".venv/lib/big.py", "notes/.gitignore", "notes/x.md")

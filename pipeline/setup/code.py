@@ -9,6 +9,7 @@ import pathspec
 
 from pipeline.config import BaselineConfig
 from pipeline.errors import BadInput
+from pipeline.patching.trees import Entry, check_links
 from pipeline.text import counted
 
 _MOST_MB, _MOST_FILES = 50.0, 2000
@@ -35,7 +36,17 @@ def code_files(baseline: BaselineConfig) -> CodeFiles:
     Raises `BadInput` for what cannot be code: a file that is neither regular, folder nor link, or more than a codebase
     has."""
     folder = Path(baseline.folder)
-    found = sorted(_walk(folder, "", [pathspec.GitIgnoreSpec.from_lines([*_ALWAYS, *baseline.ignore])]))
+    for pattern in baseline.ignore:
+        if _rule(pattern) is None:
+            raise BadInput(f"baseline.ignore: {pattern!r} is not a pattern of .gitignore")
+    found = sorted(_walk(folder, "", [_rules([*_ALWAYS, *baseline.ignore])]))
+    links = {
+        path: Entry(os.fsencode(os.readlink(folder / path)), "120000") for path in found if (folder / path).is_symlink()
+    }
+    if outside := check_links(links):
+        raise BadInput(
+            f"{folder}: {outside.reason}; copy what it points to into the folder, or name it in baseline.ignore"
+        )
     sizes = {path: (folder / path).lstat().st_size for path in found}
     mb = sum(sizes.values()) / 1e6
     if mb > _MOST_MB or len(found) > _MOST_FILES:
@@ -52,7 +63,7 @@ def _walk(folder: Path, inside: str, rules: Sequence[pathspec.GitIgnoreSpec]) ->
     own = folder / inside / ".gitignore"
     if own.is_file():
         lines = own.read_text(errors="replace").splitlines()
-        rules = [*rules, pathspec.GitIgnoreSpec.from_lines(_below(line, inside) for line in lines)]
+        rules = [*rules, _rules([_below(line, inside) for line in lines])]
     for entry in sorted(os.scandir(folder / inside), key=lambda entry: entry.name):
         path = f"{inside}{entry.name}"
         is_folder = entry.is_dir(follow_symlinks=False)
@@ -66,6 +77,18 @@ def _walk(folder: Path, inside: str, rules: Sequence[pathspec.GitIgnoreSpec]) ->
             raise BadInput(
                 f"{folder / path} is neither a file, a folder nor a link; remove it, or name it in baseline.ignore"
             )
+
+
+def _rules(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
+    """As git reads them: without the lines that are no pattern."""
+    return pathspec.GitIgnoreSpec.from_lines(line for line in lines if _rule(line) is not None)
+
+
+def _rule(line: str) -> pathspec.GitIgnoreSpec | None:
+    try:
+        return pathspec.GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return None
 
 
 def _below(line: str, inside: str) -> str:
