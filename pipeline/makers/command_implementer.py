@@ -20,6 +20,7 @@ from pipeline.records import Idea, Stage
 from pipeline.sandbox.base import Access, Command, RunLimits, allowed_environment, make_sandbox
 from pipeline.sandbox.command_lines import fill
 from pipeline.sandbox.diagnose import failure_of
+from pipeline.sandbox.places import expanded
 from pipeline.store import files
 
 
@@ -38,7 +39,7 @@ class CommandImplementer:
         self._packages = tools.packages
         self._packages_text = packages_text(tools)
         self._stopping = tools.stopping
-        self._read = tuple(Path(os.path.expandvars(one)).expanduser() for one in tools.config.implement.command_read)
+        self._read = expanded(tools.config.implement.command_read)
 
     def _environment(self) -> dict[str, str]:
         names = self._config.implement.command_environment

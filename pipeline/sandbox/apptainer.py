@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.config import Network
 from pipeline.errors import BadInput, SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits
-from pipeline.sandbox.bubblewrap import private_folder
 from pipeline.sandbox.contained import supervise
+from pipeline.sandbox.places import expanded, private_folder
 
 _FAILED = 255
 """Exit code of Apptainer itself."""
@@ -26,10 +26,10 @@ class Apptainer:
     def __init__(self, image: str, read: Sequence[str] = ()) -> None:
         """image: a .sif file or an unpacked folder. read: more files and folders that every command may read. Raises
         `BadInput` when there is no such image."""
-        self._image = Path(os.path.expandvars(image)).expanduser()
+        (self._image,) = expanded([image])
         if not image or not self._image.exists():
             raise BadInput(f"train.sandbox.image={image} is no image; name one: train.sandbox.image=/path/to/image.sif")
-        self._read = tuple(Path(os.path.expandvars(place)).expanduser() for place in read)
+        self._read = expanded(read)
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False

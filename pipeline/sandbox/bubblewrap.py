@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from pipeline.config import Network
 from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, not_started
 from pipeline.sandbox.contained import supervise
-from pipeline.sandbox.places import device_places, program_places, system_places
+from pipeline.sandbox.places import device_places, expanded, private_folder, program_places, system_places
 
 _SHARED_MEMORY = "/dev/shm"
 
@@ -29,7 +27,7 @@ class Bubblewrap:
 
     def __init__(self, read: Sequence[str] = ()) -> None:
         """read: more files and folders that every command may read, e.g. software of the site."""
-        self._read = tuple(Path(os.path.expandvars(place)).expanduser() for place in read)
+        self._read = expanded(read)
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False
@@ -93,17 +91,6 @@ def _bound(option: str, places: Iterable[Path]) -> Iterator[str]:
             continue
         for name in dict.fromkeys((path, path.resolve())):
             yield from (option, str(path), str(name))
-
-
-@contextmanager
-def private_folder(command: Command, access: Access) -> Iterator[Path]:
-    """A folder for temporary files of one command, in the one it is given if it may write there."""
-    given = command.environment.get("TMPDIR", "")
-    inside = any(Path(given) == place for place in access.write) if given else False
-    with tempfile.TemporaryDirectory(
-        prefix="sandbox-", dir=given if inside else None, ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,9 +11,8 @@ from pathlib import Path
 from pipeline.config import Network
 from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, not_started
-from pipeline.sandbox.bubblewrap import private_folder
 from pipeline.sandbox.contained import supervise
-from pipeline.sandbox.places import device_places, program_places, system_places
+from pipeline.sandbox.places import device_places, expanded, private_folder, program_places, system_places
 
 _CONFINE = Path(__file__).with_name("confine.py")
 _PROCESSES = ("/proc", "/sys")
@@ -42,7 +40,7 @@ class Landlock:
 
     def __init__(self, read: Sequence[str] = ()) -> None:
         """read: more files and folders that every command may read, e.g. software of the site."""
-        self._read = tuple(Path(os.path.expandvars(place)).expanduser() for place in read)
+        self._read = expanded(read)
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False

@@ -4,8 +4,12 @@ read-only for it. Home folders are not among them."""
 import glob
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from pipeline.sandbox.base import Access, Command
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = (
@@ -21,6 +25,22 @@ _FOLDERS = ("CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV")
 def system_places() -> list[Path]:
     """The operating system."""
     return [path for path in map(Path, (*SYSTEM, *(f"/etc/{name}" for name in _ETC))) if path.exists()]
+
+
+def expanded(names: Iterable[str]) -> tuple[Path, ...]:
+    """Places as a person names them, with `~` and variables."""
+    return tuple(Path(os.path.expandvars(name)).expanduser() for name in names)
+
+
+@contextmanager
+def private_folder(command: Command, access: Access) -> Iterator[Path]:
+    """A folder for temporary files of one command, in the one it is given if it may write there."""
+    given = command.environment.get("TMPDIR", "")
+    inside = any(Path(given) == place for place in access.write) if given else False
+    with tempfile.TemporaryDirectory(
+        prefix="sandbox-", dir=given if inside else None, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
 
 
 def device_places() -> list[Path]:
