@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,3 +108,24 @@ def shell_environment(home: Path) -> dict[str, str]:
     """For what a page tells the reader to type: `python` is the interpreter of the tests, `PROJECT` their folder."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PROJECT": str(home), "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def type_in_shell(lines: Sequence[str], home: Path, timeout: float = 200) -> str:
+    """Type lines in one shell at the root of the checkout, with `PROJECT` a folder of the reader. What they print; fails
+    where one of them does."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(lines)],
+        cwd=ROOT,
+        env=shell_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def type_page(text: str, home: Path, timeout: float = 200) -> str:
+    """Type all `bash` blocks of a page, in order."""
+    return type_in_shell([block.text for block in blocks(text) if block.language == "bash"], home, timeout)

@@ -2,14 +2,13 @@
 
 import importlib.util
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipeline.records import Failure
 from pipeline.store.reader import read_archive
-from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, write_files
+from tests.docs.pages import ROOT, blocks, command_lines, type_page, write_files
 
 PAGE = ROOT / "docs/how-to/training-code-with-its-own-config.md"
 TEXT = PAGE.read_text()
@@ -28,18 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def typed(project: Path) -> str:
     """What the page's commands print, in order, in one shell at the root of the checkout."""
-    script = "\n".join(block.text for block in blocks(TEXT) if block.language == "bash")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=ROOT,
-        env=shell_environment(project),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    return type_page(TEXT, project, timeout=280)
 
 
 def test_the_page_holds_every_file_of_its_tree(project: Path) -> None:

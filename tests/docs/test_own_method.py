@@ -2,43 +2,27 @@
 
 import json
 import random
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pipeline.records import Parents, Selection
 from pipeline.store import files
-from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, write_files
-from tests.toy import CONF, TOY, program
+from tests.docs.pages import ROOT, blocks, command_lines, type_in_shell
+from tests.docs.projects import Project
+from tests.toy import program
 
 PAGE = ROOT / "docs/how-to/write-your-own-search-method.md"
 TEXT = PAGE.read_text()
 FAST = ("select.elites=0", "select.baseline_seeds=1", "cluster.poll_s=0.1", "stop.generations=3")
 
 
-@dataclass(frozen=True)
-class Project:
-    """The user's folder."""
-
-    folder: Path
-    data: Path
-
-    def arguments(self, name: str, *more: str) -> list[str]:
-        given = ["--config-dir", str(self.folder / "conf"), "baseline=toy", "select=tournament", "scale=tiny"]
-        return [*given, "cluster=local", f"runs={self.folder}/runs", f"data={self.data}", f"run={name}", *FAST, *more]
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project:
     """The page's files, and the toy in place of the page's baseline."""
-    folder = tmp_path_factory.mktemp("my-project")
-    write_files(TEXT, folder)
-    shutil.copytree(CONF, folder / "conf", dirs_exist_ok=True)
-    shutil.copytree(TOY, folder / "toy")
-    return Project(folder, toy_data)
+    return Project.of_page(
+        TEXT, tmp_path_factory.mktemp("my-project"), toy_data, "select=tournament", "cluster=local", *FAST
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +31,7 @@ def typed(project: Project) -> str:
     toy = " ".join(("baseline=toy", f"data={project.data}", *FAST))
     lines = [line.replace("baseline=grpo", toy) for line in command_lines(TEXT)]
     assert sum(toy in line for line in lines) == 1
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", "\n".join(lines)],
-        cwd=ROOT,
-        env=shell_environment(project.folder),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+    return type_in_shell(lines, project.folder)
 
 
 def values(run: Path, before: int) -> dict[str, float]:

@@ -2,59 +2,33 @@
 
 import itertools
 import json
-import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pipeline.store.reader import read_archive
-from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, write_files
-from tests.toy import CONF, TOY, program
+from tests.docs.pages import ROOT, blocks, command_lines, shell_environment, type_in_shell
+from tests.docs.projects import Project
+from tests.toy import program
 
 PAGE = ROOT / "docs/how-to/replace-a-part.md"
 TEXT = PAGE.read_text()
 FAST = ("select.elites=0", "select.baseline_seeds=1", "cluster.poll_s=0.1", "stop.generations=1")
 
 
-@dataclass(frozen=True)
-class Project:
-    """The user's folder."""
-
-    folder: Path
-    data: Path
-
-    def arguments(self, name: str, *more: str) -> list[str]:
-        given = ["--config-dir", str(self.folder / "conf"), "baseline=toy", "scale=tiny", f"runs={self.folder}/runs"]
-        return [*given, f"data={self.data}", f"run={name}", *FAST, *more]
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project:
     """The page's files, and the toy in place of the page's baseline."""
-    folder = tmp_path_factory.mktemp("my-project")
-    write_files(TEXT, folder)
-    shutil.copytree(CONF, folder / "conf", dirs_exist_ok=True)
-    shutil.copytree(TOY, folder / "toy")
-    return Project(folder, toy_data)
+    return Project.of_page(TEXT, tmp_path_factory.mktemp("my-project"), toy_data, *FAST)
 
 
 def test_the_ideator_and_the_cluster_run_by_the_command_of_the_page(project: Project) -> None:
     toy = " ".join(("baseline=toy", f"data={project.data}", *FAST))
     (line,) = command_lines(TEXT)
     assert "baseline=grpo" in line
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", line.replace("baseline=grpo", toy)],
-        cwd=ROOT,
-        env=shell_environment(project.folder),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
+    type_in_shell([line.replace("baseline=grpo", toy)], project.folder)
     ideas = [one.idea for one in read_archive(project.folder / "runs/grid").candidates]
     values = [one.change.settings["learning_rate"] for one in ideas if one.change is not None]
     assert values == [0.0001, 0.0003, 0.001, 0.003] and {one.origin for one in ideas} == {"grid"}
