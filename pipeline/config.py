@@ -533,6 +533,17 @@ class ClusterConfig:
 
 
 @dataclass
+class NotifyConfig:
+    """Whom to tell about a run that nobody watches."""
+
+    command: list[str] = live(factory=list)
+    """Program and arguments that tell a person, e.g. `[mail, -s, "{text}", me@example.org]`; empty: nobody is told. `{text}`
+    is the message, which the program also reads as its input. It runs when the run pauses or waits for a person, at 80 and
+    100 % of `budget.gpu_hours`, when a new best is confirmed and at the end; for the same cause again after an hour at the
+    earliest. The run does not wait for it."""
+
+
+@dataclass
 class KeepConfig:
     """What is kept on disk. Scores, logs, patches and metrics are always kept."""
 
@@ -640,6 +651,8 @@ class Config:
     """Limits on the cost."""
     cluster: ClusterConfig = live(factory=ClusterConfig)
     """Where jobs run."""
+    notify: NotifyConfig = live(factory=NotifyConfig)
+    """Who is told what."""
     keep: KeepConfig = live(factory=KeepConfig)
     """What is kept on disk."""
     stop: StopConfig = live(factory=StopConfig)

@@ -24,6 +24,7 @@ def tick(context: Context) -> Archive:
     select.step(context, archive)  # outcomes -> Selection, and at the end a Report
     upkeep.watch_machines(context, archive)  # failures that look like a machine's -> Alarm -> AlarmVerdict
     context.note_model()  # whether the language model can be asked
+    upkeep.notify(context, archive)  # what a person should be told
     upkeep.free_disk(context, archive)  # checkpoints and variants that nothing needs again
     return archive
 

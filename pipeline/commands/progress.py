@@ -9,6 +9,7 @@ from pipeline.methods.base import Terms
 from pipeline.metric import Metric
 from pipeline.policy.accounting import tries_of
 from pipeline.policy.agenda import agenda, elites, trials_left
+from pipeline.policy.notices import confirmed_best
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
 from pipeline.records import Purpose, Standing
@@ -121,19 +122,6 @@ def phase(terms: Terms, archive: Archive) -> str:
         if any(not trial.closed for trial in archive.baseline.trials):
             return f"{words}, baseline"
     return words
-
-
-def confirmed_best(terms: Terms, archive: Archive) -> Standing | None:
-    """The best of the elites that were trained again with other seeds, by these trials."""
-    reference = baseline_estimate(archive)
-    if reference is None:
-        return None
-    found = [
-        standing(terms.metric, elite.id, scores, reference)
-        for elite in elites(terms, archive)
-        if elite.attempt is not None and (scores := elite.attempt.scores(Purpose.CONFIRM))
-    ]
-    return max(found, key=lambda one: terms.metric.goodness(one.value), default=None)
 
 
 def single_best(metric: Metric, archive: Archive) -> Standing | None:

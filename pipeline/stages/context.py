@@ -15,6 +15,7 @@ from pipeline.methods.base import Terms
 from pipeline.patching import Rules
 from pipeline.records import Failure, Holdup, Pause, Purpose, Waiting
 from pipeline.sandbox.base import Sandbox
+from pipeline.stages.notify import Notifier
 from pipeline.store import files
 from pipeline.store.run import Run
 from pipeline.store.views import Attempt, Candidate, Trial
@@ -198,6 +199,11 @@ class Context(Terms):
     def holdups(self) -> Holdups:
         """What it waits for now."""
         return Holdups(self.run, self.clock)
+
+    @functools.cached_property
+    def notifier(self) -> Notifier:
+        """Who tells a person."""
+        return Notifier(self.run, self.clock, self.config.notify.command)
 
     def pause(self, where: Path, reason: str) -> None:
         """Start nothing new until a person resumes the run. `reason` says what to do first."""

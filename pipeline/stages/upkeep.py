@@ -3,6 +3,7 @@
 import shutil
 
 from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
+from pipeline.policy.notices import notices
 from pipeline.policy.retention import removable_folders, would_be_elites
 from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind
 from pipeline.stages.context import Context, take_back
@@ -37,6 +38,12 @@ def watch_machines(context: Context, archive: Archive) -> None:
         context.pause(raised.paths.folder, reason)
     run.create(raised.paths.verdict, AlarmVerdict(failure is not None, tuple(reopened), context.clock()))
     run.event("verdict", raised.paths.folder, "the machine" if failure is not None else "the ideas themselves")
+
+
+def notify(context: Context, archive: Archive) -> None:
+    """Tell a person what is new, if `notify.command` says how."""
+    if context.config.notify.command:
+        context.notifier.tell(notices(context, archive, context.holdups.open))
 
 
 def free_disk(context: Context, archive: Archive) -> None:

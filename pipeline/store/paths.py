@@ -320,6 +320,11 @@ class RunPaths:
         return self.folder / "waiting.json"
 
     @property
+    def notified(self) -> Path:
+        """With `notify.command`: what a person was told, and when."""
+        return self.folder / "notified.json"
+
+    @property
     def events(self) -> Path:
         return self.folder / "events.jsonl"
 
