@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.setup.derive import carried
+from pipeline.setup.derive import carried, unused_changes
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,22 @@ from pipeline.setup.derive import carried
 )  # fmt: skip
 def test_an_override_means_what_it_means_to_run(onto: Any, before: Any, after: Any, found: Any) -> None:
     assert carried(onto, before, after) == found
+
+
+SCALES = """
+class Tiny:
+    rate: float = {0}
+    clip: float = {1}
+
+class Small:
+    rate: float = {2}
+    clip: float = 9
+"""
+
+
+def test_settings_that_were_changed_for_another_scale_are_named() -> None:
+    before, after = SCALES.format(1, 1, 1), SCALES.format(2, 2, 3)
+    assert unused_changes(before, after, "Tiny", "Small", "settings.py") == ["clip"]
+    assert unused_changes(before, after, "Tiny", "Tiny", "settings.py") == []
+    assert unused_changes(before, before, "Tiny", "Small", "settings.py") == []
+    assert unused_changes(before, "class Tiny(:", "Tiny", "Small", "settings.py") == []

@@ -22,7 +22,7 @@ from pipeline.metric import Metric
 from pipeline.policy.race import final_seeds
 from pipeline.records import Derived, Purpose
 from pipeline.report.reruns import Difference, Side, difference, on_search_split, on_test_split, repeated, side
-from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, source_at
+from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, left_behind, source_at
 from pipeline.stages.context import Context
 from pipeline.store.views import Attempt, Candidate
 
@@ -58,6 +58,8 @@ class Rerun:
     """With `transfer` settings were changed, so that the scores need not agree."""
     changed: Sequence[str]
     """These settings, as `key: old -> new`."""
+    left_behind: Sequence[str]
+    """Settings that the candidate changed for the scale of its run and that have no effect at this one."""
     run: str
     """Folder of the new run."""
     checked: dict[str, str]
@@ -146,6 +148,7 @@ def compare_runs(
         source.candidate.idea.title,
         "transfer" if changed else "rerun",
         changed,
+        left_behind(source, context.config),
         str(context.run.paths.folder),
         checked,
         side(metric, old),
@@ -162,6 +165,8 @@ def lines(metric: Metric, found: Rerun) -> Iterator[str]:
     yield "checked against the record: " + ", ".join(f"{name} {digest[:12]}" for name, digest in found.checked.items())
     for change in found.changed:
         yield f"changed: {change}"
+    if found.left_behind:
+        yield f"without effect, since the candidate changed them for the scale of its run: {', '.join(found.left_behind)}"
     for name, one in (("original", found.original), (found.kind, found.now)):
         yield (
             f"{name:9} {one.split}: baseline {_mean(metric, one.baseline.value, one.baseline.seeds)}, candidate "

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from pipeline.config import (
 from pipeline.errors import BadInput, CannotContinue
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.methods.base import Terms
+from pipeline.patching import Refusal, read_settings
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import read_tree
 from pipeline.setup.build import data_path, view
@@ -164,6 +165,31 @@ def carried(onto: Any, before: Any, after: Any) -> Any:
         key: carried(onto.get(key), before.get(key), after[key]) if key in after else onto[key]
         for key in dict.fromkeys([*kept, *(key for key in after if key in onto or after[key] != before.get(key))])
     }
+
+
+def left_behind(source: Source, config: Config) -> list[str]:
+    """Settings that the candidate changed for the scale of its run, and that the code does not use at another scale."""
+    file, classes = config.baseline.settings_file, config.baseline.settings_class
+    texts = [
+        tree[file].data.decode(errors="replace") if file in tree else ""
+        for tree in (pristine_tree(source.run.paths), variant_tree(source.run.paths, source.candidate))
+    ]
+    old, new = (classes.get(scale, "") for scale in (source.terms.config.scale, config.scale))
+    return unused_changes(texts[0], texts[1], old, new, file)
+
+
+def unused_changes(before: str, after: str, old_class: str, new_class: str, file: str) -> list[str]:
+    """Settings that two texts of a file have with different values in one class, and with the same in another."""
+    if old_class == new_class:
+        return []
+    of_old, of_new = ([_values(text, name, file) for text in (before, after)] for name in (old_class, new_class))
+    changed = [name for name, value in of_old[1].items() if of_old[0].get(name) != value]
+    return [name for name in changed if of_new[0].get(name) == of_new[1].get(name)]
+
+
+def _values(text: str, class_name: str, file: str) -> Mapping[str, object]:
+    found = read_settings(text, class_name, file)
+    return {} if isinstance(found, Refusal) else found
 
 
 def changed_settings(source: Source, config: Config) -> list[str]:
