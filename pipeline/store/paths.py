@@ -1,7 +1,8 @@
 """Where everything of a run lies. No other file of the program builds a path inside a run folder.
 
 runs/NAME/
-  run.json manifest.json derived.json live.json controller.json pause.json waiting.json events.jsonl report.json account.json
+  run.json manifest.json derived.json live.json controller.json pause.json waiting.json notified.json
+  events.jsonl report.json account.json
   alarms/alarm_0/{alarm,verdict}.json   failures that looked like a machine's
   code/{baseline,ideas,pipeline}/ size.json
   baseline/trial_0/ …

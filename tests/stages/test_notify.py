@@ -31,6 +31,12 @@ def lines(path: Path, count: int) -> list[str]:
     return path.read_text().splitlines()
 
 
+def settle(notifier: Notifier) -> None:
+    """Wait for the programs that it started, which it does not."""
+    for _, process in notifier._started:
+        process.wait(30)
+
+
 def test_each_cause_is_told_once_and_again_an_hour_after_it_was_over(run: Run, tmp_path: Path) -> None:
     out, clock = tmp_path / "out", Clock()
     notifier = Notifier(run, clock, ["sh", "-c", f'echo "$1"; cat >> {out}', "sh", "{text}"])
@@ -39,6 +45,7 @@ def test_each_cause_is_told_once_and_again_an_hour_after_it_was_over(run: Run, t
     for _ in range(3):
         clock.now += 3000
         notifier.tell([FULL])  # still holds
+    settle(notifier)
     notifier = Notifier(run, clock, notifier._command)  # a controller that is started again
     notifier.tell([FULL, END])
     clock.now += 600
@@ -47,6 +54,7 @@ def test_each_cause_is_told_once_and_again_an_hour_after_it_was_over(run: Run, t
     clock.now += 4000
     notifier.tell([])
     notifier.tell([FULL])
+    settle(notifier)
     said = lines(out, 4)  # the second after the restart: the file says when it was first told
     assert [one.partition(": ")[2] for one in said].count("finished") == 1
 
