@@ -13,7 +13,7 @@ from tests.stages.test_late_results import Scene, of_candidate
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    return Scene.open(tmp_path, [1.0, 1000.0, 1.0, 1.0], "train.retries=0")
+    return Scene.open(tmp_path, [1.0, 1000.0, 1.0, 1.0, 1.0], "train.retries=2")
 
 
 def test_a_job_that_meets_an_altered_file_is_repeated_when_a_person_has_put_it_back(scene: Scene) -> None:
