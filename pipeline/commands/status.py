@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.cluster.base import Cluster, Phase
 from pipeline.commands.display import candidate_table, choose, listed, results, spent
 from pipeline.commands.page import lines, page_of
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
-from pipeline.errors import ClusterRefused
+from pipeline.errors import ClusterRefused, GroundworkError
 from pipeline.methods.base import Terms
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
 from pipeline.records import Waiting
@@ -104,25 +105,32 @@ def entry(arguments: argparse.Namespace) -> int:
 
 def group_of(paths: RunPaths) -> str:
     """The group of a run; empty if it has none, or cannot be read."""
-    return str((files.read_if_there(paths.live, dict) or {}).get("group", ""))
+    try:
+        return str((files.read_if_there(paths.live, dict) or {}).get("group", ""))
+    except GroundworkError:
+        return ""
 
 
 def _list_runs(runs: Sequence[RunPaths], as_json: bool) -> int:
-    """One line for each run."""
-    rows = []
+    """One line for each run, also for one that cannot be read: of another format, or damaged."""
+    console, rows = make_console(), list[dict[str, Any]]()
     for paths in runs:
-        run, terms = view(paths)
-        archive = run.reader.read()
-        now = progress(terms, archive, max(1, len(archive.in_flight())))
-        rows.append((now, summary_line(now, terms.metric), held_by(paths)))
+        try:
+            run, terms = view(paths)
+            archive = run.reader.read()
+            now, holder = progress(terms, archive, max(1, len(archive.in_flight()))), held_by(paths)
+        except GroundworkError as error:
+            row, line = {"run": paths.folder.name, "error": str(error)}, f"{paths.folder.name}  [unreadable]  {error}"
+        else:
+            state = "finished" if now.finished else f"running, {holder}" if holder else "stopped"
+            row = {**dataclasses.asdict(now), "held_by": holder}
+            line = f"{now.run}  [{state}]  {summary_line(now, terms.metric)}"
+        rows.append(row)
+        if not as_json:
+            say(console, line)
     if as_json:
-        print(json.dumps([{**dataclasses.asdict(now), "held_by": holder} for now, _, holder in rows], indent=2))
-        return 0
-    console = make_console()
-    for now, text, holder in rows:
-        state = "finished" if now.finished else f"running, {holder}" if holder else "stopped"
-        say(console, f"{now.run}  [{state}]  {text}")
-    if not rows:
+        print(json.dumps(rows, indent=2))
+    elif not rows:
         say(console, "no runs in runs/; start one with: python -m pipeline.run +experiment=evolve_posttrain scale=tiny")
     return 0
 

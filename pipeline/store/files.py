@@ -237,7 +237,11 @@ def _one_line_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise CannotContinue(f"no space to write {path}; free some, then type the same command again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno == errno.EROFS:
+            raise CannotContinue(
+                f"cannot write {path} ({error.strerror}); choose a folder that can be written"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM):
             raise CannotContinue(f"cannot write {path} ({error.strerror}); check its owner and mode") from error
         raise
 

@@ -211,7 +211,7 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        with pytest.raises(CannotContinue, match=r"cannot write .* check its owner and mode"):
+        with pytest.raises(CannotContinue, match=r"cannot write .* choose a folder that can be written"):
             files.create(tmp_path / "x.json", SCORE)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)

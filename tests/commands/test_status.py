@@ -1,0 +1,31 @@
+"""The list of runs."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.benchmarks.__main__ import search_in
+from tests.benchmarks.simulated import Clock, SimulatedCluster
+from tests.toy import command, environment
+
+
+def listed(folder: Path, *more: str) -> str:
+    done = subprocess.run(
+        command("status", *more), cwd=folder, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_run_that_cannot_be_read_has_a_line_of_its_own(tmp_path: Path) -> None:
+    clock = Clock(1e9)
+    search_in(tmp_path, clock, SimulatedCluster(clock, 1, lambda rng: 1.0)).background.close()
+    for name, text in (("older", '{"format": 1, "config": {}}'), ("torn", '{"form'), ("empty", "")):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "run.json").write_text(text)
+    lines = {line.split()[0]: line for line in listed(tmp_path).splitlines()}
+    assert set(lines) == {"r", "older", "torn", "empty"} and "[stopped]" in lines["r"]
+    assert all("[unreadable]" in lines[name] for name in ("older", "torn", "empty"))
+    assert "runs/torn/run.json is damaged" in lines["torn"]
+    rows = {row["run"]: row for row in json.loads(listed(tmp_path, "--json"))}
+    assert set(rows) == set(lines) and rows["r"]["held_by"] == "" and "damaged" in rows["torn"]["error"]
