@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 import json
 import shutil
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,25 @@ from pipeline.commands.display import candidate_table, choose, listed, results, 
 from pipeline.commands.page import lines, page_of
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
-from pipeline.errors import ClusterRefused, GroundworkError
+from pipeline.errors import BadInput, ClusterRefused, GroundworkError
 from pipeline.methods.base import Terms
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
 from pipeline.records import Waiting
 from pipeline.report.posterior import POOL, ranked
-from pipeline.report.standings import knowledge
+from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.setup.build import make_cluster, view
-from pipeline.setup.places import all_runs, place_of, run_at
+from pipeline.setup.places import all_runs, candidate_at, place_of, run_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths, short
-from pipeline.store.run import Holder, held_by
+from pipeline.store.run import Holder, Run, held_by
+from pipeline.store.views import Candidate
+from pipeline.text import plain, plain_line
 
 _MOST_ROWS = 60
+_HEAD_LINES = 12
+_LOG_LINES = 30
 
 
 def main() -> None:
@@ -49,6 +54,7 @@ def main() -> None:
     which.add_argument("--all", action="store_true", help=f"list every candidate, not only {_MOST_ROWS} of a large run")
     which.add_argument("--failed", action="store_true", help="list the candidates that failed, with the reason")
     which.add_argument("--best", type=int, metavar="N", help="list the best N candidates")
+    which.add_argument("--watch", action="store_true", help="stay: scroll, sort, and see a candidate's newest log")
     made.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     call(entry, made.parse_args())
 
@@ -60,6 +66,8 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.run is None or (group and runs):
         return _list_runs(runs, arguments.json)
     run, terms = view(run_at(arguments.run))
+    if arguments.watch and not arguments.json and sys.stdout.isatty():
+        return _watch(run, terms)
     archive = run.reader.read()
     if arguments.failed or arguments.best is not None:
         return _list_some(archive, terms, arguments)
@@ -109,6 +117,53 @@ def group_of(paths: RunPaths) -> str:
         return str((files.read_if_there(paths.live, dict) or {}).get("group", ""))
     except GroundworkError:
         return ""
+
+
+def _watch(run: Run, terms: Terms) -> int:
+    """The same in a terminal that stays; raises `BadInput` where Textual is missing."""
+    try:
+        from pipeline.commands.watch import Line, Watch
+    except ModuleNotFoundError as error:
+        raise BadInput(f"{error.name} is not installed; pip install textual, or leave --watch out") from error
+
+    def read() -> tuple[str, list[Line]]:
+        archive = run.reader.read()
+        now = progress(terms, archive, max(1, len(archive.in_flight())), started_at(run.paths))
+        page = page_of(terms, archive, now)
+        head = lines(replace(page, parts=page.parts[:1]), 200, _HEAD_LINES)
+        return "\n".join(line.plain for line in head), [Line(*_line(archive, terms, one)) for one in archive.candidates]
+
+    def detail(name: str) -> str:
+        _, candidate_id = candidate_at(run.paths.folder / name)
+        return "\n".join(_details(run.reader.read().candidate(candidate_id)))
+
+    Watch(read, detail).run()
+    return 0
+
+
+def _line(
+    archive: Archive, terms: Terms, candidate: Candidate
+) -> tuple[str, float | None, float | None, tuple[str, ...]]:
+    """A candidate as `Watch` shows it: name, goodness and gain to sort by, cells."""
+    score, reference = candidate.score, baseline_estimate(archive)
+    row = standing(terms.metric, "", [score], reference) if score is not None and reference is not None else None
+    state = candidate.failure.kind.value if candidate.failure is not None else candidate.state.value
+    value = terms.metric.text(score.value) if score is not None else ""
+    gain = terms.metric.text_gain(row.gain) if row is not None else ""
+    cells = (short(candidate.id), state, value, gain, plain_line(candidate.idea.title))
+    good = terms.metric.goodness(score.value) if score is not None else None
+    return short(candidate.id), good, row.gain if row is not None else None, cells
+
+
+def _details(candidate: Candidate) -> Iterator[str]:
+    """What is known of a candidate now: its idea, why it failed, the end of its newest log."""
+    yield plain_line(candidate.idea.title)
+    yield plain(candidate.idea.text)
+    if candidate.failure is not None:
+        yield f"failed: {plain_line(candidate.failure.reason.partition(chr(10))[0])}"
+    tries = list(candidate.tries())
+    if tries:
+        yield files.tail(tries[-1].paths.train_log, _LOG_LINES) or "nothing in train.log"
 
 
 def _list_runs(runs: Sequence[RunPaths], as_json: bool) -> int:

@@ -23,7 +23,7 @@ from pipeline.commands.page import page_of
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.status import costs_of, started_at, waiting_reasons
 from pipeline.commands.terminal import call, make_console, parser, say
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, GroundworkError
 from pipeline.methods.base import Terms
 from pipeline.records import Waiting
 from pipeline.setup.build import make_cluster, view
@@ -84,8 +84,12 @@ class Door:
         """Name, state and a line about every run, the newest first."""
         found = []
         for paths in [self._only] if self._only is not None else all_runs():
-            run, terms, _ = self._opened(paths)
-            archive = run.reader.read()
+            try:
+                run, terms, _ = self._opened(paths)
+                archive = run.reader.read()
+            except GroundworkError as error:
+                found.append({"name": paths.folder.name, "state": "cannot be read", "text": str(error)})
+                continue
             now = progress(terms, archive, max(1, len(archive.in_flight())))
             holder = held_by(paths)
             state = "finished" if now.finished else f"running, {holder}" if holder else "stopped"
