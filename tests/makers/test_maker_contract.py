@@ -285,7 +285,7 @@ SCRIPTS = {
     "removes its own folder": ("deletes_everything", "import os, shutil; shutil.rmtree(os.getcwd())"),
     "removes the folder around": (
         "deletes_everything",
-        "import os, shutil; shutil.rmtree(os.path.dirname(os.getcwd()))",
+        "import os, shutil; shutil.rmtree(os.path.dirname(os.getcwd()), ignore_errors=True)",
     ),
     "leaves a link in the place of its folder": (
         "deletes_everything",
@@ -337,7 +337,8 @@ def command_tools(folder: Path, script: str) -> Tools:
     """With a program that runs these lines in the copy of the code."""
     program = folder / "agent.py"
     program.write_text(script)
-    return tools_of(f"implement.command=[{sys.executable},{program},'{{idea}}']", "implement.command_limit_min=1")
+    argv = f"implement.command=[{sys.executable},{program},'{{idea}}']"
+    return tools_of(argv, f"implement.command_read=[{program}]", "implement.command_limit_min=1")
 
 
 @pytest.fixture(params=["bank", "llm", "command"])
