@@ -15,7 +15,7 @@ TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/d
 KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain report pictures notebook test soak check install prepare reference docs dev-cluster clean
+.PHONY: help evolve evolve-pretrain rl report pictures notebook test soak check install prepare reference docs dev-cluster clean
 # Which run to resume: `make evolve RUN=NAME`. Without it a new one is started, and one that is unfinished is named.
 NAMED = $(if $(RUN),run=$(RUN))
 # pip writes a page when it cannot reach its index; people get the line that says why.
@@ -35,6 +35,9 @@ report: $(VENV)/.analysis  ## open the report of a recorded run, or of RUN=NAME
 
 pictures: install  ## make the pictures of the README again (Chromium and tmux)
 	$(PY) -m tests.analysis.pictures
+
+rl: $(VENV)/.rl data/grpo/tiny/manifest.json data/policy/grpo_tiny/policy.json  ## learn the ideator from execution, small, in ten minutes; RUN=NAME resumes
+	$(PY) -m pipeline.run +experiment=rl_posttrain scale=tiny cluster=local ideate.candidates=8 $(NAMED)
 
 notebook: $(VENV)/.notebook  ## open the tables and plots of your runs in Jupyter
 	$(VENV)/bin/jupyter lab analysis/first_look.ipynb
@@ -70,11 +73,19 @@ clean:  ## remove the virtual environment and caches; runs/ and data/ stay
 data/grpo/tiny/manifest.json: $(VENV)/.grpo
 	$(PY) -m pipeline prepare baseline=grpo scale=tiny
 
+data/policy/grpo_tiny/policy.json: $(VENV)/.rl data/grpo/tiny/manifest.json
+	$(PY) -m pipeline prepare +experiment=rl_posttrain scale=tiny
+
 data/nanogpt/tiny/manifest.json: $(VENV)/.nanogpt
 	$(PY) -m pipeline prepare baseline=nanogpt scale=tiny
 
 $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 	@$(call install,-e '.[grpo]')
+	@$(COMPILE)
+	@touch $@
+
+$(VENV)/.rl: $(VENV)/.grpo
+	@$(call install,-e '.[grpo,rl]')
 	@$(COMPILE)
 	@touch $@
 
@@ -94,7 +105,7 @@ $(VENV)/.notebook: $(VENV)/.made
 $(VENV)/.all: $(VENV)/.torch-$(TORCH)
 	@$(call install,$(EVERYTHING))
 	@$(COMPILE)
-	@touch $@ $(VENV)/.grpo $(VENV)/.nanogpt
+	@touch $@ $(VENV)/.grpo $(VENV)/.nanogpt $(VENV)/.rl
 
 $(VENV)/.torch-$(TORCH): $(VENV)/.made
 	@$(KNOWN_TORCH)

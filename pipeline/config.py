@@ -601,6 +601,18 @@ class RlConfig:
     """How far it may rise above 1."""
     gradient_checkpointing: bool = False
     """Whether activations are computed again in the backward pass, to save memory."""
+    model: str = ""
+    """The policy at the start: a folder or a name on the Hugging Face hub. Empty: the tiny policy, which `prepare` makes in
+    `data/policy/BASELINE_SCALE` and which writes ideas of the bank."""
+    prompt: str = ""
+    """Prompt of the policy `rl.model`; `{parent}` becomes title and text of a parent's idea, where the search method gave
+    one. Empty: the prompt of `ideate=llm` for a first idea."""
+    collapse_share: float = 0.2
+    """Share of the commonest idea above which an alarm is raised."""
+    sample: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """What a job that samples requests."""
+    update: ResourcesConfig = field(default_factory=ResourcesConfig)
+    """What a job that updates the policy requests."""
 
 
 @dataclass

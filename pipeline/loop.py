@@ -4,7 +4,7 @@ anywhere and called again, for days in a row or once from cron."""
 from collections.abc import Callable
 
 from pipeline.policy.stopping import finishing
-from pipeline.stages import evaluate, ideate, implement, select, train, upkeep
+from pipeline.stages import evaluate, ideate, implement, learn, select, train, upkeep
 from pipeline.stages.context import ASKING, Context
 from pipeline.store.archive import Archive
 
@@ -16,6 +16,7 @@ def tick(context: Context) -> Archive:
     """One pass over the run as it is now, in the order of the stages. What a stage adds is in the next tick's archive."""
     archive = context.run.reader.read()
     if archive.pause is None and archive.alarm is None:
+        learn.step(context, archive)  # rewards -> the next policy -> samples, where the ideator learns
         ideate.step(context, archive)  # the last Selection -> Parents -> Ideas
         implement.step(context, archive)  # Idea -> Patch and variant, or Failure
     if archive.pause is None:

@@ -212,6 +212,8 @@ class Change:
 
     patch: str | None = None
     """Name of an idea of the bank. The bank's implementer applies its patch; others read the text."""
+    more: tuple[str, ...] = ()
+    """Names of other ideas of the bank that are merged with it."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings to change: name to new value."""
     join: bool = False
@@ -232,7 +234,7 @@ class Idea:
     text: str
     """What to do and why, enough to implement it."""
     origin: str
-    """Where it comes from: `explore`, `exploit`, `tune`, `human`, `seed` (an elite of another run)."""
+    """Where it comes from: `explore`, `exploit`, `tune`, `policy`, `human`, `seed` (an elite of another run)."""
     parents: tuple[str, ...] = ()
     """Ids of the candidates it builds on, e.g. `generation_000/candidate_003`; empty: it builds on the baseline."""
     source: str = ""
@@ -625,6 +627,63 @@ class Report:
     """Number of scorings on the test split in this run, the baseline's and retries included."""
 
 
+class PolicyWork(StrEnum):
+    """The two tasks of a step of reinforcement learning."""
+
+    SAMPLE = "sample"
+    """The policy writes the ideas of a generation."""
+    UPDATE = "update"
+    """What came of ideas changes the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRow:
+    """An idea that an update learns from."""
+
+    step: int
+    """The step that sampled it."""
+    number: int
+    """Number of the sample in that step: that of its candidate."""
+    reward: float
+    """The value of its score, 1 over it where less is better, or 0 where the idea failed."""
+    advantage: float
+    """How much more probable it should become, by `rl.objective`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTask:
+    """One task of the policy (policy/step_NNN/sample/task.json, update/task.json)."""
+
+    work: PolicyWork
+    """What to do."""
+    step: int
+    """The step of the policy that samples, or that the update starts from."""
+    seed: int
+    """Seed of sampling, or of the order of minibatches."""
+    checkpoint: str
+    """Folder of the policy inside the run; empty: `rl.model` itself."""
+    prompts: tuple[str, ...] = ()
+    """With `sample`: one for each idea, in order of the candidates' numbers."""
+    rows: tuple[PolicyRow, ...] = ()
+    """With `update`: what is learned from."""
+    samples: Mapping[str, str] = field(default_factory=dict)
+    """With `update`: step to its file of samples inside the run."""
+    optimizer: str = ""
+    """With `update`: file with the optimizer's state inside the run; empty before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStep:
+    """The policy of a step (policy/step_NNN/step.json); closes the update that made it."""
+
+    step: int
+    """Number of updates."""
+    checkpoint: str
+    """Its folder inside the run; empty: `rl.model` itself."""
+    optimizer: str = ""
+    """File with the optimizer's state inside the run; empty before the first update."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
     """What a checkpoint of the ideator's policy is (policy.json); closes it."""
@@ -687,6 +746,66 @@ class Derived:
     """Id of the candidate there."""
     changed: tuple[str, ...] = ()
     """Settings that differ from that run's among those that decide a score, as `key: old -> new`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """How a job of the policy ended (result.json); the last file that it writes."""
+
+    failure: Failure | None = None
+    """Why it came to nothing; null if it did what it should."""
+    measures: UpdateMeasures | None = None
+    """Of an update."""
+    host: str = ""
+    """Node it ran on."""
+    started_at: float = 0.0
+    """Seconds since 1970."""
+    ended_at: float = 0.0
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepMeasures:
+    """What a step of reinforcement learning showed (policy/step_NNN/measures.json), as of its update."""
+
+    step: int
+    """The step that sampled the ideas."""
+    ideas: int
+    """How many it sampled."""
+    known: int
+    """How many of them have a reward."""
+    reward_mean: float | None
+    """Mean reward; null if none is known."""
+    reward_quantiles: tuple[float, ...]
+    """Reward at the quantiles 0.1, 0.5, 0.9 and 1."""
+    best_so_far: float | None
+    """Largest reward of this step and those before."""
+    distinct: int
+    """Distinct ideas, by the hash of the code, or the text where there is no code."""
+    common_share: float
+    """Share of the commonest idea, 0 to 1."""
+    unreadable: int
+    """Answers that hold no idea."""
+    entropy: float
+    """Mean entropy of the policy when it sampled, nats per token."""
+    thinking: float
+    """Mean length of the thinking, tokens."""
+    idea_length: float
+    """Mean length of what follows the thinking, tokens."""
+    failures: Mapping[str, int]
+    """Number of ideas that failed, by kind."""
+    staleness: Mapping[str, int]
+    """Ideas that the update learned from, by how many steps old they were."""
+    sample_h: float
+    """GPU hours of sampling; hours of a processor core without a GPU."""
+    execute_h: float
+    """The same of the step's trials, as far as they are over."""
+    update_h: float
+    """The same of the update; 0 if there was nothing to learn from."""
+    update: UpdateMeasures | None = None
+    """Of the update; null if there was nothing to learn from."""
+    alarms: tuple[str, ...] = ()
+    """Signs that the policy collapses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 from pipeline.config import Config
 from pipeline.metric import Metric
 from pipeline.policy.accounting import Account
-from pipeline.records import Purpose, Report, Standing, TimeToTarget
+from pipeline.records import Purpose, Report, Standing, StepMeasures, TimeToTarget
 from pipeline.report.isolation import isolation_line
 from pipeline.report.standings import baseline_estimate, standing
 from pipeline.setup.preview import CODE_TOKENS, IDEA_TOKENS, CostEstimate
@@ -348,3 +348,16 @@ def _gain(gain: float, error: float, metric: Metric) -> str:
 
 def _size(error: float, metric: Metric) -> str:
     return metric.text_gain(error).lstrip("+")
+
+
+def learning(steps: Sequence[StepMeasures], most: int = 10) -> Iterator[str]:
+    """The newest steps of reinforcement learning, a line each, and the alarms of the last."""
+    for one in steps[-most:]:
+        known = f"reward {one.reward_mean:.4g}, best {one.reward_quantiles[-1]:.4g}" if one.known else "no reward yet"
+        rows = f"learned from {one.update.rows}" if one.update is not None else "nothing to learn from"
+        yield (
+            f"step {one.step}: {known} of {one.known}; {one.distinct} of {one.ideas} distinct, commonest "
+            f"{100 * one.common_share:.0f} %; entropy {one.entropy:.2f}; thinking {one.thinking:.0f} tokens; {rows}"
+        )
+    for alarm in steps[-1].alarms if steps else ():
+        yield f"collapse: {alarm}"

@@ -2,14 +2,23 @@
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from pipeline.commands.child import run_shown
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.errors import BadInput
+from pipeline.config import Config
+from pipeline.errors import BadInput, CannotContinue
+from pipeline.makers.bank import load_bank
+from pipeline.makers.policy_ideator import bank_words
+from pipeline.patching import Refusal
+from pipeline.patching.trees import read_tree
 from pipeline.sandbox.command_lines import compiled_caches, fill
-from pipeline.setup.build import data_path
+from pipeline.setup.build import data_path, learns
+from pipeline.setup.folders import REPOSITORY
+from pipeline.stages.learn import prepared_policy
 from pipeline.store import files
 from pipeline.store.data import Manifest, write_manifest
 from pipeline.store.splits import check_apart
@@ -47,7 +56,27 @@ def entry(arguments: argparse.Namespace) -> int:
     manifest = write_manifest(folder)
     print(f"{folder}: {counted(manifest.files, 'file')}, {manifest.bytes / 1e6:.1f} MB, hash {manifest.hash[:12]}")
     print(_left_out(manifest))
+    if learns(config) and not config.rl.model:
+        _make_policy(config, prepared_policy(folder))
     return 0
+
+
+def _make_policy(config: Config, folder: Path) -> None:
+    """Train the tiny policy to write ideas of the bank, unless it is there. It takes about a minute of one core."""
+    if folder.is_dir():
+        return
+    code = Path(config.baseline.folder)
+    bank, tree = load_bank(code / config.baseline.ideas, config, patches=True), read_tree(code)
+    if isinstance(tree, Refusal):
+        raise CannotContinue(tree.reason)
+    with files.new_folder(folder) as part, tempfile.TemporaryDirectory() as scratch:
+        words = Path(scratch) / "words.json"
+        words.write_bytes(files.to_json(bank_words(bank, bank.settings(tree))))
+        argv = [sys.executable, "-m", "pipeline.rl.tiny", str(words), str(part)]  # the commands import no torch
+        if subprocess.run(argv, cwd=REPOSITORY, check=False).returncode != 0:
+            raise CannotContinue(
+                "the tiny policy cannot be made; its packages are in the extra rl: pip install -e '.[rl]'"
+            )
 
 
 def _left_out(manifest: Manifest) -> str:

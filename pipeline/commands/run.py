@@ -43,7 +43,7 @@ from pipeline.setup.folders import CONF
 from pipeline.setup.places import all_runs
 from pipeline.setup.preview import dry_run, would_submit
 from pipeline.setup.sweep import members
-from pipeline.stages import evaluate
+from pipeline.stages import evaluate, learn
 from pipeline.stages.context import Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -193,6 +193,7 @@ def _stop_jobs(console: Console, context: Context) -> None:
     say(console, "stopping: ending what runs on this machine …")
     archive = context.run.reader.read()
     evaluate.end_jobs(archive, context.cluster, "ended together with the controller", context.clock())
+    learn.end_jobs(context, archive)
 
 
 def fresh_name(config: Config) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.base import Cluster, Phase
-from pipeline.commands.display import candidate_table, choose, listed, results, spent
+from pipeline.commands.display import candidate_table, choose, learning, listed, results, spent
 from pipeline.commands.page import lines, page_of
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
@@ -24,6 +24,7 @@ from pipeline.report.posterior import POOL, ranked
 from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.setup.build import make_cluster, view
 from pipeline.setup.places import all_runs, candidate_at, place_of, run_at
+from pipeline.stages.learn import steps_measured
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
@@ -77,7 +78,7 @@ def entry(arguments: argparse.Namespace) -> int:
     on_slurm = terms.config.cluster.unattended and shutil.which("squeue") is not None
     cluster = make_cluster(run.paths, terms.config) if on_slurm else None
     costs = costs_of(terms, archive)
-    spending = Ledger(archive.paths).spending()
+    spending, steps = Ledger(archive.paths).spending(), steps_measured(archive)
     waiting = waiting_reasons(archive, cluster) if cluster is not None else {}
     if arguments.json:
         more = {
@@ -85,6 +86,7 @@ def entry(arguments: argparse.Namespace) -> int:
             "holdups": [dataclasses.asdict(one) for one in holdups],
             "account": dataclasses.asdict(costs),
             "language_model": dataclasses.asdict(spending),
+            **({"learning": [dataclasses.asdict(one) for one in steps]} if steps else {}),
         }
         print(json.dumps({**dataclasses.asdict(now), **more}, indent=2))
         return 0
@@ -104,6 +106,8 @@ def entry(arguments: argparse.Namespace) -> int:
     for reason, count in waiting.items():
         say(console, f"{count} waiting: {reason}")
     for line in spent(costs, spending):
+        say(console, line)
+    for line in learning(steps):
         say(console, line)
     if archive.report is not None:
         console.print()

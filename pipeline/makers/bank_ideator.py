@@ -30,8 +30,7 @@ class Ingredients:
         for other in others:
             patches |= other.patches
             settings = {**other.settings, **settings}
-        if change.patch:
-            patches.add(change.patch)
+        patches.update([*([change.patch] if change.patch else []), *change.more])
         return Ingredients(frozenset(patches), {**settings, **change.settings})
 
 

@@ -26,12 +26,15 @@ class BankImplementer:
             return Refusal("unreadable", "the idea is only text, which the idea bank cannot implement")
         if change.join and len(parents) != 2:
             return Refusal("unreadable", f"two parents can be joined, and the idea has {len(parents)}")
-        if change.patch and change.patch not in self._bank.published:
-            return Refusal("unreadable", f"the idea bank has no patch {change.patch!r}")
+        names = [*([change.patch] if change.patch else []), *change.more]
+        for name in names:
+            if name not in self._bank.published:
+                return Refusal("unreadable", f"the idea bank has no patch {name!r}")
         code: Tree | Refusal = merge(baseline, *parents) if change.join else dict(parents[0] if parents else baseline)
-        if change.patch and not isinstance(code, Refusal):
-            patched = apply(baseline, self._bank.published[change.patch].patch)
-            code = patched if isinstance(patched, Refusal) else merge(baseline, code, patched)
+        for name in names:
+            if not isinstance(code, Refusal):
+                patched = apply(baseline, self._bank.published[name].patch)
+                code = patched if isinstance(patched, Refusal) else merge(baseline, code, patched)
         if change.settings and not isinstance(code, Refusal):
             code = self._set(code, change.settings)
         return code if isinstance(code, Refusal) else Implemented(code, "bank")

@@ -52,7 +52,7 @@ def _of_step(step: int, outcomes: Sequence[Outcome], rl: RlConfig) -> Iterator[L
         groups.setdefault(outcome.prompt, []).append(number)
     for numbers in groups.values():
         if len(numbers) < 2:
-            raise BadInput("a group of one idea has nothing to compare; set ideate.candidates to 2 or more a prompt")
+            continue  # there is nothing to compare it with
         group = [outcomes[number] for number in numbers]
         found = advantages([one.reward for one in group], [one.idea for one in group], [one.seen for one in group], rl)
         for number, outcome, advantage in zip(numbers, group, found, strict=True):

@@ -49,16 +49,13 @@ class Policy:
         return int(self.model.get_output_embeddings().weight.shape[0])
 
 
-def load_policy(folder: Path, step: int, rl: RlConfig, base: str = "", train: bool = False) -> Policy:
-    """The checkpoint of a step; `base` is what an adapter belongs to. Raises `BadInput` for a checkpoint of another step,
-    and for a tokenizer with more tokens than the model has."""
-    facts = files.read_if_there(folder / FACTS, PolicyFacts)
-    if facts is None:
-        raise BadInput(f"{folder} holds no policy ({FACTS} is missing); run `python -m pipeline prepare` again")
-    if facts.step != step:
-        raise BadInput(f"{folder} is the policy of step {facts.step}, not of step {step}; put the right one back")
-    adapter = (folder / _ADAPTER).is_file()
-    place = base if adapter else str(folder)
+def load_policy(folder: Path | None, step: int, rl: RlConfig, base: str = "", train: bool = False) -> Policy:
+    """The checkpoint of a step; none is `base` itself, to which an adapter belongs, too. Raises `BadInput` for a checkpoint
+    of another step, and for a tokenizer with more tokens than the model has."""
+    if folder is not None:
+        _check_step(folder, step)
+    adapter = folder is not None and (folder / _ADAPTER).is_file()
+    place = base if adapter or folder is None else str(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype_of(rl), device_map=_place(train))
     if adapter:
         from peft import PeftModel
@@ -66,10 +63,10 @@ def load_policy(folder: Path, step: int, rl: RlConfig, base: str = "", train: bo
         model = PeftModel.from_pretrained(model, str(folder), is_trainable=train)
     elif rl.lora_rank:
         model = _with_adapter(model, rl)
-    policy = Policy(model, AutoTokenizer.from_pretrained(str(folder)), step)
+    policy = Policy(model, AutoTokenizer.from_pretrained(place if folder is None else str(folder)), step)
     if len(policy.tokenizer) > policy.vocabulary:
         raise BadInput(
-            f"the tokenizer in {folder} has {len(policy.tokenizer)} tokens and the model {policy.vocabulary}; "
+            f"the tokenizer in {folder or base} has {len(policy.tokenizer)} tokens and the model {policy.vocabulary}; "
             "they do not belong together"
         )
     if train and rl.gradient_checkpointing:
@@ -77,6 +74,14 @@ def load_policy(folder: Path, step: int, rl: RlConfig, base: str = "", train: bo
         model.enable_input_require_grads()
     model.train(False)  # a policy gradient needs the probabilities that were sampled from, so no dropout
     return policy
+
+
+def _check_step(folder: Path, step: int) -> None:
+    facts = files.read_if_there(folder / FACTS, PolicyFacts)
+    if facts is None:
+        raise BadInput(f"{folder} holds no policy ({FACTS} is missing); run `python -m pipeline prepare` again")
+    if facts.step != step:
+        raise BadInput(f"{folder} is the policy of step {facts.step}, not of step {step}; put the right one back")
 
 
 def save_policy(policy: Policy, folder: Path, step: int) -> None:

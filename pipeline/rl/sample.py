@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
 from pipeline.config import RlConfig
 from pipeline.records import Sample
@@ -25,11 +26,19 @@ _TOGETHER = 256
 def sample(policy: Policy, prompts: Sequence[str], rl: RlConfig, seed: int) -> list[Sample]:
     """One answer to each prompt."""
     torch.manual_seed(seed)
-    ids = [list(policy.tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    ids = [encoded(policy.tokenizer, prompt) for prompt in prompts]
     found: list[Sample] = []
     for start in range(0, len(ids), _TOGETHER):
         found += _generate(policy, ids[start : start + _TOGETHER], rl)
     return found
+
+
+def encoded(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids of a prompt; as a message of a user where the tokenizer knows a form of conversations."""
+    if tokenizer.chat_template is None:
+        return list(tokenizer(prompt)["input_ids"])
+    message = [{"role": "user", "content": prompt}]
+    return list(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False))
 
 
 def _generate(policy: Policy, prompts: list[list[int]], rl: RlConfig) -> list[Sample]:
@@ -52,18 +61,19 @@ def _generate(policy: Policy, prompts: list[list[int]], rl: RlConfig) -> list[Sa
     chosen = logprobs.gather(-1, answers.unsqueeze(-1)).squeeze(-1).tolist()
     entropies = torch.special.entr(logprobs.exp()).sum(-1).tolist()
     lines = zip(prompts, answers.tolist(), chosen, entropies, strict=True)
-    return [sample_of(policy, prompt, tokens, ours, entropy) for prompt, tokens, ours, entropy in lines]
+    return [sample_of(policy.tokenizer, prompt, tokens, ours, entropy) for prompt, tokens, ours, entropy in lines]
 
 
 def sample_of(
-    policy: Policy, prompt: list[int], tokens: list[int], logprobs: list[float], entropies: list[float]
+    tokenizer: Any, prompt: list[int], tokens: list[int], logprobs: list[float], entropies: list[float]
 ) -> Sample:
     """An answer up to and with its end token."""
-    length = tokens.index(policy.eos) + 1 if policy.eos in tokens else len(tokens)
+    eos = tokenizer.eos_token_id
+    length = tokens.index(eos) + 1 if eos in tokens else len(tokens)
     tokens, logprobs, entropies = tokens[:length], logprobs[:length], entropies[:length]
-    text = str(policy.tokenizer.decode(tokens, skip_special_tokens=True))
-    idea = policy.tokenizer(split_reasoning(text).answer, add_special_tokens=False)["input_ids"]
-    ended = tokens[-1:] == [policy.eos]
+    text = str(tokenizer.decode(tokens, skip_special_tokens=True))
+    idea = tokenizer(split_reasoning(text).answer, add_special_tokens=False)["input_ids"]
+    ended = tokens[-1:] == [eos]
     return Sample(
         tuple(prompt),
         tuple(tokens),
@@ -79,17 +89,17 @@ def has_vllm() -> bool:
     return torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
 
 
-def sample_with_vllm(
-    folder: Path, base: str, policy: Policy, prompts: Sequence[str], rl: RlConfig, seed: int
-) -> list[Sample]:
-    """One answer to each prompt, by vLLM from a checkpoint; `policy` only lends its tokenizer. Entropies are not returned by
-    vLLM: the mean of -log p, which is the entropy in expectation, stands in."""
+def sample_with_vllm(folder: Path | None, base: str, prompts: Sequence[str], rl: RlConfig, seed: int) -> list[Sample]:
+    """One answer to each prompt, by vLLM from a checkpoint; none is `rl.model` itself, `base` what an adapter belongs to.
+    vLLM returns no entropies: the mean of -log p, which is the entropy in expectation, stands in."""
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 
+    place = str(folder or rl.model)
+    tokenizer = AutoTokenizer.from_pretrained(place)
     engine = LLM(
-        model=base or str(folder),
-        tokenizer=str(folder),
+        model=base or place,
+        tokenizer=place,
         dtype=rl.dtype,
         seed=seed,
         enable_lora=bool(base),
@@ -100,7 +110,7 @@ def sample_with_vllm(
     params = SamplingParams(
         temperature=rl.temperature, top_k=-1, top_p=1.0, max_tokens=rl.new_tokens, logprobs=0, seed=None
     )
-    ids = [list(policy.tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    ids = [encoded(tokenizer, prompt) for prompt in prompts]
     adapter = LoRARequest("policy", 1, str(folder)) if base else None
     found: Any = engine.generate([{"prompt_token_ids": prompt} for prompt in ids], params, lora_request=adapter)
     samples = []
@@ -108,5 +118,5 @@ def sample_with_vllm(
         answer = made.outputs[0]
         tokens = list(answer.token_ids)
         logprobs = [at[token].logprob for at, token in zip(answer.logprobs, tokens, strict=True)]
-        samples.append(sample_of(policy, prompt, tokens, logprobs, [-one for one in logprobs]))
+        samples.append(sample_of(tokenizer, prompt, tokens, logprobs, [-one for one in logprobs]))
     return samples

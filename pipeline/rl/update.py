@@ -12,7 +12,7 @@ Runs inside jobs only, and in the study.
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -78,6 +78,22 @@ def update(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, rn
         for chosen in _parts(order, rl.minibatch):
             _minibatch(policy, engine, [(rows[i], old[i], weights[i]) for i in chosen], rl, measures)
     return measures.summary(weights, rl.cap)
+
+
+@torch.no_grad()
+def kl_to_start(
+    measures: UpdateMeasures, policy: Policy, first: Policy, rows: Sequence[Row], rl: RlConfig
+) -> UpdateMeasures:
+    """With the mean of log pi - log pi_0 over the tokens of the rows: an estimate of the KL to the start, for rows that pi
+    would sample."""
+    difference, tokens = 0.0, 0
+    for part in _parts(rows, rl.microbatch):
+        batch = _rows(part, policy)
+        ours, _ = token_logprobs(policy.model, batch, rl.temperature)
+        theirs, _ = token_logprobs(first.model, batch, rl.temperature)
+        difference += float(((ours - theirs) * batch.answer).sum())
+        tokens += int(batch.answer.sum())
+    return replace(measures, kl_start=difference / max(1, tokens))
 
 
 def _minibatch(

@@ -17,10 +17,12 @@ from pipeline.llm.provider import ProviderModel, SpendingLimits
 from pipeline.llm.replay import Replay
 from pipeline.llm.roles import Models, Role, check_roles, settings_of
 from pipeline.makers.base import Tools
+from pipeline.makers.policy_ideator import PolicyIdeator
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.methods.base import Terms
 from pipeline.patching.trees import Tree
-from pipeline.records import Resources
+from pipeline.records import PolicyWork, Resources
+from pipeline.rl.jobs import run_task
 from pipeline.sandbox.base import allowed_environment, make_sandbox
 from pipeline.sandbox.command_lines import SCRATCH_VARIABLE, check_commands
 from pipeline.setup.compose import use_code_of
@@ -55,7 +57,13 @@ def context_of(run: Run, config: Config) -> Context:
         background=background,
         data=data_path(config),
         model=model,
+        policy_clusters=_policy_clusters(run.paths, config),
     )
+
+
+def learns(config: Config) -> bool:
+    """Whether ideas come from a policy that learns."""
+    return issubclass(class_of(config.ideate.maker, "ideate.maker"), PolicyIdeator)
 
 
 def check_parts(config: Config) -> None:
@@ -182,6 +190,13 @@ def _replay(settings: LlmConfig) -> Model:
 def make_cluster(paths: RunPaths, config: Config) -> Cluster:
     """The cluster that the configuration names. Raises `BadInput` when it cannot be used."""
     return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources)
+
+
+def _policy_clusters(paths: RunPaths, config: Config) -> dict[PolicyWork, Cluster]:
+    if not learns(config):
+        return {}
+    needs = {PolicyWork.SAMPLE: config.rl.sample, PolicyWork.UPDATE: config.rl.update}
+    return {work: cluster_for(config, run_task, paths.code, paths.jobs, need) for work, need in needs.items()}
 
 
 def cluster_for(

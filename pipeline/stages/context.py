@@ -3,7 +3,7 @@
 import functools
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.llm.base import Model, Trouble
 from pipeline.makers.base import Ideator, Implementer
 from pipeline.methods.base import Terms
 from pipeline.patching import Rules
-from pipeline.records import Failure, Holdup, Pause, Purpose, Waiting
+from pipeline.records import Failure, Holdup, Pause, PolicyWork, Purpose, Waiting
 from pipeline.sandbox.base import Sandbox
 from pipeline.stages.notify import Notifier
 from pipeline.store import files
@@ -193,6 +193,8 @@ class Context(Terms):
     """Prepared data."""
     model: Model | None = None
     """The language model, where one is needed."""
+    policy_clusters: Mapping[PolicyWork, Cluster] = field(default_factory=dict)
+    """Where the jobs of a policy that learns run, each kind with resources of its own."""
     bookmark: Bookmark = field(default_factory=Bookmark)
 
     @functools.cached_property

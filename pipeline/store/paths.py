@@ -10,6 +10,7 @@ runs/NAME/
   proposals/NAME.json           ideas of people and elites of other runs, for the next generation
   marks/generation_000/candidate_003.json   what a person decided about a candidate
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
+  policy/step_000/{step,measures}.json checkpoint/ {sample,update}/task.json try_0/{job,claim,result}.json output/
   generation_000/{parents,selection,account,summary}.json guidance.md lessons.md
     candidate_000/{idea,failure}.json
       attempt_0/{patch.diff,implement.json,smoke.json,failure.json,smoke.log} variant/
@@ -97,6 +98,16 @@ class TryPaths:
     @property
     def resume(self) -> Path:
         return self.output / "resume"
+
+    @property
+    def samples(self) -> Path:
+        """With a task of the policy that samples: what it wrote."""
+        return self.output / "samples.json"
+
+    @property
+    def optimizer(self) -> Path:
+        """With a task of the policy that learns: state of its optimizer."""
+        return self.output / "optimizer.pt"
 
     @property
     def trial(self) -> "TrialPaths":
@@ -240,6 +251,51 @@ class ProbePaths:
     @property
     def jobs(self) -> Path:
         return self.folder / "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPaths:
+    """A task that is no trial: its jobs, one after the other until one succeeds."""
+
+    folder: Path
+
+    @property
+    def task(self) -> Path:
+        return self.folder / "task.json"
+
+    def try_(self, number: int) -> TryPaths:
+        return TryPaths(self.folder / f"try_{number}")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyPaths:
+    """One step of the ideator's policy."""
+
+    folder: Path
+
+    @property
+    def step(self) -> Path:
+        """Which checkpoint it is; closes the step."""
+        return self.folder / "step.json"
+
+    @property
+    def start(self) -> Path:
+        """The first checkpoint of a run, copied from the prepared policy."""
+        return self.folder / "checkpoint"
+
+    @property
+    def sample(self) -> TaskPaths:
+        """The task that samples with this policy."""
+        return TaskPaths(self.folder / "sample")
+
+    @property
+    def update(self) -> TaskPaths:
+        """The task that learns from what this step sampled, and makes the next policy."""
+        return TaskPaths(self.folder / "update")
+
+    @property
+    def measures(self) -> Path:
+        return self.folder / "measures.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +447,14 @@ class RunPaths:
     def jobs(self) -> Path:
         """submitit's scripts, pickles and logs."""
         return self.folder / "jobs"
+
+    @property
+    def policy(self) -> Path:
+        """With `ideate=policy`: the steps of reinforcement learning."""
+        return self.folder / "policy"
+
+    def policy_step(self, number: int) -> PolicyPaths:
+        return PolicyPaths(self.policy / f"step_{number:03d}")
 
     @property
     def baseline(self) -> AttemptPaths:

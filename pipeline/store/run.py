@@ -29,9 +29,9 @@ _BEAT_S = 10.0
 _STALE_S = 120.0
 JOB_CODE = (
     *("__init__.py", "records.py", "metric.py", "config.py", "errors.py", "text.py"),
-    *("store", "llm", "patching", "cluster", "sandbox", "job"),
+    *("store", "llm", "patching", "cluster", "sandbox", "job", "rl"),
 )
-"""What of this program runs inside jobs: `job/` and the two floors below it."""
+"""What of this program runs inside jobs: `job/`, `rl/` and the two floors below them."""
 
 
 @dataclass(frozen=True)

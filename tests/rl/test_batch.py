@@ -49,9 +49,9 @@ def test_too_few_rewards_teach_nothing(rewards: tuple[float | None, ...]) -> Non
     assert lessons([(0, outcomes(*rewards))], 0, RL) == []
 
 
-def test_a_group_of_one_is_refused() -> None:
-    with pytest.raises(BadInput, match="a group of one idea"):
-        lessons([(0, outcomes(0.5))], 0, RL)
+def test_a_group_of_one_teaches_nothing() -> None:
+    alone = [*outcomes(0.5, prompt="a"), *outcomes(1.0, 0.0, prompt="b")]
+    assert made(lessons([(0, alone)], 0, RL)) == [(0, 1, 0.5), (0, 2, -0.5)]
 
 
 @pytest.mark.parametrize(

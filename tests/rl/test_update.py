@@ -210,6 +210,8 @@ def test_thinking_is_counted_apart_from_the_idea(policy: Policy) -> None:
 
     text = answer_text(["idea1", "idea2", "idea3"], ["idea4", "rate=0.2"])
     tokens = [*policy.tokenizer(text)["input_ids"], policy.eos]
-    made = sample_of(policy, [3], [*tokens, policy.pad], [-1.0] * (len(tokens) + 1), [0.5] * (len(tokens) + 1))
+    made = sample_of(
+        policy.tokenizer, [3], [*tokens, policy.pad], [-1.0] * (len(tokens) + 1), [0.5] * (len(tokens) + 1)
+    )
     assert made.text == text and made.tokens == tuple(tokens)
     assert made.thinking == len(["<think>", "idea1", "idea2", "idea3", "</think>"])

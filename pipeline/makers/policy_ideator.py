@@ -1,0 +1,150 @@
+"""Ideas of a policy that learns from what was executed. Its jobs sample and train it (`stages/learn.py`, `rl/`); here its
+prompts are written and its answers are read."""
+
+import pkgutil
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from pipeline.config import Mode, Part
+from pipeline.errors import BadInput
+from pipeline.llm.base import Unanswered
+from pipeline.makers.bank import Bank, load_bank
+from pipeline.makers.bank_ideator import Ingredients, Tried
+from pipeline.makers.base import Brief, Tools
+from pipeline.makers.prompting import ideator_text, render
+from pipeline.makers.proposals import read_proposals
+from pipeline.records import Change, Idea, Sample
+from pipeline.rl.words import Words, parts_of, prompt_text
+from pipeline.store import files
+from pipeline.store.archive import Archive
+from pipeline.store.tasks import finished
+from pipeline.store.views import Candidate, Generation
+
+_ON_A_GRID = 8
+"""Values of a setting between the ends of its range."""
+_LONGEST_TITLE = 100
+
+
+class PolicyIdeator:
+    """One idea for each sample of the policy, in order. Without a language model as implementer an idea is read as words of
+    the bank; an answer that holds no idea becomes a candidate that fails, so that it is learned from."""
+
+    needs_model = False
+    slow = False
+
+    def __init__(self, tools: Tools) -> None:
+        self._config = tools.config
+        if tools.config.search.mode is Mode.steady:
+            raise BadInput("ideate=policy learns from whole generations; set search.mode=generational")
+        if tools.config.ideate.candidates < 2:
+            raise BadInput("a group of one idea has nothing to compare; set ideate.candidates to 2 or more")
+        self._bank, self._prompt = None, tools.config.rl.prompt
+        if not tools.config.rl.model:
+            self._bank = load_bank(tools.ideas, tools.config, patches=True)
+        elif not class_of_target(tools.config.implement.maker).reads_text:
+            raise BadInput(
+                f"rl.model={tools.config.rl.model} writes ideas in words; add implement=llm or implement=command"
+            )
+        elif not self._prompt:
+            first = render("first", tools.config.prompts, count=1, measured="", guidance="", proposed="")
+            self._prompt = f"{ideator_text(tools)}\n{first}\n{{parent}}"
+        self._tried = Tried()
+        self._samples: tuple[int, list[Sample]] = (-1, [])
+
+    def propose(self, brief: Brief) -> Idea:
+        """Raises `Unanswered` until the samples of the generation are there."""
+        generation = brief.generation
+        if self._samples[0] != generation.number:
+            made = samples_of(brief.archive, generation.number)
+            if made is None:
+                raise Unanswered
+            self._samples = (generation.number, made)
+        answer = self._samples[1][brief.number].text
+        parent = parent_of(brief.archive, generation, brief.number)
+        return self._read(answer, (parent.id,) if parent is not None else ())
+
+    def learn(self, outcomes: Sequence[Candidate]) -> None:
+        """It learns in jobs."""
+
+    def prompts(self, archive: Archive, generation: Generation) -> tuple[str, ...]:
+        """One for each idea of a generation; those of the same parent are the same."""
+        parents = [parent_of(archive, generation, number) for number in range(generation.parents.ideas)]
+        if self._bank is not None:
+            self._tried.update(Brief(archive, generation, (), 0, False, range(0)))
+            return tuple(prompt_text(words_of(self._tried.of(one.id)) if one is not None else ()) for one in parents)
+        texts = [
+            f"Build on this idea:\n{one.idea.title}\n{one.idea.text}" if one is not None else "" for one in parents
+        ]
+        return tuple(self._prompt.replace("{parent}", text) for text in texts)
+
+    def _read(self, answer: str, parents: tuple[str, ...]) -> Idea:
+        found = read_proposals(answer)
+        if not found:  # a change without code is refused before anybody is asked to write it
+            return Idea("an answer without an idea", answer or "(empty)", "policy", parents, change=Change(text=""))
+        title, text = found[0].title[:_LONGEST_TITLE], found[0].text
+        change = change_of(self._bank, text) if self._bank is not None else None
+        return Idea(title, text, "policy", parents, change=change)
+
+
+def class_of_target(part: Part) -> Any:
+    """The class that a setting names; it was checked before."""
+    return pkgutil.resolve_name(part["_target_"])
+
+
+def samples_of(archive: Archive, step: int) -> list[Sample] | None:
+    """What the policy of a step wrote; none until it has."""
+    place = finished(archive.paths.policy_step(step).sample)
+    return files.read(place.samples, list[Sample]) if place is not None else None
+
+
+def parent_of(archive: Archive, generation: Generation, number: int) -> Candidate | None:
+    """Whom the idea with a number builds on. As many ideas build on each parent, at least two: a group needs something to
+    compare, so the draws of a search method are not followed."""
+    plan = generation.parents
+    exploits = round(plan.exploit_share * plan.ideas) if plan.candidates else 0
+    if number >= exploits:
+        return None
+    parents = plan.candidates[: max(1, exploits // 2)]
+    return archive.candidate(parents[number * len(parents) // exploits])
+
+
+# ---- words of a bank
+
+
+def bank_words(bank: Bank, now: dict[str, Any]) -> Words:
+    """What the tiny policy can write. Settings with a range have values between its ends, evenly on the logarithm; `now` are
+    the present values, which are left out."""
+    settings = []
+    for name, known in bank.ranges.items():
+        if name in now:
+            values = known.choices if known.factor is None else _grid(now[name], known.factor)
+            settings.append(tuple(f"{name}={value}" for value in dict.fromkeys(values) if value != now[name]))
+    return Words(tuple(bank.published), tuple(one for one in settings if one))
+
+
+def _grid(now: Any, factor: tuple[float, float]) -> list[Any]:
+    low, high = factor
+    values = [now * low * (high / low) ** (step / (_ON_A_GRID - 1)) for step in range(_ON_A_GRID)]
+    return [max(1, round(value)) if isinstance(now, int) else float(f"{value:.3g}") for value in values]
+
+
+def change_of(bank: Bank, text: str) -> Change | None:
+    """What an idea of words changes; none if one of them is no word of the bank."""
+    names, settings = [], {}
+    for word in parts_of(text):
+        name, sign, value = word.partition("=")
+        if sign and name in bank.ranges:
+            settings[name] = yaml.safe_load(value) if "e" not in value else float(value)
+        elif not sign and name in bank.published:
+            names.append(name)
+        else:
+            return None
+    distinct = tuple(dict.fromkeys(names))
+    return Change(distinct[0] if distinct else None, distinct[1:], settings) if distinct or settings else None
+
+
+def words_of(ingredients: Ingredients) -> list[str]:
+    """The words of a candidate with all that it inherited."""
+    return [*sorted(ingredients.patches), *(f"{name}={value}" for name, value in sorted(ingredients.settings.items()))]

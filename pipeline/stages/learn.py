@@ -1,0 +1,224 @@
+"""Reinforcement learning of the ideator: each step is a generation. A job samples its ideas, the five stages execute them,
+and a job updates the policy from all rewards that have come. All state is in `policy/step_NNN/`."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from pipeline.errors import BadInput
+from pipeline.makers.policy_ideator import PolicyIdeator
+from pipeline.metric import Metric
+from pipeline.policy.accounting import account
+from pipeline.records import (
+    FailureKind,
+    PolicyRow,
+    PolicyStep,
+    PolicyTask,
+    PolicyWork,
+    Sample,
+    StepMeasures,
+    TaskResult,
+)
+from pipeline.rl.batch import Lesson, Outcome, lessons, reward_of
+from pipeline.rl.measures import UNREADABLE, measured
+from pipeline.stages import tasks
+from pipeline.stages.context import Context
+from pipeline.store import files
+from pipeline.store.archive import Archive, run_relative
+from pipeline.store.paths import PolicyPaths, TryPaths
+from pipeline.store.tasks import finished, result_of
+from pipeline.store.views import Candidate, Generation
+
+
+def step(context: Context, archive: Archive) -> None:
+    """Bring the policy to the newest generation, and let it sample that. Does nothing for other ideators."""
+    newest = archive.newest
+    if not isinstance(context.ideator, PolicyIdeator) or newest is None or newest.complete:
+        return
+    paths = archive.paths.policy_step(newest.number)
+    now = files.read_if_there(paths.step, PolicyStep)
+    if now is None:
+        now = _first(context, paths) if newest.number == 0 else _learned(context, archive, newest.number - 1)
+    if now is None or finished(paths.sample) is not None:
+        return
+    task = PolicyTask(
+        PolicyWork.SAMPLE, now.step, _seed(context, now.step), now.checkpoint, context.ideator.prompts(archive, newest)
+    )
+    tasks.advance(context, context.policy_clusters[PolicyWork.SAMPLE], paths.sample, task)
+
+
+def end_jobs(context: Context, archive: Archive) -> None:
+    """End the jobs of the policy; they are done again later."""
+    if isinstance(context.ideator, PolicyIdeator) and archive.newest is not None:
+        for number in range(max(0, archive.newest.number - 1), archive.newest.number + 1):
+            paths = archive.paths.policy_step(number)
+            tasks.end(context, context.policy_clusters[PolicyWork.SAMPLE], paths.sample)
+            tasks.end(context, context.policy_clusters[PolicyWork.UPDATE], paths.update)
+
+
+def _seed(context: Context, number: int) -> int:
+    return 100_000 * context.config.seed + number
+
+
+def _first(context: Context, paths: PolicyPaths) -> PolicyStep:
+    """The policy that the run starts with. The prepared one is copied, so that the run stays whole without it."""
+    start, checkpoint = prepared_policy(context.data), ""
+    if not context.config.rl.model:
+        if not start.is_dir():
+            raise BadInput(f"{start} holds no policy; make it with `python -m pipeline prepare` and the same settings")
+        if not paths.start.is_dir():
+            part = paths.folder / "checkpoint.part"
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(start, part)
+            part.rename(paths.start)
+        checkpoint = paths.start.relative_to(context.run.paths.folder).as_posix()
+    made = PolicyStep(0, checkpoint)
+    context.run.create(paths.step, made)
+    return made
+
+
+def prepared_policy(data: Path) -> Path:
+    """Where `prepare` puts the tiny policy: beside the baseline's data, which its hash closes."""
+    return data.parent.parent / "policy" / f"{data.parent.name}_{data.name}"
+
+
+def _learned(context: Context, archive: Archive, number: int) -> PolicyStep | None:
+    """The policy after the update of a step; none while it is not done."""
+    paths, after = archive.paths.policy_step(number), archive.paths.policy_step(number + 1)
+    now = files.read(paths.step, PolicyStep)
+    task = files.read_if_there(paths.update.task, PolicyTask)
+    if task is None:
+        task = _update_task(context, archive, now)
+    if not any(row.advantage for row in task.rows):
+        return _close(context, archive, PolicyStep(number + 1, now.checkpoint, now.optimizer), task, None)
+    done = tasks.advance(context, context.policy_clusters[PolicyWork.UPDATE], paths.update, task)
+    if done is None:
+        return None
+    made = PolicyStep(number + 1, run_relative(archive, done.checkpoint), run_relative(archive, done.optimizer))
+    _close(context, archive, made, task, done)
+    context.run.event("policy", after.folder, f"learned from {len(task.rows)} ideas")
+    return made
+
+
+def _update_task(context: Context, archive: Archive, now: PolicyStep) -> PolicyTask:
+    """What the update learns from: decided once, from the outcomes that are read by now."""
+    rl, first = context.config.rl, max(0, now.step - context.config.rl.staleness)
+    steps = [(number, outcomes_of(context.metric, archive, number)) for number in range(first, now.step + 1)]
+    rows = tuple(PolicyRow(one.step, one.number, one.reward, one.advantage) for one in lessons(steps, now.step, rl))
+    places = {number: finished(archive.paths.policy_step(number).sample) for number in {row.step for row in rows}}
+    samples = {str(number): run_relative(archive, paths.samples) for number, paths in places.items() if paths}
+    seed = _seed(context, now.step)
+    return PolicyTask(
+        PolicyWork.UPDATE, now.step, seed, now.checkpoint, rows=rows, samples=samples, optimizer=now.optimizer
+    )
+
+
+def outcomes_of(metric: Metric, archive: Archive, number: int) -> list[Outcome]:
+    """What came of the samples of a step, in their order."""
+    generation = archive.generations[number]
+    prompts = files.read(archive.paths.policy_step(number).sample.task, PolicyTask).prompts
+    before = Counter(identity(archive, one) for earlier in archive.generations[:number] for one in earlier.candidates)
+    learned = _learned_before(archive, number)
+    found = []
+    for place, prompt in enumerate(prompts):
+        candidate = generation.candidates[place]
+        name = identity(archive, candidate)
+        found.append(Outcome(name, reward_for(metric, archive, candidate), prompt, before[name], place in learned))
+    return found
+
+
+def _learned_before(archive: Archive, number: int) -> set[int]:
+    """Which samples of a step an update has learned from."""
+    learned: set[int] = set()
+    for later in range(number, len(archive.generations)):
+        task = files.read_if_there(archive.paths.policy_step(later).update.task, PolicyTask)
+        learned.update(row.number for row in (task.rows if task is not None else ()) if row.step == number)
+    return learned
+
+
+def identity(archive: Archive, candidate: Candidate) -> str:
+    """Equal for equal ideas: by the hash of the code, else by the words."""
+    attempt = archive.twin(candidate) or candidate.attempt
+    if attempt is not None and attempt.implementation is not None:
+        return attempt.implementation.syntax
+    if candidate.idea.change is not None and candidate.idea.change.text == "":
+        return UNREADABLE
+    return " ".join(sorted(candidate.idea.text.split()))
+
+
+def reward_for(metric: Metric, archive: Archive, candidate: Candidate) -> float | None:
+    """Of what came of an idea: none while nothing has, and where a machine failed; 0 where the idea did. The same code has
+    the score of the first."""
+    score = archive.shared_score(candidate)
+    if score is not None:
+        return reward_of(metric, score.value)
+    twin, failure = archive.twin(candidate), candidate.failure
+    if twin is not None:
+        failure = twin.failure
+    if failure is None or failure.kind.infrastructure:
+        return None
+    return 0.0
+
+
+# ---- measures
+
+
+def _close(context: Context, archive: Archive, made: PolicyStep, task: PolicyTask, done: TryPaths | None) -> PolicyStep:
+    """Measure a step, then close it by the policy that it made."""
+    _measure(context, archive, made.step - 1, task, done)
+    if done is None and not archive.paths.policy_step(made.step - 1).update.task.exists():
+        context.run.create(archive.paths.policy_step(made.step - 1).update.task, task)
+        context.run.event("policy", archive.paths.policy_step(made.step - 1).folder, _nothing(task))
+    context.run.create(archive.paths.policy_step(made.step).step, made)
+    return made
+
+
+def _nothing(task: PolicyTask) -> str:
+    if not task.rows:
+        return "no update: no group has two rewards"
+    if not any(row.reward for row in task.rows):
+        return "no update: all ideas failed"
+    return "no update: all rewards of each group are equal"
+
+
+def _measure(context: Context, archive: Archive, number: int, task: PolicyTask, done: TryPaths | None) -> None:
+    paths = archive.paths.policy_step(number)
+    sampled = finished(paths.sample)
+    if sampled is None or paths.measures.exists():
+        return
+    generation, config = archive.generations[number], context.config
+    result = result_of(done) if done is not None else None
+    updated = result.measures if result is not None else None
+    spent = account(config, [one for each in generation.candidates for one in each.tries()], {}, context.clock())
+    hours = (
+        _hours(result_of(sampled), config.rl.sample.gpus_per_node * config.rl.sample.nodes),
+        spent.used_h,
+        _hours(result, config.rl.update.gpus_per_node * config.rl.update.nodes),
+    )
+    rows = [Lesson(row.step, row.number, row.reward, row.advantage) for row in task.rows]
+    found = measured(
+        number, files.read(sampled.samples, list[Sample]), outcomes_of(context.metric, archive, number),
+        _failures(generation), rows, updated, hours, steps_measured(archive), config.rl.collapse_share,
+    )  # fmt: skip
+    context.run.create(paths.measures, found)
+    for alarm in found.alarms:
+        context.run.event("collapse", paths.folder, alarm)
+
+
+def _failures(generation: Generation) -> Counter[str]:
+    kinds = [one.failure.kind for one in generation.candidates if one.failure is not None]
+    return Counter(kind.value for kind in kinds if kind is not FailureKind.DUPLICATE)
+
+
+def _hours(result: TaskResult | None, gpus: int) -> float:
+    return max(1, gpus) * (result.ended_at - result.started_at) / 3600 if result is not None else 0.0
+
+
+def steps_measured(archive: Archive) -> list[StepMeasures]:
+    """The measures of all steps so far."""
+    found = []
+    for folder in files.folders(archive.paths.policy, "step"):
+        measures = files.read_if_there(PolicyPaths(folder).measures, StepMeasures)
+        if measures is not None:
+            found.append(measures)
+    return found

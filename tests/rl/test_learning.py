@@ -1,0 +1,125 @@
+"""Whole runs in which the ideator learns, of the toy: three kinds of jobs, killed and resumed."""
+
+import random
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.makers.bank import load_bank
+from pipeline.makers.policy_ideator import bank_words, change_of, parent_of
+from pipeline.metric import Direction, Metric
+from pipeline.records import Change, Failure, FailureKind, Parents, PolicyStep, PolicyTask, Stage, StepMeasures
+from pipeline.rl.policy import save_policy
+from pipeline.rl.tiny import make_policy, supervise
+from pipeline.rl.words import draw_idea
+from pipeline.stages.learn import identity, reward_for
+from pipeline.store import files
+from tests.archives import Made, archive_of
+from tests.makers.world import IDEAS, PRISTINE, composed
+from tests.toy import Bench, wait_until
+
+FEW = ("ideate=policy", "select=independent", "ideate.candidates=4", "stop.generations=2", "rl.new_tokens=24", "rl.k=2")
+CHEAP = ("select.baseline_seeds=1", "select.elites=0", "cluster.poll_s=0.1")
+
+
+@pytest.fixture(scope="module")
+def toy_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that knows the form of an answer, more or less."""
+    bank = load_bank(IDEAS, composed(()), patches=True)
+    words = bank_words(bank, bank.settings(PRISTINE))
+    policy = make_policy(words, 0, width=32, layers=1)
+    supervise(policy, words, steps=150, seed=0, batch=32)
+    folder = tmp_path_factory.mktemp("policy") / "toy_tiny"
+    save_policy(policy, folder, 0)
+    return folder
+
+
+def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_policy: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    shutil.copytree(toy_policy, data / "policy/toy_tiny")
+    bench = Bench(tmp_path / "runs", data)
+    steps = bench.folder / "r/policy"
+    process = bench.start("r", *FEW, *CHEAP)
+    wait_until(lambda: (steps / "step_000/update/task.json").exists(), process)
+    process.kill()
+    process.communicate()
+    before = {path: path.read_bytes() for path in steps.rglob("samples.json")}
+    bench.run("r", *FEW, *CHEAP).ok()
+
+    archive = bench.archive("r")
+    assert archive.report is not None and archive.count == 8 and archive.all_closed
+    assert before and all(path.read_bytes() == text for path, text in before.items())
+    for trial in (t for one in archive.candidates for a in one.attempts for t in a.trials):
+        assert len([one for one in trial.tries if one.result is not None and one.score is not None]) <= 1
+    now = files.read(steps / "step_001/step.json", PolicyStep)
+    assert now.step == 1 and (bench.folder / "r" / now.checkpoint / "policy.json").exists()
+    learned = files.read(steps / "step_000/update/task.json", PolicyTask).rows
+    measures = files.read(steps / "step_000/measures.json", StepMeasures)
+    assert measures.ideas == 4 and measures.known == len(learned)
+    assert measures.update is None or measures.update.rows == len(learned)
+
+
+def test_a_run_without_a_prepared_policy_is_refused(bench: Bench) -> None:
+    bench.run("r", *FEW, *CHEAP).refused(2, "holds no policy", "python -m pipeline prepare")
+
+
+# ---- rewards of candidates, on archives that are only values
+
+HIGHER = Metric("m", Direction.maximize)
+
+
+def test_what_came_of_an_idea_is_its_reward() -> None:
+    made = [Made(0.7), Made(), Made(kind=FailureKind.NAN), Made(kind=FailureKind.NODE_FAIL)]
+    archive = archive_of(made)
+    assert [reward_for(HIGHER, archive, one) for one in archive.candidates] == [0.7, None, 0.0, None]
+    assert reward_for(Metric("m", Direction.minimize), archive, archive.candidates[0]) == 1 / 0.7
+
+
+@pytest.mark.parametrize(("first", "reward"), [(Made(0.7), 0.7), (Made(), None), (Made(kind=FailureKind.NAN), 0.0)])
+def test_the_same_code_sampled_again_has_the_first_ones_reward(first: Made, reward: float | None) -> None:
+    archive = archive_of([first, Made(kind=FailureKind.DUPLICATE)])
+    one, again = archive.candidates
+    assert one.attempt is not None
+    twin = f"{one.id}/{one.attempt.paths.folder.name}"
+    again = replace(again, failure=Failure(Stage.IMPLEMENT, FailureKind.DUPLICATE, "the same", twin=twin), attempts=())
+    assert reward_for(HIGHER, archive, again) == reward
+    assert identity(archive, again) == identity(archive, one)
+
+
+# ---- ideas of words
+
+
+def test_every_word_of_the_tiny_policy_is_a_change_of_the_bank() -> None:
+    bank = load_bank(IDEAS, composed(()), patches=True)
+    words, rng = bank_words(bank, bank.settings(PRISTINE)), random.Random(0)
+    assert "momentum" in words.names and "batch=8" in words.all and "batch=4" not in words.all  # 4 is the present value
+    for _ in range(100):
+        assert change_of(bank, " + ".join(draw_idea(words, rng))) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("momentum", Change("momentum")),
+        ("huber + momentum + batch=8", Change("huber", ("momentum",), {"batch": 8})),
+        ("batch=8 + batch=16", Change(settings={"batch": 16})),
+        ("learning_rate=1e-05", Change(settings={"learning_rate": 1e-5})),
+        ("momentum + momentum", Change("momentum")),
+        ("momentum + telepathy", None),
+        ("speed=3", None),
+        ("+", None),
+    ],
+)
+def test_words_are_read(text: str, change: Change | None) -> None:
+    assert change_of(load_bank(IDEAS, composed(()), patches=True), text) == change
+
+
+def test_each_parent_has_a_group() -> None:
+    archive = archive_of([Made(0.7), Made(0.8), Made(0.9), Made(0.6)])
+    plan = Parents(tuple(one.id for one in archive.candidates), exploit_share=0.8, ideas=8)
+    generation = replace(archive.generations[0], parents=plan)
+    chosen = [parent_of(archive, generation, number) for number in range(8)]
+    assert [one.id[-1] if one is not None else "-" for one in chosen] == list("001122--")
