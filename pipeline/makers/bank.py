@@ -121,7 +121,7 @@ class Bank:
 def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank:
     """Read a bank. Raises `BadInput` naming the file that cannot be used. `patches`: whether each idea needs one; as the
     run's implementer requires if not given."""
-    needed = _needs_patches(config) if patches is None else patches
+    needed = needs_patches(config) if patches is None else patches
     published, ranges = {}, {}
     for path in sorted(folder.glob("*.yaml")):
         content = _yaml(path)
@@ -143,7 +143,8 @@ def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank
     return Bank(published, ranges, baseline.settings_file, baseline.settings_class.get(config.scale, ""))
 
 
-def _needs_patches(config: Config) -> bool:
+def needs_patches(config: Config) -> bool:
+    """Whether the implementer carries out changes that are data, and reads no text."""
     return not pkgutil.resolve_name(config.implement.maker["_target_"]).reads_text
 
 

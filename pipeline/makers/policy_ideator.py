@@ -1,16 +1,15 @@
 """Ideas of a policy that learns from what was executed. Its jobs sample and train it (`stages/learn.py`, `rl/`); here its
 prompts are written and its answers are read."""
 
-import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from pipeline.config import Mode, Part
+from pipeline.config import Mode
 from pipeline.errors import BadInput
 from pipeline.llm.base import Unanswered
-from pipeline.makers.bank import Bank, load_bank
+from pipeline.makers.bank import Bank, load_bank, needs_patches
 from pipeline.makers.bank_ideator import Ingredients, Tried
 from pipeline.makers.base import Brief, Tools
 from pipeline.makers.prompting import ideator_text, render
@@ -43,7 +42,7 @@ class PolicyIdeator:
         self._bank, self._prompt = None, tools.config.rl.prompt
         if not tools.config.rl.model:
             self._bank = load_bank(tools.ideas, tools.config, patches=True)
-        elif not class_of_target(tools.config.implement.maker).reads_text:
+        elif needs_patches(tools.config):
             raise BadInput(
                 f"rl.model={tools.config.rl.model} writes ideas in words; add implement=llm or implement=command"
             )
@@ -86,11 +85,6 @@ class PolicyIdeator:
         title, text = found[0].title[:_LONGEST_TITLE], found[0].text
         change = change_of(self._bank, text) if self._bank is not None else None
         return Idea(title, text, "policy", parents, change=change)
-
-
-def class_of_target(part: Part) -> Any:
-    """The class that a setting names; it was checked before."""
-    return pkgutil.resolve_name(part["_target_"])
 
 
 def samples_of(archive: Archive, step: int) -> list[Sample] | None:
