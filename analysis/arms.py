@@ -34,6 +34,7 @@ class Arm:
 
     @property
     def mean(self) -> float:
+        """Mean over the runs."""
         return statistics.fmean(self.values)
 
     @property

@@ -131,9 +131,11 @@ class _Pages:
         self._reports: dict[str, tuple[str, str]] = {}
 
     def list_runs(self, request: Request) -> Response:
+        """All runs."""
         return _page("live_runs.html", title="Runs", run="", runs=self._door.runs())
 
     def run(self, request: Request) -> Response:
+        """One run, with what a person may decide."""
         run = request.path_params["run"]
         state = self._door.state(run)
         return _page("live_run.html", title=run, run=run, digest=_digest(state), **state)
@@ -148,6 +150,7 @@ class _Pages:
         return _page("live_part.html", run=run, digest=digest, **state)
 
     def curves(self, request: Request) -> Response:
+        """Curves of the trials that run now, as JSON."""
         found = []
         for name, paths in self._door.running(request.path_params["run"])[:_CURVES]:
             rows = list(curve_rows(paths))
@@ -170,6 +173,7 @@ class _Pages:
         return HTMLResponse(known[1], headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
     def confirm(self, request: Request) -> Response:
+        """Asks before anything is done; does nothing."""
         run, given = request.path_params["run"], request.query_params
         what, candidate, text = given.get("what", ""), given.get("candidate", "").strip(), given.get("text", "")
         if what not in ACTIONS:
@@ -180,6 +184,7 @@ class _Pages:
         return _page("live_confirm.html", 200, title=run, run=run, key=self._token, **given_back)
 
     async def act(self, request: Request) -> Response:
+        """Does what was confirmed on the page, which holds the key."""
         run, body = request.path_params["run"], (await request.body()).decode(errors="replace")
         given = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
         if not _same(given.get("key", ""), self._token) or given.get("what") not in ACTIONS:

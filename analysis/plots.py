@@ -269,6 +269,7 @@ def line_of(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[flo
 
 
 def value_at(line: Sequence[tuple[float, float]], at: float) -> float | None:
+    """The best so far of a run at some place; none before its first."""
     return next((value for place, value in reversed(line) if place <= at), None)
 
 
