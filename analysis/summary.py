@@ -115,9 +115,11 @@ def _row(candidates: pd.DataFrame, candidate: str) -> dict[str, Any]:
 
 
 def _best(tables: Tables, run: str, candidates: pd.DataFrame, metric: Metric) -> dict[str, Any] | None:
-    """The first elite of the report; before that the best by other seeds, else by one trial."""
+    """The first elite with a claimed gain, else the first elite; before the report the best by other seeds, else by one
+    trial."""
     report = tables.reports[run]
-    names = [one.candidate for one in report.elites] if report is not None else []
+    names = [one.candidate for one in tests(tables, run) if one.significant]
+    names += [one.candidate for one in report.elites] if report is not None else []
     names += [one.candidate for column in ("confirmed", "value") for one in reversed(steps(candidates, metric, column))]
     known = set(candidates["candidate"])
     return next((_row(candidates, name) for name in names if name in known), None)

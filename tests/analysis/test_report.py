@@ -81,6 +81,15 @@ def test_what_is_claimed_is_what_was_tested(
     assert found.answer == answer and words in found.basis
 
 
+def test_the_first_elite_with_a_claim_is_shown(tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "run")
+    report = json.loads((run / "report.json").read_text())
+    report["tests"][0] |= {"significant": False, "corrected": 0.3}
+    (run / "report.json").write_text(json.dumps(report))
+    found = said(run)
+    assert found.answer == "yes" and found.headline.startswith("g1/c1")
+
+
 def test_the_summary_of_a_run_in_progress(tmp_path: Path) -> None:
     run = without_end(tmp_path)
     found = said(run)
