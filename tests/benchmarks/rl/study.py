@@ -2,7 +2,7 @@
 the policy, its sampling, the rewards, the objectives and the update are those of the program.
 
 python -m tests.benchmarks.rl.study [ARM …] [--seeds 10] [--steps 100]    runs what is missing, one line for each seed
-python -m tests.benchmarks.rl.study --table                               the table and the plots of the documentation
+python -m tests.benchmarks.rl.study --table                               the table and the plot of the documentation
 
 Every arm executes the same number of ideas. Each seed is a world of its own, the same for all arms.
 """
@@ -32,6 +32,9 @@ from pipeline.rl.words import parts_of, prompt_text
 from tests.benchmarks.rl.world import Table, World, final_words
 
 RESULTS = Path(__file__).with_name("results.jsonl")
+PLOT = Path(__file__).parents[3] / "docs/pictures/rl_study.svg"
+SHOWN = ("mean", "max_at_k", "max_at_k + penalty", "best of N", "evolution", "evolution + max_at_k + penalty")
+"""Arms of the plot."""
 GROUP = 64
 """Ideas in a step."""
 PARENTS = 4
@@ -217,6 +220,7 @@ def main() -> None:
     if given.table:
         for line in table_lines(list(results())):
             print(line)
+        draw(list(results()))
         return
     torch.set_num_threads(1)
     table = Table.read()
@@ -269,6 +273,26 @@ def table_lines(lines: list[dict]) -> Iterator[str]:
         distinct = statistics.fmean(one["distinct"] for one in ours.values())
         share = statistics.fmean(one["share"] for one in ours.values())
         yield f"| {name} | {len(ours)} | {' | '.join(cells)} | {distinct:.0f} | {100 * share:.0f} % | {_interval(pairs)} |"
+
+
+def draw(lines: list[dict]) -> None:
+    """Means over seeds of the best of a batch and of the share of the commonest idea, for the page that shows the table."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "study"  # the same picture from the same results
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for name in SHOWN:
+        curves = [one["curves"] for one in lines if one["arm"] == name]
+        for axis, key in zip(axes, ("best", "share"), strict=True):
+            means = [statistics.fmean(at) for at in zip(*(one[key] for one in curves), strict=True)]
+            axis.plot([5 * number for number in range(len(means))], means, label=name)
+    axes[0].set(title="best of a batch (simulated)", xlabel="step", ylabel="accuracy")
+    axes[1].set(title="share of the commonest idea (simulated)", xlabel="step")
+    axes[0].legend(fontsize=7)
+    figure.savefig(PLOT, metadata={"Date": None})
 
 
 _T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
