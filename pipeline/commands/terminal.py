@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.config import Config, TrainConfig
+from pipeline.config import Config
 from pipeline.errors import BadInput, GroundworkError
 from pipeline.makers.packages import check_interpreter
 from pipeline.setup.compose import compose_config
@@ -93,7 +93,8 @@ def usable_config(overrides: Sequence[str], config_dir: Path | None) -> Config:
     if config_dir is not None and not config_dir.is_dir():
         raise BadInput(f"--config-dir {config_dir} is not a folder")
     config = compose_config(overrides, config_dir)
-    if config.train.sandbox["_target_"] == TrainConfig().sandbox["_target_"]:  # another may bring a Python of its own
+    target = str(config.train.sandbox["_target_"])
+    if target.startswith("pipeline.sandbox.") and "apptainer" not in target:  # others may bring a Python of their own
         check_interpreter(config.baseline.interpreter)
     return config
 

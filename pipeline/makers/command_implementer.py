@@ -84,7 +84,7 @@ class CommandImplementer:
             argv = fill(config.baseline, config.implement.command, {"idea": idea_file, "code": code})
             outcome = make_sandbox(config.train.sandbox).run(
                 Command(argv, code, self._environment(), log),
-                Access(read=self._read, write=(Path(scratch),), network=Network.host),
+                Access(read=(*self._read, *_named(argv[1:])), write=(Path(scratch),), network=Network.host),
                 limits,
                 enough=self._stopping.is_set,
             )
@@ -92,12 +92,17 @@ class CommandImplementer:
                 raise Unanswered
             failure = failure_of(Stage.IMPLEMENT, outcome, limits, files.tail(log))
             made = _read(code)
+        if isinstance(made, Refusal):  # says more than that the program failed, and its log may be gone, too
+            return made
         if failure is not None:
             return Refusal("unreadable", f"implement.command: {failure.reason.splitlines()[0]}")
-        if isinstance(made, Refusal):
-            return made
         refusal = judge(base, made, self._rules) or check_imports(base, made, self._packages)
         return refusal or Implemented(made, f"command {Path(argv[0]).name}")
+
+
+def _named(argv: Sequence[str]) -> list[Path]:
+    """Files that a command line names, such as the script of an interpreter."""
+    return [Path(part) for part in argv if os.path.isabs(part) and os.path.isfile(part)]
 
 
 def _read(code: Path) -> Tree | Refusal:

@@ -14,7 +14,7 @@ from pipeline.config import Network
 from pipeline.errors import SandboxFailed
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, not_started
 from pipeline.sandbox.contained import supervise
-from pipeline.sandbox.places import device_places, expanded, private_folder, program_places, system_places
+from pipeline.sandbox.places import device_places, expanded, outermost, private_folder, program_places, system_places
 
 _SHARED_MEMORY = "/dev/shm"
 
@@ -67,15 +67,16 @@ def arguments(
     made = ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", *size, "--tmpfs", _SHARED_MEMORY]
     made += ["--bind", str(temporary), "/tmp"]
     devices = device_places() if access.devices else []
-    readable = [*([Path("/sys")] if devices else []), *system_places(), *more]
-    readable += program_places(command.argv, command.environment)
+    readable = [*([Path("/sys")] if devices else []), *system_places()]
+    # One inside another would be mounted on what is read-only already.
+    readable += outermost([*more, *program_places(command.argv, command.environment), command.cwd, *access.read])
     return [
         "bwrap",
         *namespaces,
         *alone,
         *("--json-status-fd", "{status}"),
         *made,
-        *_bound("--ro-bind", [*readable, command.cwd, *access.read]),
+        *_bound("--ro-bind", readable),
         *_bound("--dev-bind", devices),
         *_bound("--bind", access.write),
         *("--remount-ro", "/", "--chdir", str(command.cwd), "--"),

@@ -56,7 +56,7 @@ def program_places(argv: Sequence[str], environment: Mapping[str, str]) -> list[
     program = shutil.which(argv[0], path=environment.get("PATH", ""))
     if program is not None:
         places += _installation(Path(program))
-    return _outermost(place for place in places if place.is_dir() and not _holds_a_home(place))
+    return outermost(place for place in places if place.is_dir() and not _holds_a_home(place))
 
 
 def _installation(program: Path) -> Iterator[Path]:
@@ -80,7 +80,7 @@ def _holds_a_home(place: Path) -> bool:
     return any(place in (one, *one.parents) for one in (home, home.resolve(), Path("/home/user")))
 
 
-def _outermost(places: Iterable[Path]) -> list[Path]:
+def outermost(places: Iterable[Path]) -> list[Path]:
     """Without those that are inside the system or another place."""
     kept: list[Path] = []
     for place in sorted(set(places)):

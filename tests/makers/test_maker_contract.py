@@ -285,7 +285,7 @@ SCRIPTS = {
     "removes its own folder": ("deletes_everything", "import os, shutil; shutil.rmtree(os.getcwd())"),
     "removes the folder around": (
         "deletes_everything",
-        "import os, shutil; shutil.rmtree(os.path.dirname(os.getcwd()), ignore_errors=True)",
+        "import os, shutil; shutil.rmtree(os.path.dirname(os.getcwd()))",
     ),
     "leaves a link in the place of its folder": (
         "deletes_everything",
@@ -333,12 +333,13 @@ class ImplementerCase:
     """A new one, as after a restart."""
 
 
-def command_tools(folder: Path, script: str) -> Tools:
+def command_tools(folder: Path, script: str, *more: str) -> Tools:
     """With a program that runs these lines in the copy of the code."""
     program = folder / "agent.py"
     program.write_text(script)
-    argv = f"implement.command=[{sys.executable},{program},'{{idea}}']"
-    return tools_of(argv, f"implement.command_read=[{program}]", "implement.command_limit_min=1")
+    return tools_of(
+        f"implement.command=[{sys.executable},{program},'{{idea}}']", "implement.command_limit_min=1", *more
+    )
 
 
 @pytest.fixture(params=["bank", "llm", "command"])
@@ -522,7 +523,7 @@ def test_a_program_that_is_stopped_is_unanswered(when: str, tmp_path: Path) -> N
     """It is run again when the run is resumed; what it left counts for nothing."""
     started = tmp_path / "started"
     script = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(1000)"
-    tools = command_tools(tmp_path, script)
+    tools = command_tools(tmp_path, script, "train.sandbox=none")  # it meets the test through a file
     if when == "before":
         tools.stopping.set()
     with ThreadPoolExecutor(1) as pool:
