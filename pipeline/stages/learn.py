@@ -168,12 +168,13 @@ def _close(context: Context, archive: Archive, made: PolicyStep, task: PolicyTas
     _measure(context, archive, made.step - 1, task, done)
     if done is None and not archive.paths.policy_step(made.step - 1).update.task.exists():
         context.run.create(archive.paths.policy_step(made.step - 1).update.task, task)
-        context.run.event("policy", archive.paths.policy_step(made.step - 1).folder, _nothing(task))
+        context.run.event("policy", archive.paths.policy_step(made.step - 1).folder, nothing(task))
     context.run.create(archive.paths.policy_step(made.step).step, made)
     return made
 
 
-def _nothing(task: PolicyTask) -> str:
+def nothing(task: PolicyTask) -> str:
+    """Why an update was left out."""
     if not task.rows:
         return "no update: no group has two rewards"
     if not any(row.reward for row in task.rows):

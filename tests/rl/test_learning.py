@@ -7,17 +7,29 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import BadInput
 from pipeline.makers.bank import load_bank
-from pipeline.makers.policy_ideator import bank_words, change_of, parent_of
+from pipeline.makers.policy_ideator import PolicyIdeator, bank_words, change_of, parent_of
 from pipeline.metric import Direction, Metric
-from pipeline.records import Change, Failure, FailureKind, Parents, PolicyStep, PolicyTask, Stage, StepMeasures
+from pipeline.records import (
+    Change,
+    Failure,
+    FailureKind,
+    Parents,
+    PolicyRow,
+    PolicyStep,
+    PolicyTask,
+    PolicyWork,
+    Stage,
+    StepMeasures,
+)
 from pipeline.rl.policy import save_policy
 from pipeline.rl.tiny import make_policy, supervise
 from pipeline.rl.words import draw_idea
-from pipeline.stages.learn import identity, reward_for
+from pipeline.stages.learn import identity, nothing, reward_for
 from pipeline.store import files
 from tests.archives import Made, archive_of
-from tests.makers.world import IDEAS, PRISTINE, composed
+from tests.makers.world import IDEAS, PRISTINE, composed, tools_of
 from tests.toy import Bench, wait_until
 
 FEW = ("ideate=policy", "select=independent", "ideate.candidates=4", "stop.generations=2", "rl.new_tokens=24", "rl.k=2")
@@ -64,6 +76,32 @@ def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_pol
 
 def test_a_run_without_a_prepared_policy_is_refused(bench: Bench) -> None:
     bench.run("r", *FEW, *CHEAP).refused(2, "holds no policy", "python -m pipeline prepare")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("search.mode=steady",), "set search.mode=generational"),
+        (("ideate.candidates=1",), "set ideate.candidates to 2 or more"),
+        (("rl.model=some/model",), "add implement=llm"),
+    ],
+)
+def test_what_no_policy_can_learn_from_is_refused(settings: tuple[str, ...], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        PolicyIdeator(tools_of("ideate=policy", *settings))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "said"),
+    [
+        ((), "no group has two rewards"),
+        ((0.0, 0.0), "all ideas failed"),
+        ((0.5, 0.5), "all rewards of each group are equal"),
+    ],
+)
+def test_why_nothing_was_learned_is_said(rewards: tuple[float, ...], said: str) -> None:
+    rows = tuple(PolicyRow(0, number, reward, 0.0) for number, reward in enumerate(rewards))
+    assert nothing(PolicyTask(PolicyWork.UPDATE, 0, 0, "", rows=rows)) == f"no update: {said}"
 
 
 # ---- rewards of candidates, on archives that are only values
