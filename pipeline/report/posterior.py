@@ -14,6 +14,7 @@ A candidate that joins two others counts as a child of the first. Errors of eval
 candidates are scored on the same problems, which is conservative.
 """
 
+import itertools
 import math
 import threading
 import weakref
@@ -28,13 +29,16 @@ from pipeline.store.views import Candidate
 POOL = 200
 """Rankings are among so many of the best scores: whoever is best is there, and a ranking costs the same in any archive."""
 _MOST_FITTED = 4000
-"""The prior is fitted to at most so many of the first outcomes; its four numbers need no more."""
+"""The prior is fitted no more after so many outcomes; its four numbers need no more."""
+_ALL_FITTED = 200
+"""Up to so many outcomes the prior is fitted to all."""
 _GROWTH = 1.25
 """The prior is fitted again when there are so many times as many outcomes."""
 _ROUNDS, _TOLERANCE = 60, 1e-3
 """Of expectation-maximization; the tolerance is in standard deviations of a step."""
 _PSEUDO = 1.0
 """How many steps of the size of the scores' spread the prior has seen before the first one."""
+_KEPT_RANKINGS = 4
 _DIGITS = 10
 """Significant digits of an answer: what the order of additions changes is below them."""
 
@@ -190,14 +194,8 @@ def beliefs(archive: Archive, names: Sequence[str], known: Knowledge) -> list[Be
 
 def ranked(archive: Archive, metric: Metric, known: Knowledge, pool: int = POOL) -> list[tuple[Candidate, Belief]]:
     """The candidates with the best scores that were known, the best belief first; equal ones by id."""
-    found: list[Candidate] = []
-    for candidate in archive.ranked(metric.direction is Direction.maximize):
-        if candidate.order <= known.outcomes:
-            found.append(candidate)
-            if len(found) == pool:
-                break
-    believed = beliefs(archive, [one.id for one in found], known)
-    return sorted(zip(found, believed, strict=True), key=lambda pair: (-metric.goodness(pair[1].mean), pair[0].id))
+    ranking = _state(archive.index, known.seed_sd).ranking(archive, metric, known.outcomes, pool)
+    return [(archive.candidate(name), belief) for name, belief in ranking]
 
 
 class _State:
@@ -207,6 +205,7 @@ class _State:
     def __init__(self, noise: float) -> None:
         self._noise = noise
         self._lock = threading.Lock()
+        self._rankings: dict[tuple[int, int, Direction], list[tuple[str, Belief]]] = {}
         self._clear(Prior(0.0, 1.0, 0.0, 1.0), 0)
 
     def _clear(self, prior: Prior, fitted: int) -> None:
@@ -221,8 +220,24 @@ class _State:
             self._move(archive, outcomes)
             return self._tree.beliefs([self._number(archive, name) for name in names])
 
+    def ranking(self, archive: Archive, metric: Metric, outcomes: int, pool: int) -> list[tuple[str, Belief]]:
+        """Names and beliefs, best first. What was asked last is kept: a tick asks several times."""
+        key = (outcomes, pool, metric.direction)
+        kept = self._rankings.get(key)
+        if kept is None:
+            scored = archive.ranked(metric.direction is Direction.maximize)
+            names = [one.id for one in itertools.islice((one for one in scored if one.order <= outcomes), pool)]
+            pairs = zip(names, self.beliefs(archive, names, outcomes), strict=True)
+            kept = sorted(pairs, key=lambda pair: (-metric.goodness(pair[1].mean), pair[0]))
+            if len(self._rankings) >= _KEPT_RANKINGS:
+                self._rankings = {}
+            self._rankings[key] = kept
+        return kept
+
     def _move(self, archive: Archive, outcomes: int) -> None:
-        due = _fitted_at(outcomes)
+        if outcomes == self._outcomes:
+            return
+        due = _fitted_at(archive, outcomes)
         if due != self._fitted:
             self._clear(self._prior(archive, due), due)
         for order in range(self._outcomes + 1, outcomes + 1):
@@ -288,12 +303,19 @@ def _state(index: Index, seed_sd: float) -> _State:
         return states.setdefault(noise, _State(noise))
 
 
-def _fitted_at(outcomes: int) -> int:
-    """After how many outcomes the prior in force was fitted."""
-    at = following = 1
-    while following <= min(outcomes, _MOST_FITTED):
-        at, following = following, max(following + 1, math.ceil(_GROWTH * following))
-    return at if outcomes else 0
+def _fitted_at(archive: Archive, outcomes: int) -> int:
+    """To how many of the first outcomes the prior in force is fitted: to all while they are few, later to those that some
+    earlier selection had seen. So the order in which the results of a generation come in changes nothing."""
+    if outcomes <= _ALL_FITTED:
+        return outcomes
+    at = 0
+    for generation in archive.generations:
+        seen = generation.selection.seen.outcomes if generation.selection is not None else 0
+        if _GROWTH * at < seen < outcomes:
+            at = seen
+        if _GROWTH * at >= min(outcomes, _MOST_FITTED):
+            break
+    return at or outcomes
 
 
 def _rounded(number: float) -> float:

@@ -53,6 +53,8 @@ from pipeline.records import (
     Stage,
     Standing,
 )
+from pipeline.report.posterior import ranked
+from pipeline.report.standings import knowledge
 from pipeline.setup.build import code_reader, context_of
 from pipeline.setup.compose import compose_config
 from pipeline.setup.create import open_or_create
@@ -329,7 +331,8 @@ class Both:
     def __init__(self, context: Context) -> None:
         tools = Tools(context.config, context.metric, context.run.paths.ideas, code_reader(context.run.paths), Canned())
         self._bank, self._llm = BankIdeator(tools), LlmIdeator(tools)
-        archive = context.run.reader.read()  # what makers do once when a controller starts
+        archive = context.run.reader.read()  # what is done once when a controller starts
+        ranked(archive, context.metric, knowledge(archive))
         self._llm._known.update(archive, archive.complete)
         if archive.newest is not None:
             self._bank._tried.update(Brief(archive, archive.newest, (), 0, False, range(0)))

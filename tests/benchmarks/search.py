@@ -4,6 +4,7 @@ Methods, archive, posterior and the choice of the elite are the program's; ideas
 keeps what was run, so that a call continues where the last one ended; it ends with the tables. All methods of a seed search
 the same instance of a space."""
 
+import itertools
 import json
 import random
 import statistics
@@ -205,13 +206,12 @@ def run_all(file: Path) -> None:
     """Run what the file does not have yet, seed by seed, so that a file that is cut off compares all methods on what it
     has."""
     done = {(row.setting, row.method, row.seed) for row in rows_of(file)}
-    for setting in CONDITIONS:
-        for seed in SEEDS:
-            for method in METHODS:
-                if (setting, method, seed) not in done and method in methods_for(setting):
-                    row = Row(setting, method, seed, dict(Search(method, setting, seed).run()))
-                    with file.open("a") as out:
-                        out.write(json.dumps(asdict(row)) + "\n")
+    for seed, setting in itertools.product(SEEDS, CONDITIONS):
+        for method in methods_for(setting):
+            if (setting, method, seed) not in done:
+                row = Row(setting, method, seed, dict(Search(method, setting, seed).run()))
+                with file.open("a") as out:
+                    out.write(json.dumps(asdict(row)) + "\n")
 
 
 def methods_for(setting: Setting) -> list[str]:
@@ -230,30 +230,49 @@ def rows_of(file: Path) -> list[Row]:
 
 
 def tables(file: Path) -> Iterator[str]:
-    """Of each condition a table: the mean true gain of the chosen candidate with its 95 % interval, and how many executions
-    each method needs for what best-of-N finds with all of them."""
+    """A table for each condition, with a column for each space: the mean true gain of the chosen candidate after some
+    numbers of executions, the last with its 95 % interval, and in brackets how many executions find what best-of-N finds
+    with all."""
     by_setting: defaultdict[Setting, defaultdict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows_of(file):
         by_setting[row.setting][row.method][row.seed] = row
-    for setting in CONDITIONS:
-        found = by_setting.get(setting, {})
-        seeds = set(SEEDS).intersection(*(set(found.get(method, {})) for method in methods_for(setting)))
-        if len(seeds) < 2:
+    for condition in dict.fromkeys(replace(one, space="") for one in CONDITIONS):
+        columns = {}
+        for space in SPACES:
+            setting = replace(condition, space=space)
+            found = by_setting.get(setting, {})
+            seeds = set(SEEDS).intersection(*(set(found.get(method, {})) for method in methods_for(setting)))
+            if len(seeds) > 1:
+                heading = f"{space}, {len(seeds)} seeds"
+                columns[heading] = {method: _means(rows, seeds) for method, rows in found.items()}
+        if not columns:
             continue
-        shown = [executions for executions in SHOWN if executions <= setting.executions]
-        mode = "steady" if setting.steady else "generational"
-        yield (
-            f"\n**{setting.space}**, noise × {setting.noise:g}, {setting.failures:.0%} failures, {mode}, "
-            f"{len(seeds)} seeds:\n"
-        )
-        yield "| method | " + " | ".join(f"{one:,} executions" for one in shown) + " | executions to best-of-N's best |"
-        yield "|---|" + "---|" * (len(shown) + 1)
-        means = {method: _means(rows, seeds) for method, rows in found.items()}
-        goal = means["independent"][setting.executions][0]
-        for method in sorted(means, key=lambda one: -means[one][setting.executions][0]):
-            cells = [f"{means[method][at][0]:.1f} ± {means[method][at][1]:.1f}" for at in shown]
-            first = next((f"{at:,}" for at, (mean, _) in means[method].items() if mean >= goal), "–")
-            yield f"| {method} | " + " | ".join([*cells, first]) + " |"
+        mode = "steady" if condition.steady else "generational"
+        shown = [executions for executions in SHOWN if executions <= condition.executions]
+        yield f"\nNoise × {condition.noise:g}, {condition.failures:.0%} failures, {mode}; after {shown} executions:\n"
+        yield "| method | " + " | ".join(columns) + " |"
+        yield "|---|" + "---|" * len(columns)
+        for method in sorted(METHODS, key=lambda one: -_total(columns, one, condition.executions)):
+            cells = [_cell(means, method, shown) for means in columns.values()]
+            yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+Means = dict[str, dict[int, tuple[float, float]]]
+
+
+def _total(columns: dict[str, Means], method: str, executions: int) -> float:
+    """What tables are sorted by: the sum over spaces of the gain, relative to the best method there."""
+    best = {heading: max(one[executions][0] for one in means.values()) for heading, means in columns.items()}
+    return sum(means[method][executions][0] / best[heading] for heading, means in columns.items() if method in means)
+
+
+def _cell(means: Means, method: str, shown: Sequence[int]) -> str:
+    if method not in means:
+        return "–"
+    goal = means["independent"][shown[-1]][0]
+    first = next((f"{at:,}" for at, (mean, _) in means[method].items() if mean >= goal), "never")
+    values = [f"{means[method][at][0]:.1f}" for at in shown]
+    return f"{' → '.join(values)} ± {means[method][shown[-1]][1]:.1f} ({first})"
 
 
 def _means(rows: dict[int, Row], seeds: set[int]) -> dict[int, tuple[float, float]]:

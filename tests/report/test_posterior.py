@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.metric import Direction, Metric
 from pipeline.records import FailureKind, Knowledge
+from pipeline.report import posterior
 from pipeline.report.posterior import Belief, Prior, Tree, beliefs, fit, ranked
 from pipeline.report.standings import knowledge
 from tests.archives import ERROR, Made, archive_of, name
@@ -173,13 +174,36 @@ def test_both_directions_are_alike(rows: list[tuple[int | None, int]]) -> None:
     assert means == pytest.approx(sorted(1 - one.mean for _, one in theirs), rel=1e-6, abs=1e-6)
 
 
-def test_every_way_between_two_numbers_of_outcomes() -> None:
+@pytest.mark.parametrize("all_fitted", [0, 200])
+def test_every_way_between_two_numbers_of_outcomes(all_fitted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posterior, "_ALL_FITTED", all_fitted)
     rng = random.Random(2)
     specs = made([(rng.randrange(41) if rng.random() < 0.8 else None, rng.randrange(-3, 30)) for _ in range(24)])
     asked = archive_of(specs)
     for outcomes in [*range(25), *range(24, -1, -1), *range(0, 25, 3), *range(24, -1, -3)]:
         known = Knowledge(outcomes)
         assert ranked(asked, METRIC, known) == ranked(archive_of(specs), METRIC, known)
+
+
+def test_the_order_in_which_results_come_in_changes_nothing() -> None:
+    """Five generations of 60: the prior is fitted to what earlier selections had seen."""
+    rng = random.Random(3)
+    specs = made([(rng.randrange(41), rng.randrange(-1, 9)) for _ in range(300)])
+    one, other = archive_of(specs, per_generation=60), archive_of(specs, per_generation=60)
+    for start in range(0, 300, 60):
+        numbers = rng.sample(range(start, start + 60), 60)
+        for place, number in enumerate(numbers):
+            candidate = other.candidate(name(number, 60))
+            (attempt,) = candidate.attempts
+            (trial,) = attempt.trials
+            assert trial.score is not None
+            trial = replace(trial, score=replace(trial.score, order=start + place + 1))
+            other.index.put(replace(candidate, attempts=(replace(attempt, trials=(trial,)),)))
+    other.index.by_order = {candidate.order: key for key, candidate in other.index.candidates.items()}
+    for outcomes in (180, 240, 300):
+        known = Knowledge(outcomes)
+        ours, theirs = ([(one.id, belief) for one, belief in ranked(each, METRIC, known)] for each in (one, other))
+        assert ours == theirs
 
 
 def test_a_lucky_score_is_pulled_towards_its_parent_and_a_good_family_lifts_it() -> None:
