@@ -77,6 +77,7 @@ class Reader:
         self._marks: dict[str, Mark] = {}
         self._proposals: list[str] = []
         self._overdue: dict[str, None] = {}
+        self._given_orders = 0
         self._lock = threading.Lock()
 
     @property
@@ -133,10 +134,11 @@ class Reader:
                     self.paths.generation(number).summary.unlink(missing_ok=True)
 
     def next_order(self) -> int:
-        """The number for one more outcome."""
+        """The number for one more outcome. The archive counts it when it is read: what decides on an archive must not claim
+        to have seen more than is in it."""
         with self._lock:
-            self._index.outcomes += 1
-            return self._index.outcomes
+            self._given_orders = max(self._given_orders, self._index.outcomes) + 1
+            return self._given_orders
 
     # ---- everything
 

@@ -53,7 +53,7 @@ def people(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Bench:
     proposes an idea with its code, and the run goes on for a generation."""
     folder = tmp_path_factory.mktemp("people")
     bench = Bench(folder / "runs", toy_data, baseline(folder, ideas=BANK))
-    bench.run("r", *FEW, "ideate.candidates=3", "stop.generations=1").ok()
+    bench.run("r", *FEW, "select=truncation", "ideate.candidates=3", "stop.generations=1").ok()
     best, _, worst = ranked(bench)
     program("mark", str(best.paths.folder), "--ban", "too well known").ok()
     program("mark", str(worst.paths.folder), "--pin").ok()
@@ -71,7 +71,7 @@ def people(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Bench:
     done = program("propose", str(bench.folder / "r"), *words).ok()
     assert "'Decay' is proposed for generation 1" in done.out and "stop.generations=2 or more" in done.out
     assert "was proposed already" in program("propose", str(bench.folder / "r"), *words).ok().out
-    bench.run("r", *FEW, "ideate.candidates=3", "stop.generations=2").ok()
+    bench.run("r", *FEW, "select=truncation", "ideate.candidates=3", "stop.generations=2").ok()
     return bench
 
 

@@ -1,0 +1,17 @@
+"""Outcomes are numbered when they are written, and counted when they are read."""
+
+from pathlib import Path
+
+from tests.benchmarks.__main__ import search_in
+from tests.benchmarks.simulated import Clock, SimulatedCluster
+
+
+def test_a_number_that_was_given_is_no_outcome_yet(tmp_path: Path) -> None:
+    """A decision of the same tick would claim to have seen it, and never look at it again."""
+    clock = Clock(1e9)
+    context = search_in(tmp_path, clock, SimulatedCluster(clock, 1, lambda rng: 1.0))
+    context.background.close()
+    reader = context.run.reader
+    archive = reader.read()
+    assert [reader.next_order() for _ in range(3)] == [1, 2, 3]
+    assert archive.index.outcomes == reader.read().index.outcomes == 0
