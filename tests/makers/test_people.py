@@ -94,7 +94,7 @@ def test_whoever_is_banned_is_neither_parent_nor_elite(people: Bench) -> None:
     first, second = (generation.selection for generation in archive.generations)
     assert first is not None and first.parents[0] == best.id  # decided before
     assert second is not None and best.id not in second.parents
-    assert best.order <= second.seen.outcomes and next(archive.ranked(highest_first=False)).id == best.id
+    assert best.order <= second.seen.outcomes
     assert second.seen.banned == {best.id: "too well known"}
     assert archive.report is not None and [one.candidate for one in archive.report.elites] != [best.id]
 
