@@ -53,7 +53,7 @@ def test_what_is_under_way_comes_to_its_end_before_the_bank_is_missed(tmp_path: 
     slow = train_with(setup="if not arguments.smoke:\n    import time; time.sleep(1.5)")
     bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, files={"train.py": slow}, ideas=bank))
     given = (*FEW, "ideate.candidates=2", "stop.generations=9", "search.mode=steady", "cluster.max_parallel=2")
-    given = (*given, "select=truncation")
+    given = (*given, "select=independent")
     bench.run("r", *given).refused(2, "the idea bank is used up", "stop.candidates=3")
     assert [one.score is not None for one in bench.archive("r").candidates] == [True] * 3
     bench.run("r", *given, "stop.candidates=3").ok()
