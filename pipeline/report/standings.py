@@ -57,7 +57,7 @@ def knowledge(archive: Archive) -> Knowledge:
     """What a decision that is taken now has seen."""
     reference = baseline_estimate(archive)
     return Knowledge(
-        archive.index.read,
+        archive.index.outcomes,
         archive.complete,
         baseline_standing(reference) if reference is not None else None,
         reference.seed_sd if reference is not None else 0.0,

@@ -1,6 +1,7 @@
 """What every stage gets beside the archive: the run that is moved forward, and the parts that move it."""
 
 import functools
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -86,6 +87,8 @@ class Bookmark:
     """How many trials were closed when disk was last freed; none at the start."""
     watched: set[str] = field(default_factory=set)
     """Ids of candidates that were open, or elites, since then: only these can have something to remove."""
+    intact_at: float = -math.inf
+    """When the hashes of the run's code were compared last."""
 
 
 class Holdups:

@@ -40,6 +40,7 @@ _CRASHES = frozenset(
 """Ends of an attempt that its code is to blame for and new code may repair."""
 _LOG_LINES = 60
 _SMOKE_GB = 10.0
+_INTACT_S = 60.0
 
 
 def step(context: Context, archive: Archive) -> None:
@@ -100,11 +101,16 @@ def _implement(context: Context, archive: Archive, candidate: Candidate) -> None
 
 
 def _is_intact(context: Context, attempt: AttemptPaths) -> bool:
-    """Whether the code that a patch applies to is what the run started with; pauses the run if it is not."""
-    manifest = context.run.manifest
-    altered = altered_code(context.run.paths, manifest) if manifest is not None else None
+    """Whether the code that a patch applies to is what the run started with; pauses the run if it is not. What was intact
+    just now is not hashed again for the next candidate: each trial checks it once more before it starts."""
+    manifest, bookmark, now = context.run.manifest, context.bookmark, context.clock()
+    if manifest is None or now - bookmark.intact_at < _INTACT_S:
+        return True
+    altered = altered_code(context.run.paths, manifest)
     if altered is not None:
         context.pause(attempt.folder, f"{altered}; put it back as it was")
+    else:
+        bookmark.intact_at = now
     return altered is None
 
 

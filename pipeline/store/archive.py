@@ -72,9 +72,7 @@ class Index:
         self.by_order: dict[int, str] = {}
         """Number of an outcome to the candidate."""
         self.outcomes = 0
-        """Largest number of an outcome, also of one that was written since the archive was read."""
-        self.read = 0
-        """Largest number of an outcome that was read."""
+        """Largest number of an outcome."""
         self.ranking: list[tuple[float, str]] = []
         """Value and id of every scored candidate, lowest value first."""
         self.children: Counter[str] = Counter()
@@ -129,7 +127,6 @@ class Index:
                 del self.ranking[bisect.bisect_left(self.ranking, place)]
         if candidate.order:
             self.outcomes = max(self.outcomes, candidate.order)
-            self.read = max(self.read, candidate.order)
             if sign > 0:
                 self.by_order[candidate.order] = candidate.id
             else:
