@@ -10,12 +10,14 @@ from tests.toy import CONF, Bench, program
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers (`make test`) a file stays on one of them, for its fixtures' sake, and so does all that talks to
-    the one Slurm of this machine, or installs packages of Debian like that."""
+    the one Slurm of this machine. That is the longest of these parts, so it begins first."""
+
+    def on_slurm(item: pytest.Item) -> bool:
+        return "slurm_cluster" in getattr(item, "fixturenames", ()) or item.path.parent.name == "cluster"
+
+    items.sort(key=on_slurm, reverse=True)
     for item in items:
-        slurm = {"slurm_cluster", "browser"} & {
-            *getattr(item, "fixturenames", ())
-        } or item.path.parent.name == "cluster"
-        item.add_marker(pytest.mark.xdist_group("slurm" if slurm else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm(item) else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,33 @@ from pathlib import Path
 import pytest
 
 
-def installed(program: str, package: str) -> None:
-    """Skip the test where a program is missing; with `DEV_CLUSTER=1`, which demands the real thing, install it."""
-    if shutil.which(program):
-        return
-    if os.environ.get("DEV_CLUSTER") != "1":
+class NotInstalled(Exception):
+    """apt-get failed, or is not there."""
+
+
+def installed(program: str, package: str) -> str:
+    """The path of a program. Skips the test where it is missing; with `DEV_CLUSTER=1`, which demands the real thing, it is
+    installed."""
+    found = shutil.which(program)
+    if found is None and os.environ.get("DEV_CLUSTER") != "1":
         pytest.skip(f"{program} is not installed: apt install {package}, or DEV_CLUSTER=1 as root installs it")
-    with (Path(tempfile.gettempdir()) / "groundwork-apt").open("w") as lock:  # several workers at once
+    if found is None:
+        install(package)
+        found = shutil.which(program)
+    assert found is not None
+    return found
+
+
+def install(*packages: str) -> None:
+    """Install packages; of several test processes one at a time, since apt-get does not wait for itself. Raises
+    `NotInstalled`."""
+    if shutil.which("apt-get") is None:
+        raise NotInstalled(f"{', '.join(packages)}: no apt-get; the tests need Debian or Ubuntu for these")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with (Path(tempfile.gettempdir()) / "groundwork-apt").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", package]):
-            wait = ["-o", "DPkg::Lock::Timeout=300"]
-            subprocess.run(["apt-get", "-q", *wait, *command], check=True, env=environment, capture_output=True)
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+            argv = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300", *command]
+            done = subprocess.run(argv, check=False, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise NotInstalled(f"apt-get {' '.join(command)}: {(done.stderr or done.stdout).strip()[-2000:]}")

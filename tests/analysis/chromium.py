@@ -2,8 +2,6 @@
 are skipped, visibly, where there is none."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,30 +9,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.debian import installed
+
 PICTURES = Path(os.environ.get("PICTURES") or "build/pictures")
 """Where screenshots are kept for people to look at."""
-
-
-def chromium() -> str:
-    """The program. Skips the test, or with DEV_CLUSTER=1 installs it."""
-    found = shutil.which("chromium")
-    if found is None and os.environ.get("DEV_CLUSTER") == "1":
-        for command in (
-            ["apt-get", "update", "-qq"],
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
-        ):
-            subprocess.run(command, check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, timeout=280)
-        found = shutil.which("chromium")
-        assert found is not None
-    if found is None:
-        pytest.skip("no Chromium here: apt-get install chromium, or DEV_CLUSTER=1, which installs it")
-    return found
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for the tests of a file."""
-    program = chromium()
+    program = installed("chromium", "chromium")
     with sync_playwright() as playwright:
         sandboxed = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses its own sandbox to root
         running = playwright.chromium.launch(executable_path=program, args=sandboxed)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.debian import NotInstalled, install
+
 PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm", "shellcheck")
 """The last is for the wrappers, whose tests are to be skipped as little as those of the cluster."""
 PROGRAMS = (
@@ -508,21 +510,15 @@ def install_packages() -> None:
     missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
     if not missing:
         return
-    if not shutil.which("apt-get"):
-        raise DevClusterError(f"Missing {', '.join(missing)}, and no apt-get: the dev cluster wants Debian or Ubuntu")
     # invoke-rc.d asks this program before it starts a service; 101 forbids it. An existing one is put back.
     policy = Path("/usr/sbin/policy-rc.d")
     before = (policy.read_bytes(), policy.stat().st_mode) if policy.exists() else None
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
     try:
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", *PACKAGES]):
-            done = subprocess.run(
-                ["apt-get", "-q", *command], check=False, env=environment, capture_output=True, text=True
-            )
-            if done.returncode:
-                raise DevClusterError(f"apt-get {' '.join(command)}: {(done.stderr or done.stdout).strip()[-2000:]}")
+        install(*PACKAGES)
+    except NotInstalled as error:
+        raise DevClusterError(str(error)) from error
     finally:
         policy.unlink()
         if before:
