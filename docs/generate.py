@@ -338,6 +338,7 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("controller.json", "the run", run.Holder, "The lock: exists while a controller holds the run."),
     ("pause.json", "the run", records.Pause, "While it exists nothing new is started."),
     ("waiting.json", "the run", records.Waiting, "Exists while something cannot be done for now."),
+    ("notified.json", "the run", None, "With `notify.command`: what a person was told, and when."),
     ("events.jsonl", "the run", records.Event, "One event a line."),
     ("account.json", "the run", accounting.RunAccount, "Device hours as of the last selection or report."),
     ("alarm.json", "an alarm", records.Alarm, "Opens it, in `alarms/alarm_K/`: failures look like a machine's."),
@@ -347,6 +348,10 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("selection.json", "a generation", records.Selection, "Closes it."),
     ("account.json", "a generation", accounting.GenerationAccount, "Device hours of its candidates."),
     ("summary.json", "a generation", reader.Summary, "A cache of its records; may be deleted at any time."),
+    ("task.json", "a task of the policy", records.PolicyTask, "Opens it, in `policy/step_K/sample/` or `update/`."),
+    ("samples.json", "a task of the policy", records.Sample, "A list: what the policy wrote, in `output/` of its try."),
+    ("measures.json", "a step of the policy", records.StepMeasures, "What was measured when it was learned from."),
+    ("step.json", "a step of the policy", records.PolicyStep, "Closes it: which checkpoint it is."),
     ("idea.json", "a candidate", records.Idea, "Opens it."),
     (
         "generation_N/candidate_N.json",

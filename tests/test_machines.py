@@ -91,7 +91,14 @@ def test_the_next_generation_does_not_wait_for_the_last_of_this_one(tmp_path: Pa
     ideas = {"slow": {"train.py": hold}, **{f"batch-{k}": setting(k) for k in (8, 16, 32)}}
     bench = bench_with(tmp_path, toy_data, "False", ideas)
     # With seed 3 the slow one is in the first generation.
-    more = ("ideate.candidates=2", "stop.generations=2", "cluster.max_parallel=4", "select.quorum=0.5", "seed=3")
+    more = (
+        "ideate.candidates=2",
+        "stop.generations=2",
+        "cluster.max_parallel=4",
+        "select.quorum=0.5",
+        "seed=3",
+        "select=independent",
+    )
     process = bench.start("late", *SETTINGS, *more)
 
     def scored() -> list[str]:
@@ -119,7 +126,14 @@ def test_the_next_generation_is_proposed_before_slots_stand_idle(tmp_path: Path,
     ideas = {"slow": {"train.py": hold}, **{f"batch-{k}": setting(k) for k in (8, 16, 32, 64, 128)}}
     bench = bench_with(tmp_path, toy_data, "False", ideas)
     # With seed 5 the slow one is in the first generation.
-    more = ("ideate.candidates=3", "stop.generations=2", "cluster.max_parallel=2", "select.quorum=0.9", "seed=5")
+    more = (
+        "ideate.candidates=3",
+        "stop.generations=2",
+        "cluster.max_parallel=2",
+        "select.quorum=0.9",
+        "seed=5",
+        "select=independent",
+    )
     process = bench.start("idle", *SETTINGS, *more)
     wait_until(lambda: len(bench.archive("idle").generations) == 2, process, 180)
     first = bench.archive("idle").generations[0]

@@ -345,8 +345,10 @@ def test_a_variant_in_the_sandbox_does_not_reach_slurm(on_slurm: DevCluster, toy
     attack = (
         "import subprocess\n"
         "for command in (['squeue', '--noheader'], ['scancel', '--user=root'], ['scontrol', 'ping']) if step == 1 else ():\n"
-        f"    done = subprocess.run(command, env={slurm!r}, capture_output=True)\n"
-        "    if done.returncode == 0: (output / 'loot').write_text(str(command))"
+        "    try:\n"
+        f"        subprocess.run(command, env={slurm!r}, capture_output=True, check=True, timeout=3)\n"
+        "    except Exception: continue\n"
+        "    (output / 'loot').write_text(str(command))"
     )
     conf = baseline(tmp_path, None, "", {"attack": {"train.py": train_with(step=attack), **setting("= 4", "= 16")}})
     bench = Bench(tmp_path / "runs", toy_data, conf, "slurm")

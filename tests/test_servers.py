@@ -209,8 +209,7 @@ def test_the_end_of_the_job_is_the_end_of_the_servers(tmp_path: Path) -> None:
 
 
 def test_a_place_that_serve_is_not_given_is_named(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, place="{evaluator_data}")
     with pytest.raises(
         BadInput, match=r"\{evaluator_data\} in .* is unknown; allowed here: checkpoint, exchange, python, size"
     ):
-        bench.score()
+        Bench(tmp_path, place="{evaluator_data}").score()

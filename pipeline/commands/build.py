@@ -43,8 +43,8 @@ def entry(arguments: argparse.Namespace) -> int:
         }
         name = "build" if commands.build else "smoke"
         argv = fill(config.baseline, commands.build or commands.smoke, places)
-        caches = compiled_caches(config.cluster.scratch)
-        environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, caches)
+        own = {**compiled_caches(config.cluster.scratch), "TMPDIR": work}
+        environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, own)
         run_shown(config.baseline, name, argv, environment, arguments.verbose)
     print(f"built for {config.baseline.name} at scale {config.scale}")
     return 0
