@@ -212,8 +212,6 @@ class Change:
 
     patch: str | None = None
     """Name of an idea of the bank. The bank's implementer applies its patch; others read the text."""
-    more: tuple[str, ...] = ()
-    """Names of other ideas of the bank that are merged with it."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings to change: name to new value."""
     join: bool = False
@@ -223,6 +221,8 @@ class Change:
     exact: bool = False
     """Whether `text` is a diff that this program wrote, which applies as it is; else it is read as tolerantly as a language
     model's answer."""
+    more: tuple[str, ...] = ()
+    """Names of other ideas of the bank that are merged with it."""
 
 
 @dataclass(frozen=True, slots=True)

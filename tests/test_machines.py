@@ -88,7 +88,7 @@ def test_the_next_generation_does_not_wait_for_the_last_of_this_one(tmp_path: Pa
     gate.touch()
     hold = "            while not arguments.smoke and os.path.exists(f'{ROOM}/gate'): time.sleep(0.02)\n"
     hold += "            random.seed("
-    ideas = {"slow": {"train.py": hold}, **{f"batch-{k}": setting(k) for k in (8, 16, 32)}}
+    ideas = {"slow": {"train.py": hold, **setting(12)}, **{f"batch-{k}": setting(k) for k in (8, 16, 32)}}
     bench = bench_with(tmp_path, toy_data, "False", ideas)
     # With seed 3 the slow one is in the first generation.
     more = (
@@ -123,7 +123,7 @@ def test_the_next_generation_is_proposed_before_slots_stand_idle(tmp_path: Path,
     gate.touch()
     hold = "            while not arguments.smoke and os.path.exists(f'{ROOM}/gate'): time.sleep(0.02)\n"
     hold += "            random.seed("
-    ideas = {"slow": {"train.py": hold}, **{f"batch-{k}": setting(k) for k in (8, 16, 32, 64, 128)}}
+    ideas = {"slow": {"train.py": hold, **setting(12)}, **{f"batch-{k}": setting(k) for k in (8, 16, 32, 64, 128)}}
     bench = bench_with(tmp_path, toy_data, "False", ideas)
     # With seed 5 the slow one is in the first generation.
     more = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.commands.child import run_shown
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
-from pipeline.sandbox.command_lines import compiled_caches, fill, variant_environment
+from pipeline.sandbox.command_lines import compiled_caches, fill, scratch_folder, variant_environment
 from pipeline.setup.build import data_path
 from pipeline.store import files
 from pipeline.store.data import check_data
@@ -31,7 +31,7 @@ def entry(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     check_data(data_path(config), config.baseline.name, config.scale)
     commands = config.baseline.commands
-    with tempfile.TemporaryDirectory(prefix="build-") as work:
+    with tempfile.TemporaryDirectory(prefix="build-") as work, scratch_folder(config.cluster.scratch) as scratch:
         size = Path(work) / "size.json"
         size.write_bytes(files.to_json(config.size))
         (Path(work) / "output").mkdir()
@@ -43,8 +43,8 @@ def entry(arguments: argparse.Namespace) -> int:
         }
         name = "build" if commands.build else "smoke"
         argv = fill(config.baseline, commands.build or commands.smoke, places)
-        own = {**compiled_caches(config.cluster.scratch), "TMPDIR": work}
-        environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, own)
+        filled = {**scratch, **compiled_caches(config.cluster.scratch)}  # not the copies that trials get
+        environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, filled)
         run_shown(config.baseline, name, argv, environment, arguments.verbose)
     print(f"built for {config.baseline.name} at scale {config.scale}")
     return 0

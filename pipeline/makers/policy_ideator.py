@@ -136,7 +136,7 @@ def change_of(bank: Bank, text: str) -> Change | None:
         else:
             return None
     distinct = tuple(dict.fromkeys(names))
-    return Change(distinct[0] if distinct else None, distinct[1:], settings) if distinct or settings else None
+    return Change(distinct[0] if distinct else None, settings, more=distinct[1:]) if distinct or settings else None
 
 
 def words_of(ingredients: Ingredients) -> list[str]:
