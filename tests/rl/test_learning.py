@@ -142,7 +142,7 @@ def test_every_word_of_the_tiny_policy_is_a_change_of_the_bank() -> None:
     ("text", "change"),
     [
         ("momentum", Change("momentum")),
-        ("huber + momentum + batch=8", Change("huber", ("momentum",), {"batch": 8})),
+        ("huber + momentum + batch=8", Change("huber", {"batch": 8}, more=("momentum",))),
         ("batch=8 + batch=16", Change(settings={"batch": 16})),
         ("learning_rate=1e-05", Change(settings={"learning_rate": 1e-5})),
         ("momentum + momentum", Change("momentum")),
