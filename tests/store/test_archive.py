@@ -207,7 +207,6 @@ def test_the_index_keeps_up_with_every_change(tmp_path: Path) -> None:
             "ranking",
             "by_order",
             "outcomes",
-            "read",
             "by_code",
             "recent",
             "last_on",
