@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import Damaged
 from pipeline.job.outputs import admit
 from pipeline.job.servers import serving
+from pipeline.metric import Metric
 from pipeline.records import Failure, FailureKind, Score, Stage
 from pipeline.sandbox.base import Access, Command, End, RunLimits, make_sandbox
 from pipeline.sandbox.command_lines import fill, scratch_folder, variant_environment
@@ -80,6 +81,24 @@ def score_checkpoint(
     failure = failure_of(Stage.EVALUATE, outcome, limits, files.tail(paths.evaluate_log))
     if failure is not None:
         return failure
+    found = _answer(metric, paths)
+    if isinstance(found, Failure):
+        return found
+    assert found.value is not None
+    return Score(
+        metric.name,
+        found.value,
+        found.standard_error,
+        found.n,
+        split,
+        seed,
+        secondary=found.secondary,
+        checkpoint=admitted,
+    )
+
+
+def _answer(metric: Metric, paths: TryPaths) -> _Evaluation | Failure:
+    """What the evaluator wrote, with a value; else why it is no score."""
     try:
         found = files.read(paths.evaluation, _Evaluation)
     except (FileNotFoundError, Damaged) as error:
@@ -91,13 +110,4 @@ def score_checkpoint(
     if found.value is None or not metric.plausible(found.value):
         reason = f"{metric.name} {found.value} lies outside {metric.low:g} to {metric.high:g}"
         return Failure(Stage.EVALUATE, FailureKind.IMPLAUSIBLE, reason)
-    return Score(
-        metric.name,
-        found.value,
-        found.standard_error,
-        found.n,
-        split,
-        seed,
-        secondary=found.secondary,
-        checkpoint=admitted,
-    )
+    return found
