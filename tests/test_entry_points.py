@@ -162,10 +162,10 @@ def test_check_baseline_proves_the_contract(tmp_path: Path, toy_data: Path) -> N
         "seed 2: squared error",
         "standard deviation between seeds",
         "to the bit",
-        "broken model.py is noticed",
+        "broken model.py is detected",
     ):
         assert words in text
-    assert "the baseline keeps its contract" in text
+    assert "the baseline fulfils its contract" in text
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_file_that_is_never_imported_breaks_the_contract(tmp_path: Path, toy_d
     places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
     done = program("check_baseline", str(yaml), "scale=tiny", *places)
     assert done.code == 1
-    assert "FAIL a broken extra.py is noticed" in done.out
+    assert "FAIL a broken extra.py is detected" in done.out
 
 
 def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path, toy_data: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_run_folder_is_as_documented(finished: Bench) -> None:
     found = "".join(f"{name}\n" for name in listing(finished.folder / "first"))
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(found)
-    renew = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/test_run.py` writes it anew"
+    renew = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/test_run.py` regenerates it"
     assert found == GOLDEN.read_text(), renew
 
 

@@ -1,25 +1,25 @@
-"""The commands, one file each. This list is all that `python -m pipeline` and shell completion read."""
+"""The commands, one file each. `python -m pipeline` and shell completion read only this list."""
 
 COMMANDS = {
     "run": "start a run, or resume one",
-    "status": "show what is going on in a run",
+    "status": "show the progress of a run",
     "show": "show one candidate: idea, patch, scores, logs",
-    "report": "write what happened as one HTML file",
+    "report": "write a report of runs as one HTML file",
     "view": "serve pages of runs in progress",
     "evaluate": "score a kept checkpoint again",
     "propose": "add an idea of your own to the next generation",
     "mark": "pin a candidate, or ban it",
     "pause": "start nothing new in a run",
-    "resume": "let a paused run start new things again",
+    "resume": "undo a pause",
     "cancel": "pause a run and cancel its jobs",
     "clean": "remove checkpoints and variants that nothing needs",
     "rerun": "train a candidate again, and test whether it agrees",
     "ablate": "measure what each change of a candidate contributes",
     "export": "write a candidate as a git repository with its provenance",
     "prepare": "fetch and convert a baseline's data",
-    "build": "compile what all trials share",
-    "check_baseline": "check that a baseline keeps its contract",
-    "doctor": "check that a run would work here",
+    "build": "fill the compiler caches that all trials share",
+    "check_baseline": "check that a baseline fulfils its contract",
+    "doctor": "check whether a run would work here",
     "completion": "print the shell completion",
 }
-"""Name to what it does."""
+"""Description by name."""

@@ -1,4 +1,4 @@
-"""Measure what each change that a candidate is made of contributes, by taking it out."""
+"""Measure the contribution of each change in a candidate's lineage by removing it."""
 
 import argparse
 import dataclasses
@@ -28,7 +28,7 @@ _EXAMPLES = """examples:
   python -m pipeline ablate g2/c1
   python -m pipeline ablate runs/NAME/generation_002/candidate_001 --seeds 5
 
-The candidate is trained whole and without each change in turn, with the same seeds. The same command resumes it."""
+The candidate is trained as a whole and without each change in turn, with the same seeds. The same command resumes it."""
 ABLATION = "ablation"
 """Origin of the ideas of an ablation."""
 
@@ -44,20 +44,20 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one change contributes."""
+    """The contribution of one change."""
 
     change: str
-    """Id of the candidate that made it."""
+    """Id of the candidate that introduced the change."""
     title: str
-    """Of its idea."""
+    """Title of that candidate's idea."""
     seeds: int
-    """Trainings without it; 0 if it could not be measured."""
+    """Trainings without the change; 0 if it could not be measured."""
     without: float | None
-    """Mean of these."""
+    """Mean value of these trainings."""
     gain: Difference | None
-    """How much better the candidate is with it."""
+    """How much better the candidate is with the change."""
     note: str
-    """Why it could not be measured, or what it is compared with."""
+    """Why it could not be measured, or what the candidate is compared with."""
 
 
 @dataclass(frozen=True)
@@ -67,33 +67,33 @@ class Ablation:
     candidate: str
     """Run and candidate."""
     title: str
-    """Of its idea."""
+    """Title of the candidate's idea."""
     run: str
     """Folder of the ablation's run."""
     checked: dict[str, str]
-    """What was compared with the record before: name to hash."""
+    """Hashes that were checked against the record, by name."""
     split: str
-    """Split that all numbers are of."""
+    """Split on which all values were measured."""
     value: float
-    """Mean of the whole candidate."""
+    """Mean value of the whole candidate."""
     seeds: int
-    """Its trainings."""
+    """Trainings of the whole candidate."""
     contributions: Sequence[Contribution]
-    """The earliest change first."""
+    """Earliest change first."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained."""
+    """The codes to train, as ideas."""
 
     whole: Idea
-    """The candidate."""
+    """The whole candidate."""
     removals: Sequence[tuple[Removal, Idea | None]]
-    """Each change of its lineage, and the code without it as an idea; none where there is none to train."""
+    """Each change of its lineage, and the code without it as an idea; none if there is nothing to train."""
 
     @property
     def ideas(self) -> list[Idea]:
-        """Each code once. Titles tell them apart."""
+        """Each code once; titles are unique."""
         named = {idea.title: idea for _, idea in self.removals if idea is not None}
         return [self.whole, *(idea for title, idea in named.items() if title != self.whole.title)]
 
@@ -120,8 +120,8 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def plan_of(source: Source) -> Plan:
-    """The codes of an ablation. Codes that differ in comments and layout only are one idea; the baseline's is none, since it
-    is trained anyway."""
+    """The codes of an ablation. Codes that differ only in comments and layout share one idea. Code equal to the baseline
+    gets no idea, since the baseline is trained anyway."""
     code = code_reader(source.run.paths)
     baseline, made = code(None), dict[str, Idea]()
 
@@ -178,7 +178,7 @@ def _result(source: Source, plan: Plan, archive: Archive, metric: Metric, checke
 
 
 def _scores(archive: Archive, idea: Idea) -> list[Score] | str:
-    """Of the trials of an idea; else why it has none."""
+    """The scores of an idea's trials, or the reason why there are none."""
     candidate = next(one for one in archive.candidates if one.idea == idea)
     found = candidate.attempt.scores(Purpose.SEARCH, Purpose.CONFIRM) if candidate.attempt is not None else ()
     if candidate.failure is not None and not found:
@@ -187,10 +187,10 @@ def _scores(archive: Archive, idea: Idea) -> list[Score] | str:
 
 
 def _without(removal: Removal, scores: list[Score] | str, note: str) -> tuple[list[Score], str]:
-    """The scores without a change, and a note: the one given, or why there are none."""
+    """The scores without a change, and a note: the given one, or why there are no scores."""
     match removal.why:
         case "conflict":
-            return [], f"it cannot be taken out cleanly: {removal.reason}"
+            return [], f"it cannot be removed cleanly: {removal.reason}"
         case "no change":
             return [], "it changed nothing itself: it joins its parents"
         case "overwritten":
@@ -202,7 +202,7 @@ def _without(removal: Removal, scores: list[Score] | str, note: str) -> tuple[li
 
 
 def lines(metric: Metric, found: Ablation) -> Iterator[str]:
-    """The result for a person."""
+    """The result as text."""
     yield f"\nablation of {found.candidate} ({found.title}) in {found.run}"
     yield "checked against the record: " + ", ".join(f"{name} {digest[:12]}" for name, digest in found.checked.items())
     yield f"{'whole':8} {found.split} {metric.text(found.value)}, {found.seeds} seeds"
@@ -213,4 +213,4 @@ def lines(metric: Metric, found: Ablation) -> Iterator[str]:
             continue
         note = f"; {one.note}" if one.note else ""
         yield f"{head}contributes {text(metric, one.gain)}; without it {metric.text(one.without)}{note}"
-    yield "Each interval holds alone; contributions need not add up, since changes interact."
+    yield "Each interval holds on its own; contributions need not add up, since changes interact."

@@ -1,5 +1,5 @@
-"""Reaches `analysis/`, which stands beside the pipeline and builds on `store/` and `report/`: it is found by name when a
-command needs it, so that the pipeline runs without its extra, and so that nothing here depends on it."""
+"""Access to `analysis/`, which is beside the pipeline and builds on `store/` and `report/`. It is imported by name only when
+a command needs it, so that the pipeline works without its extra and does not depend on it."""
 
 import importlib
 from types import ModuleType

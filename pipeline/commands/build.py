@@ -1,5 +1,5 @@
-"""Compile what all trials share, on a node like theirs. The compiler caches are filled before the first trial, so that all
-variants start equal."""
+"""Fill the compiler caches that all trials share, on a node like theirs, before the first trial, so that all variants start
+under equal conditions."""
 
 import argparse
 import tempfile

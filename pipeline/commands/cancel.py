@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Pause first, so that a running controller does not submit the same trials again."""
+    """Pause the run first, so that a running controller does not submit the same trials again; then cancel its jobs."""
     run, terms = view(run_at(arguments.run))
     files.create(run.paths.pause, Pause(getpass.getuser(), "its jobs were cancelled", time.time()))
     count = end_jobs(

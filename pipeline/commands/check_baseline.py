@@ -1,4 +1,4 @@
-"""Check that a baseline keeps its contract, before a search depends on it."""
+"""Check that a baseline fulfils its contract before a search depends on it."""
 
 import argparse
 import datetime
@@ -32,7 +32,7 @@ from pipeline.text import counted
 
 _COLOURS = {Finding.OK: "green", Finding.FAILED: "red", Finding.NOT_CHECKED: "yellow"}
 _INTERVAL, _SHORT_S = "resume_every_s", 0.001
-"""Key of a size file with the seconds between two saves of what a resume needs, and its value in a check."""
+"""Key of a size file for the seconds between two saves of the resume state, and its value in the check."""
 _POISON = 'raise RuntimeError("check_baseline: this file was replaced")\n'
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     """Entry point."""
     made = parser(
         "check_baseline",
-        "Train, score and resume the unmodified code of a baseline, check that a broken file is noticed, and measure the "
+        "Train, score and resume the unmodified code of a baseline, check that a broken file is detected, and measure the "
         "noise between seeds. Runs on this machine.",
         "examples:\n  python -m pipeline check_baseline grpo scale=tiny\n"
         "  python -m pipeline check_baseline ~/mine/conf/baseline/mine.yaml scale=tiny",
@@ -64,7 +64,9 @@ def entry(arguments: argparse.Namespace) -> int:
         console.print(f"[{_COLOURS[one.finding]}]{one.finding:4}[/] {one.name}: ", end="", highlight=False)
         say(console, one.text)
     failed, unknown = found[Finding.FAILED], found[Finding.NOT_CHECKED]
-    whole = f"the baseline keeps its contract{f', as far as it was checked: {unknown} not checked' if unknown else ''}"
+    whole = (
+        f"the baseline fulfils its contract{f', as far as it was checked: {unknown} not checked' if unknown else ''}"
+    )
     console.print(f"{counted(failed, 'check')} failed" if failed else whole)
     return 1 if failed else 0
 
@@ -123,8 +125,8 @@ def _noise(metric: Metric, scores: list[Score]) -> Check:
 
 
 def _resume(run: Run, config: Config, unbroken: Score, took_s: float) -> Check:
-    """Stop a training midway and resume it from what it saved. One that ends before it saves anything is started again with
-    a shorter interval, if the size file says how long it is."""
+    """Stop a training midway and resume it from its saved state. A training that ends before it saves anything is repeated
+    with a shorter save interval, if the size file has a key for it."""
     name, number = "stop and resume", 1000
     first = _stopped(run, config, number, unbroken.seed, run.paths.size, took_s)
     shorter = first.checkpoint.is_dir() and not first.resume.is_dir() and _INTERVAL in config.size
@@ -149,7 +151,7 @@ def _resume(run: Run, config: Config, unbroken: Score, took_s: float) -> Check:
 
 
 def _stopped(run: Run, config: Config, number: int, seed: int, size: Path, took_s: float) -> TryPaths:
-    """A training that is ended as soon as there is something to resume from; it may come to its end before."""
+    """Run a training and stop it as soon as it has saved resume state; it may finish earlier."""
     first, _ = _new_try(run, number, seed)
     first.output.mkdir()
     data = data_path(config)
@@ -166,20 +168,20 @@ def _stopped(run: Run, config: Config, number: int, seed: int, size: Path, took_
 
 
 def _nothing_saved(finished: bool, shorter: bool) -> tuple[Finding, str]:
-    """The finding where a training left nothing to resume from; `shorter`: also with the shortest interval."""
-    restarts = "after a fault of the machine a trial restarts at step 0"
+    """The finding for a training that saved no resume state, with `shorter` even at the shortest interval."""
+    restarts = "after a machine fault a trial restarts at step 0"
     if not finished:
         return Finding.FAILED, f"training writes no output/resume: {restarts}"
     if shorter:
         return Finding.NOT_CHECKED, f"training writes no output/resume, even with {_INTERVAL}={_SHORT_S:g}: {restarts}"
     hint = (
-        f"if training saves every so many seconds, name them {_INTERVAL} in the size file, and this check shortens them"
+        f"if training saves at an interval in seconds, name it {_INTERVAL} in the size file, and this check shortens it"
     )
     return Finding.NOT_CHECKED, f"training finished before it wrote output/resume: {restarts}; {hint}"
 
 
 def _poisoned(run: Run, config: Config) -> Iterator[Check]:
-    """Replace each evolvable file by one that raises. If training still works, another copy of the code is imported."""
+    """Replace each evolvable file by one that raises. If the smoke test still passes, the file is not what it imports."""
     tree, rules = pristine_tree(run.paths), Rules(config.baseline.evolvable, config.baseline.protected)
     for path in tree:
         if not path.endswith(".py") or not rules.allows(path):
@@ -190,11 +192,11 @@ def _poisoned(run: Run, config: Config) -> Iterator[Check]:
             if outcome.good
             else "the smoke test fails, as it must"
         )
-        yield check(f"a broken {path} is noticed", not outcome.good, reason)
+        yield check(f"a broken {path} is detected", not outcome.good, reason)
 
 
 def _smoke(run: Run, config: Config, tree: Tree) -> tuple[Outcome, str]:
-    """Run the smoke test of some code in a scratch folder. Returns the outcome and the last lines of its output."""
+    """Run the smoke test on a code tree in a scratch folder. Returns the outcome and the last lines of its output."""
     with tempfile.TemporaryDirectory(prefix="check-") as scratch:
         variant, log = Path(scratch) / "variant", Path(scratch) / "smoke.log"
         write_tree(tree, variant)

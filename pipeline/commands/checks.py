@@ -19,9 +19,9 @@ class Check:
     name: str
     """What was checked."""
     finding: Finding
-    """The result. `not checked`, where the check was not possible, never counts as ok."""
+    """The result. `not checked` means that the check was not possible; it never counts as ok."""
     text: str
-    """What was seen; for a failure also its remedy; why it was not checked."""
+    """What was found, with a remedy for a failure; or why it was not checked."""
 
 
 def check(name: str, good: bool, text: str) -> Check:

@@ -1,4 +1,4 @@
-"""A command of the baseline in a person's terminal: its output is passed on, and a traceback at its end becomes one line."""
+"""Run a command of the baseline in the user's terminal: its output is passed through, a final traceback becomes one line."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ from pipeline.errors import BadInput, CannotContinue
 _TRACEBACK = b"Traceback (most recent call last):"
 _ADVICE = (
     (r"no space left|quota exceeded", "free some space"),
-    (r"read-only file system|permission denied", "choose a folder that can be written"),
+    (r"read-only file system|permission denied", "choose a writable folder"),
     (
         r"internet connection|network is unreachable|name resolution|name or service not known|getaddrinfo|max retries|"
         r"connection ?(error|refused|reset)|timed? ?out|urlopen|offline mode",
@@ -33,19 +33,19 @@ def run_shown(
     environment: Mapping[str, str] | None = None,
     verbose: bool = False,
 ) -> None:
-    """Run the baseline's command `name` in its folder, with its output in the terminal. `verbose` shows a traceback, too.
+    """Run the baseline's command `name` in its folder, with its output in the terminal. `verbose` also shows tracebacks.
 
-    Raises `CannotContinue` when it fails, `BadInput` when there is no such program.
+    Raises `CannotContinue` if the command fails, `BadInput` if the program does not exist.
     """
     given = os.environ if environment is None else environment
     try:
         code, traceback = _run(argv, Path(baseline.folder), given, verbose)
     except (FileNotFoundError, PermissionError) as error:
         raise BadInput(
-            f"baseline.commands.{name}: {argv[0]} cannot be run ({error.strerror}); give a program that is there"
+            f"baseline.commands.{name}: {argv[0]} cannot be run ({error.strerror}); give a program that exists"
         ) from None
     if code == 0:
-        sys.stderr.write(traceback)  # of something that it survived
+        sys.stderr.write(traceback)  # of an error that the command handled
         return
     reason = last_line(traceback)
     command = f"the {name} command of baseline {baseline.name} ended with exit code {code}"
@@ -56,14 +56,14 @@ def run_shown(
 
 
 def last_line(traceback: str) -> str:
-    """The line of a traceback that names the exception, or of several the last one's."""
+    """The line that names the exception, of the last traceback in a text."""
     *_, last = traceback.rsplit(_TRACEBACK.decode(), 1)
     lines = [line.rstrip() for line in last.splitlines() if line.strip()]
     return next((line[:500] for line in lines if not line[0].isspace()), "")
 
 
 def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str], verbose: bool) -> tuple[int, str]:
-    """The exit code, and what it printed from the first traceback on, which was not passed on."""
+    """The exit code, and the output from the first traceback onwards, which was held back."""
     if verbose:
         return subprocess.run(argv, cwd=folder, env=environment, check=False).returncode, ""
     if not folder.is_dir():
@@ -86,7 +86,7 @@ def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str], verb
 
 
 def _pass_on(source: int) -> str:
-    """Copy to stderr what comes before the first traceback. Returns the rest."""
+    """Copy the output before the first traceback to stderr. Returns the rest."""
     begun, waiting = False, b""
     while chunk := _read(source):
         waiting += chunk
@@ -95,7 +95,7 @@ def _pass_on(source: int) -> str:
         before, mark, rest = waiting.partition(_TRACEBACK)
         if mark:
             begun, waiting = True, mark + rest
-        else:  # keep what may be the begin of the mark
+        else:  # hold back what may be the beginning of the mark
             longest = min(len(_TRACEBACK) - 1, len(before))
             held = next((size for size in range(longest, 0, -1) if before.endswith(_TRACEBACK[:size])), 0)
             before, waiting = before[: len(before) - held], before[len(before) - held :]
@@ -111,7 +111,7 @@ def _write(text: bytes) -> None:
 
 
 def _read(source: int) -> bytes:
-    """The next bytes; none at the end, which a terminal reports as an error."""
+    """The next bytes; empty at the end, which a terminal reports as an error."""
     try:
         return os.read(source, 65536)
     except OSError:

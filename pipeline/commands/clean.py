@@ -1,4 +1,4 @@
-"""Free disk space: remove what a run no longer needs."""
+"""Free disk space: remove files that a run no longer needs."""
 
 import argparse
 import shutil
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Lock the run first, so that no controller uses what is removed."""
+    """Lock the run, so that no controller uses the files, then remove them."""
     run, terms = view(run_at(arguments.run))
     keep = replace(terms.config.keep, checkpoints=Keep(arguments.keep), variants=Keep(arguments.keep))
     terms = replace(terms, config=replace(terms.config, keep=keep))

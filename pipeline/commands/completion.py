@@ -1,7 +1,7 @@
-"""Print the shell completion, and answer the shell that uses it.
+"""Print the shell completion script, and compute completions.
 
-The shell asks at each TAB, so nothing slow is imported here: Hydra and the other commands would take half a second. The
-script for the shell, and how it asks, are argcomplete's; what can stand at the cursor is found here.
+The shell runs this at each TAB, so nothing slow is imported: Hydra and the other commands would take half a second.
+The shell script and its protocol are argcomplete's; this module computes the possible words at the cursor.
 """
 
 import argparse
@@ -41,24 +41,24 @@ def main() -> None:
         epilog="Exit codes: 0 done, 2 bad input.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument("shell", choices=SHELLS, help="the shell that is to read it")
+    made.add_argument("shell", choices=SHELLS, help="the shell that reads the script")
     print(shellcode([_PROGRAM], shell=made.parse_args().shell))
 
 
 def answer(before: Sequence[str]) -> None:
-    """Tell the shell, which asks by environment variables, what can stand at the cursor; then exit. `before` are words
-    that the program takes as typed first."""
+    """Answer the shell, which passes the command line in environment variables, with the possible words at the cursor;
+    then exit. `before` are words assumed in front of those typed."""
 
     def completer(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         return complete([*before, *(parsed_args.words or [])], prefix)
 
-    made = argparse.ArgumentParser(prefix_chars="\0", add_help=False)  # each word is looked at in `complete`
+    made = argparse.ArgumentParser(prefix_chars="\0", add_help=False)  # `complete` interprets the words
     made.add_argument("words", nargs="*").completer = completer  # type: ignore[attr-defined]
     autocomplete(made, always_complete_options=False)
 
 
 def complete(words: Sequence[str], word: str) -> list[str]:
-    """What can stand in place of `word`, the start of a word after `words`. None where the shell's own file names help."""
+    """The possible completions of `word`, which follows `words`. Empty where the shell should complete file names."""
     found: Iterable[str] = COMMANDS
     if words:
         command = words[0].replace("-", "_")
@@ -74,7 +74,7 @@ class _Arguments:
     positionals: Sequence[str]
     flags: Sequence[str]
     options: Sequence[str]
-    """Those with a value."""
+    """Options that take a value."""
 
 
 def _arguments(command: str) -> _Arguments:
@@ -105,7 +105,7 @@ def _after(arguments: _Arguments, given: Sequence[str], word: str) -> Iterable[s
         return (*arguments.flags, *arguments.options)
     values = [second for first, second in zip(("", *given), given, strict=False) if first not in arguments.options]
     place = sum(not one.startswith("-") for one in values)
-    if "overrides" in arguments.positionals:  # they take all words that are left
+    if "overrides" in arguments.positionals:  # they take all remaining words
         place = min(place, len(arguments.positionals) - 1)
     return _values_of(arguments.positionals[place], given, word) if place < len(arguments.positionals) else ()
 
@@ -124,7 +124,7 @@ def _overrides(given: Sequence[str], word: str) -> Iterable[str]:
     settings = dict(_settings(Config))
     if equals:
         return [f"{sign}{key}={value}" for value in _values(key, settings.get(key), folders, given)]
-    # Hydra wants a + before a group that the root defaults do not choose, e.g. +experiment=.
+    # Hydra requires a + before a group that the root defaults do not choose, e.g. +experiment=.
     chosen = set(re.findall(r"^  - (\w+):", (CONF / "config.yaml").read_text(), re.M))
     groups = {group.name for folder in folders for group in _subfolders(folder)}
     names = [f"{'' if group in chosen else '+'}{group}=" for group in groups]
@@ -134,14 +134,14 @@ def _overrides(given: Sequence[str], word: str) -> Iterable[str]:
 
 
 def _config_folders(given: Sequence[str]) -> list[Path]:
-    """Where groups lie: ours, those of this person or site, those of `--config-dir`."""
+    """The folders with config groups: this program's, the user's or site's, and those of `--config-dir`."""
     line = "\n".join(given)
     own = [Path(folder).expanduser() for folder in re.findall(r"^--config-dir[=\n](.+)$", line, re.M)]
     return [folder for folder in (CONF, SITE, *own) if folder.is_dir()]
 
 
 def _settings(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings of the schema with their types. Parts that users replace are left out: a group chooses them."""
+    """Names and types of the settings. Replaceable parts are left out, since a group chooses them."""
     for name, hint in typing.get_type_hints(node).items():
         if dataclasses.is_dataclass(hint):
             yield from _settings(hint, f"{prefix}{name}.")
@@ -150,7 +150,7 @@ def _settings(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _one_level(names: Iterable[str], word: str) -> set[str]:
-    """Of dotted names that start with `word` the part up to the next dot; further where there is only one."""
+    """The dotted names that start with `word`, each cut after its next dot; cut later if only one would remain."""
     names = list(names)
     while True:
         matching = [name for name in names if name.startswith(word)]
@@ -195,7 +195,7 @@ def _leads_to_candidates(folder: Path) -> bool:
 
 
 def _below(word: str, wanted: Callable[[Path], bool], leads: Callable[[Path], bool]) -> Iterator[str]:
-    """Folders as paths that start with `word`: the wanted ones, and with a slash at the end those that lead there."""
+    """Paths of folders that start with `word`: the wanted ones and, with a trailing slash, those that lead there."""
     if "runs/".startswith(word) and Path("runs").is_dir():
         word = "runs/"
     beginning = word[: word.rfind("/") + 1]
@@ -226,4 +226,4 @@ _COMPLETERS: dict[str, Callable[[Sequence[str], str], Iterable[str]]] = {
     "parent": _candidates,
     "shell": lambda given, word: SHELLS,
 }
-"""By the name of an argument."""
+"""Completer by the name of the argument."""

@@ -1,4 +1,4 @@
-"""Tables of candidates and results, and what a run costs. Pure functions from an archive to tables and lines."""
+"""Tables of candidates and results, and the cost of a run. Pure functions from an archive to tables and lines."""
 
 import dataclasses
 import itertools
@@ -22,11 +22,11 @@ from pipeline.store.views import Candidate
 from pipeline.text import counted, plain_line
 
 _MOST_RESULTS = 100
-"""Rows of the final table that are no elites."""
+"""Most rows of the final table for candidates that are not elites."""
 
 
 def candidate_table(archive: Archive, metric: Metric, chosen: Sequence[Candidate]) -> Table:
-    """Some candidates below the baseline, a row each."""
+    """A table with the baseline first, then one row for each chosen candidate."""
     table = Table(box=None, pad_edge=False)
     for head in ("candidate", "idea", "state", metric.name, "vs baseline", "parents"):
         table.add_column(head, overflow="ellipsis", no_wrap=head != "idea", max_width=60 if head == "idea" else None)
@@ -41,7 +41,7 @@ def candidate_table(archive: Archive, metric: Metric, chosen: Sequence[Candidate
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """One candidate for a program."""
+    """One candidate in the JSON output of `status`."""
 
     candidate: str
     title: str
@@ -55,7 +55,7 @@ class Listed:
 
 
 def listed(candidate: Candidate) -> Listed:
-    """One candidate as data."""
+    """The candidate as plain data."""
     score, failure = candidate.score, candidate.failure
     return Listed(
         candidate.id,
@@ -71,7 +71,7 @@ def listed(candidate: Candidate) -> Listed:
 
 
 def choose(archive: Archive, metric: Metric, most: int | None) -> list[Candidate]:
-    """The candidates to list: with `most` only so many, those under way, the best, and the newest."""
+    """The candidates to list. At most `most` if given: first the unfinished, then the best, then the newest."""
     if most is None or archive.count <= most:
         return list(archive.candidates)
     chosen = {candidate.id: candidate for candidate in archive.open[:most]}
@@ -88,7 +88,7 @@ def choose(archive: Archive, metric: Metric, most: int | None) -> list[Candidate
 
 
 def results(archive: Archive, report: Report, metric: Metric) -> Group:
-    """The table at the end of a run. What other seeds confirmed and what rests on one trial are not ranked together."""
+    """The table at the end of a run. Candidates confirmed with other seeds are ranked apart from the others."""
     if report.times:
         return Group(times(archive, report.times, metric))
     confirmed = [row for row in report.elites if _is_confirmed(archive, row)]
@@ -107,12 +107,12 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
             blocks.append((words, [_result(archive, row, metric) for row in rows]))
     lines = []
     if confirmed:
-        lines.append("The numbers of the first block leave out the trial by which the candidate was chosen.")
+        lines.append("The numbers of the first block exclude the trial by which the candidate was chosen.")
     if others:
         lines.append(
-            "Those below rest on the one trial that selection saw: the best of many such are best partly by luck."
+            "The last block rests on the one trial that selection saw: the best of many is best partly by luck."
             if confirmed
-            else "Each rests on the one trial that selection saw: the best of many such are best partly by luck."
+            else "Each rests on the one trial that selection saw: the best of many is best partly by luck."
         )
     if isolated := isolation_line(archive.index.sandboxes):
         lines.append(f"{isolated[0].upper()}{isolated[1:]}.")
@@ -134,7 +134,7 @@ def _result(archive: Archive, row: Standing, metric: Metric) -> Sequence[str]:
 
 
 def _in_blocks(heads: Sequence[str], blocks: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> Iterator[Text | Table]:
-    """Rows under headings, in the same columns. Only the last column is folded where the terminal is narrow."""
+    """Tables under headings, with the same column widths. In a narrow terminal only the last column is folded."""
     cells = [heads, *(row for _, rows in blocks for row in rows)]
     widths = [max(len(row[number]) for row in cells) for number in range(len(heads) - 1)]
     for words, rows in blocks:
@@ -150,13 +150,13 @@ def _in_blocks(heads: Sequence[str], blocks: Sequence[tuple[str, Sequence[Sequen
 
 
 def _is_confirmed(archive: Archive, row: Standing) -> bool:
-    """Whether the numbers of an elite are those of its trials with other seeds."""
+    """Whether the candidate has scores with seeds other than that of the search."""
     attempt = archive.candidate(row.candidate).attempt
     return attempt is not None and bool(attempt.scores(Purpose.CONFIRM))
 
 
 def _others(archive: Archive, report: Report, metric: Metric) -> Iterator[Standing]:
-    """The best candidates that are no elites, by the trials of the race, else by the one that selection saw."""
+    """The best candidates that are not elites, with their scores of the race, else with the search score."""
     confirmed, reference = {one.candidate for one in report.elites}, baseline_estimate(archive)
     best = (one for one in archive.ranked(metric.goodness(1.0) > 0) if one.id not in confirmed)
     for candidate in itertools.islice(best, _MOST_RESULTS):
@@ -166,7 +166,7 @@ def _others(archive: Archive, report: Report, metric: Metric) -> Iterator[Standi
 
 
 def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Table:
-    """How long each code takes to the target."""
+    """A table of the training time that each code needs to reach the target."""
     table = Table(title=f"time to {metric.name} {metric.text(found[0].target)}", title_justify="left", pad_edge=False)
     for head in (
         "idea",
@@ -188,13 +188,13 @@ def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Ta
 
 
 def test_table(report: Report, metric: Metric) -> Table | None:
-    """What the test split, which selection never saw, says of the elites; none without a score there."""
+    """A table of the scores on the test split, which selection never saw; none if the baseline has no test score."""
     reference = report.baseline_test
     if reference is None:
         return None
     table = Table(box=None, pad_edge=False)
     heads = ("candidate", metric.name, "gain (90 % interval)", "p", "seeds", "excess", "touches", "sandbox")
-    boxed = len({one.sandbox for one in report.tests}) > 1  # else the line about isolation says it
+    boxed = len({one.sandbox for one in report.tests}) > 1  # else the line about isolation names the only one
     for head in heads if boxed else heads[:-1]:
         right = head in ("p", "seeds", "excess", "touches")
         table.add_column(head, justify="right" if right else "left", no_wrap=head == "candidate")
@@ -219,25 +219,25 @@ def test_table(report: Report, metric: Metric) -> Table | None:
 
 
 def test_lines(report: Report) -> Iterator[str]:
-    """What the table of the test split means."""
+    """Lines that explain the table of the test split."""
     tests = report.tests
     if not tests:
         return
     claimed = ", ".join(short(one.candidate) for one in tests if one.significant)
     corrected = f"corrected for {len(tests)} tests (Holm)" if len(tests) > 1 else "one test"
     yield f"p: one-sided, {corrected}. " + (
-        f"A gain is claimed of {claimed}: p < 0.05." if claimed else "No gain is claimed: no p is below 0.05."
+        f"A gain is claimed for {claimed}: p < 0.05." if claimed else "No gain is claimed: no p is below 0.05."
     )
     yield "excess: search score minus test score, positive if the search score looked better (winner's curse)."
     yield f"touches: scorings on the test split, {report.touches} in this run."
     if any(one.failed for one in tests):
-        yield "No gain is claimed of a code that failed with one of the final seeds."
+        yield "No gain is claimed for code that failed with one of the final seeds."
     if not all(one.paired for one in tests):
-        yield "The evaluator gave no scores of single items, so the intervals are wider than need be."
+        yield "The evaluator gave no scores per item, so the intervals are wider than necessary."
 
 
 def spent(account: Account, spending: Spending) -> list[str]:
-    """Device hours, and money where a language model was asked."""
+    """Lines with the device hours and, if a language model was used, its cost."""
     lines = [account.text()]
     if spending.answers:
         lines.append(f"language model: {_paid(spending)}")
@@ -259,10 +259,10 @@ def _paid(spending: Spending) -> str:
 
 
 def estimated(config: Config, found: CostEstimate) -> list[str]:
-    """What `dry_run` prints."""
+    """The lines that `dry_run` prints."""
     lines = [
-        f"dry run of {config.baseline.name} at scale {config.scale}: nothing is asked, trained or written",
-        f"generation {found.generation}, {found.trials} candidates; real prompts, counted at three bytes a token",
+        f"dry run of {config.baseline.name} at scale {config.scale}: nothing is requested, trained or written",
+        f"generation {found.generation}, {found.trials} candidates; real prompts, counted at three bytes per token",
     ]
     lines += [f"  {one.what} by {one.asked}" for one in found.expected]
     for name, part in (("expected", found.expected), ("at most", found.most)):
@@ -275,10 +275,10 @@ def estimated(config: Config, found: CostEstimate) -> list[str]:
         if (together := _sum([one.usage.usd for one in part])) is not None and part:
             lines.append(f"  {name}: together ${together:.2f}")
     if not found.expected:
-        lines.append("  no language model is asked: $0.00")
+        lines.append("  no language model is used: $0.00")
     else:
         lines.append(
-            f"  expected: {IDEA_TOKENS} tokens an idea, {CODE_TOKENS} an answer with code; hidden reasoning is not in it"
+            f"  expected: {IDEA_TOKENS} tokens per idea, {CODE_TOKENS} per answer with code, without hidden reasoning"
         )
         lines += _whole(config, found)
     device = found.device
@@ -292,11 +292,11 @@ def estimated(config: Config, found: CostEstimate) -> list[str]:
 
 
 def _whole(config: Config, found: CostEstimate) -> Iterator[str]:
-    """The dollars of a run; that a price is not known is said once, with what to do."""
+    """Lines with the estimated cost of the whole run; a single line with a remedy if a price is unknown."""
     first = _sum([one.usage.usd for one in found.expected])
     if first is None or found.later_usd is None:
         unpriced = dict.fromkeys(one.model for one in found.expected if one.usage.usd is None and one.model)
-        yield "  price unknown" + (f" of {' and '.join(unpriced)}: give llm.usd_in and llm.usd_out" if unpriced else "")
+        yield "  price unknown" + (f" of {' and '.join(unpriced)}: set llm.usd_in and llm.usd_out" if unpriced else "")
         return
     count = config.stop.generations
     yield f"  expected for a generation with a full history in its prompts: ${found.later_usd:.2f}"
@@ -351,7 +351,7 @@ def _size(error: float, metric: Metric) -> str:
 
 
 def learning(steps: Sequence[StepMeasures], most: int = 10) -> Iterator[str]:
-    """The newest steps of reinforcement learning, a line each, and the alarms of the last."""
+    """One line for each of the newest steps of reinforcement learning, then the alarms of the last step."""
     for one in steps[-most:]:
         known = f"reward {one.reward_mean:.4g}, best {one.reward_quantiles[-1]:.4g}" if one.known else "no reward yet"
         rows = f"learned from {one.update.rows}" if one.update is not None else "nothing to learn from"

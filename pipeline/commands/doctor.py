@@ -1,4 +1,4 @@
-"""Check whether a run would work here, before it starts: one line per check, a remedy for each failure."""
+"""Check before a run whether it would work here: one line per check, with a remedy for each failure."""
 
 import argparse
 import itertools
@@ -35,7 +35,7 @@ def main() -> None:
     made = parser(
         "doctor",
         "Check whether a run with these settings would work: Slurm, its limits, disk, data and keys on this machine, and a "
-        "compute node by a tiny job. One line per check; each failure comes with a remedy. Exit code 1 if a check fails.",
+        "compute node, by a tiny job. One line per check; each failure comes with a remedy. Exit code 1 if a check fails.",
         "examples:\n  python -m pipeline doctor +experiment=evolve_posttrain scale=small cluster.slurm.partition=gpu\n"
         "  python -m pipeline doctor … --write      then: python -m pipeline.run cluster=site …",
     )
@@ -64,7 +64,7 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def _models(config: Config) -> list[str]:
-    """Each model that a provider is asked for, its key and what is sent to it. Raises `BadInput` for a missing key."""
+    """One line for each model in use: its key and its request parameters. Raises `BadInput` for a missing key."""
     keys, settings = find_keys(config), roles_of(config)
     lines: dict[str, list[str]] = {}
     for role, key in keys.items():
@@ -103,7 +103,7 @@ def here(config: Config) -> Iterator[Check]:
 
 
 def there(config: Config, wait_s: float) -> Iterator[Check]:
-    """Checks by Slurm and on a compute node."""
+    """Checks of Slurm and of a compute node."""
     runs = Path(config.runs).resolve()
     if not runs.is_dir():
         return
@@ -162,7 +162,7 @@ def _compute_node(config: Config, cluster: Cluster, paths: ProbePaths, wait_s: f
 
 
 def _sandbox(part: Part, seen: Mapping[str, str]) -> Check:
-    """What isolates the variants there, and why it is no stronger kind."""
+    """The sandbox available on the node, and why stronger kinds are not."""
     broken = [f"no {kind}: {reason}" for kind, reason in seen.items() if reason]
     named = str(part["_target_"]).rpartition(".")[2].lower()
     if named == "auto":

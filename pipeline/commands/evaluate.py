@@ -30,7 +30,7 @@ def main() -> None:
     made.add_argument("folder", type=Path, help="a candidate's folder, or the run's baseline/")
     made.add_argument("--trial", type=int, help="number of the trial (default: the first with a kept checkpoint)")
     made.add_argument("--split", choices=(VALIDATION, TEST), default=VALIDATION, help="split to score on")
-    made.add_argument("--seed", type=int, help="seed for sampling (default: that of the trial)")
+    made.add_argument("--seed", type=int, help="seed for sampling (default: the trial's seed)")
     made.add_argument("--json", action="store_true", help="print the score as one JSON object")
     call(entry, made.parse_args())
 
@@ -50,7 +50,7 @@ def entry(arguments: argparse.Namespace) -> int:
     if not there:
         raise BadInput(
             f"{arguments.folder} has no checkpoint to score: "
-            + (f"none of {len(kept)} was kept; see keep.checkpoints" if kept else "no trial of it was scored")
+            + (f"none of {len(kept)} was kept; see keep.checkpoints" if kept else "none of its trials has a score")
             + f"; `python -m pipeline show {arguments.folder}` shows how to train it again"
         )
     trial, before, checkpoint = there[0]
@@ -64,7 +64,7 @@ def entry(arguments: argparse.Namespace) -> int:
     if isinstance(found, Failure):
         raise CannotContinue(f"the evaluator returned no score ({found.kind}): {found.reason}")
     if arguments.split == TEST:
-        print("this scoring on the test split is not counted in report.json; choose nothing by it", file=sys.stderr)
+        print("report.json does not count this scoring on the test split; base no choice on it", file=sys.stderr)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found)))
         return 0

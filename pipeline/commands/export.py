@@ -1,4 +1,4 @@
-"""Write a candidate as a code base of its own, with the history of its changes."""
+"""Write a candidate as a code base of its own, with a history of its changes."""
 
 import argparse
 import dataclasses
@@ -23,7 +23,7 @@ from pipeline.store.paths import short
 from pipeline.store.views import Candidate
 
 FOLDER = "provenance"
-"""Folder of the export that holds what is not code."""
+"""Folder of the export that holds everything but code."""
 
 
 def main() -> None:
@@ -45,13 +45,12 @@ class Step:
     """One candidate of the lineage."""
 
     candidate: str
-    """Its id."""
+    """Id of the candidate."""
     idea: Idea
-    """What it proposed."""
     maker: str
-    """Who wrote the code: the bank, a person, or the name of a model."""
+    """Author of the code: the bank, a person, or the name of a model."""
     scores: Sequence[Score]
-    """Of all its trials."""
+    """Scores of all its trials."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +60,25 @@ class Provenance:
     run: str
     """Name of the run."""
     version: str
-    """Version of Groundwork that made it."""
+    """Version of Groundwork that created the run."""
     metric: str
-    """What is measured."""
+    """Name of the metric."""
     checked: dict[str, str]
-    """What was compared with the record before: name to hash."""
+    """Hashes that were checked against the record, by name."""
     baseline: Sequence[Score]
     """Scores of the unmodified code."""
     lineage: Sequence[Step]
-    """The earliest change first; the last is the candidate."""
+    """Earliest change first; the last is the candidate."""
     command: str
-    """Trains the code, in its folder."""
+    """Command line that trains the code, to be run in its folder."""
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Check the hashes, write the folder whole or not at all."""
+    """Check the hashes, then write the folder completely or not at all."""
     source, out = source_at(arguments.candidate), arguments.out
     found = provenance_of(source)
     kept, record = out / FOLDER / "provenance.json", files.to_json(found)
-    if not (kept.is_file() and kept.read_bytes() == record):  # else the same command wrote it before
+    if not (kept.is_file() and kept.read_bytes() == record):  # else the same command wrote it earlier
         try:
             write_history(list(commits(source, found)), out)
         except FileExistsError:
@@ -92,7 +91,7 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def provenance_of(source: Source) -> Provenance:
-    """Everything about a candidate that a reader of its code needs. Raises `CannotContinue` where hashes differ."""
+    """The provenance of a candidate. Raises `CannotContinue` if a hash differs from the record."""
     run, config = source.run, source.terms.config
     steps = [
         Step(one.id, one.idea, _maker(one), [score for attempt in one.attempts for score in attempt.scores(*Purpose)])
@@ -113,7 +112,7 @@ def provenance_of(source: Source) -> Provenance:
 
 
 def commits(source: Source, found: Provenance) -> Iterator[Commit]:
-    """The baseline, a commit for each candidate of the lineage on those that it builds on, and the provenance."""
+    """The baseline, one commit for each candidate of the lineage on top of its parents, and the provenance."""
     code, metric, run = code_reader(source.run.paths), source.terms.metric, source.run
     baseline, at = code(None), int(run.facts.created_at)
     yield Commit(baseline, f"Start from the baseline {run.config.baseline.name}\n", "Groundwork", at)
@@ -144,9 +143,7 @@ def message(metric: Metric, step: Step) -> str:
 
 def _provenance_files(source: Source, found: Provenance, baseline: Tree, tree: Tree) -> Tree:
     if any(path == FOLDER or path.startswith(f"{FOLDER}/") for path in tree):
-        raise BadInput(
-            f"the code has a {FOLDER}/ of its own, where the export puts its records; rename it in the baseline"
-        )
+        raise BadInput(f"the code has its own {FOLDER}/, where the export puts its records; rename it in the baseline")
     texts = {
         "README.md": readme(source, found).encode(errors="replace"),
         "provenance.json": files.to_json(found),
@@ -157,7 +154,7 @@ def _provenance_files(source: Source, found: Provenance, baseline: Tree, tree: T
 
 
 def readme(source: Source, found: Provenance) -> str:
-    """The provenance for a person."""
+    """The provenance as Markdown."""
     metric, last = source.terms.metric, found.lineage[-1]
     config = source.terms.config
     rows = [
@@ -209,7 +206,7 @@ def _score(metric: Metric, score: Score) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text as part of a line of Markdown."""
+    """The text on one line, without characters that end a cell of a Markdown table."""
     return " ".join(text.replace("|", "/").split())
 
 
@@ -219,5 +216,5 @@ def _maker(candidate: Candidate) -> str:
 
 
 def _written_at(candidate: Candidate) -> float:
-    """When its first job began, seconds since 1970."""
+    """Start of the candidate's first job, in seconds since 1970; 0 if none has started."""
     return min((one.result.started_at for one in candidate.tries() if one.result is not None), default=0.0)

@@ -1,4 +1,4 @@
-"""Pin or ban a candidate: every later selection follows the decision."""
+"""Pin or ban a candidate; every later selection follows the mark."""
 
 import argparse
 import getpass
@@ -47,5 +47,5 @@ def entry(arguments: argparse.Namespace) -> int:
         mark.parent.mkdir(parents=True, exist_ok=True)
         files.replace(mark, Mark(arguments.pin, arguments.ban or "", getpass.getuser(), time.time()))
     run.event(done, candidate.paths.folder, arguments.ban or "")
-    print(f"{candidate_id} is {done}; later selections follow this")
+    print(f"{candidate_id} is {done}; later selections follow the change")
     return 0

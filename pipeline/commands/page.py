@@ -1,5 +1,5 @@
-"""The page of a run that is going on: what runs first, then what was scored and what failed. It fits any terminal and
-needs no colour. Pure functions from an archive to lines; only the newest metrics are read from files."""
+"""The live page of a run: jobs in flight first, then scored and failed candidates. It fits any terminal and needs no
+colour. Pure functions from an archive to lines; only the newest metrics are read from files."""
 
 import json
 import math
@@ -26,9 +26,9 @@ from pipeline.store.views import Candidate, Trial, Try
 from pipeline.text import plain_line
 
 _MOST_ROWS = 100
-"""Rows of each part that are made ready; no terminal shows more."""
+"""Most rows built for each part; no terminal shows more."""
 _LOOK_BACK = 1000
-"""Newest outcomes that are looked through for scores and failures."""
+"""How many of the newest outcomes are searched for scores and failures."""
 _TAIL_BYTES = 8192
 _NOTICE_LINES = 3
 _KEPT_LINES = 4
@@ -36,7 +36,7 @@ _KEPT_LINES = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a part: cells from left to right; the last takes the room that is left."""
+    """One line of a part: cells from left to right; the last takes the remaining width."""
 
     cells: tuple[str, ...]
 
@@ -48,26 +48,26 @@ class Part:
     heading: str
     rows: tuple[Row, ...]
     count: int
-    """How many there are, with those that are not among `rows`."""
+    """Number of all rows, including those not in `rows`."""
     widths: tuple[int, ...]
-    """The most columns for each cell but the last."""
+    """Most columns of each cell but the last."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is shown, laid out when the size of the terminal is known."""
+    """The content of the page; `lines` lays it out for a terminal."""
 
     head: tuple[tuple[str, str], ...]
-    """Lines with a name each."""
+    """Lines as pairs of name and text."""
     title: str
     times: str
-    """Right of the title."""
+    """Shown right of the title."""
     done: int
     total: int
     flying: str
-    """Right of the bar."""
+    """Shown right of the progress bar."""
     notices: tuple[str, ...]
-    """What a person should know: a pause, an alarm, what the run waits for."""
+    """Warnings: missing isolation, a pause, an alarm, what the run waits for."""
     parts: tuple[Part, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -82,7 +82,7 @@ def page_of(
     holdups: Sequence[Holdup] = (),
     watch: Callable[[Try], str] | None = None,
 ) -> Page:
-    """The page of an archive. `watch` tells what a running job is doing."""
+    """The page of an archive. `watch` returns what a running job is doing."""
     at = terms.clock()
     return Page(
         head=tuple(head(terms, archive, now)),
@@ -102,7 +102,7 @@ def page_of(
 
 
 def head(terms: Terms, archive: Archive, now: Progress) -> Iterator[tuple[str, str]]:
-    """The best so far and the reference."""
+    """Name and text of the lines about the best candidates and the baseline."""
     yield from best_lines(terms, archive)
     reference = baseline_estimate(archive)
     if reference is not None:
@@ -111,7 +111,7 @@ def head(terms: Terms, archive: Archive, now: Progress) -> Iterator[tuple[str, s
 
 
 def times(now: Progress) -> Iterator[str]:
-    """How long it took and takes."""
+    """The elapsed and the remaining time."""
     if now.elapsed_s is not None:
         yield f"{span(now.elapsed_s)} elapsed"
     if now.left_min is not None and not now.finished:
@@ -119,7 +119,7 @@ def times(now: Progress) -> Iterator[str]:
 
 
 def flying(now: Progress) -> str:
-    """What is under way, in numbers."""
+    """Counts of running and queued trials and of candidates without code."""
     counts = [f"{count} {state}" for state in ("running", "queued") if (count := now.trials.get(state, 0))]
     if now.unwritten:
         counts.append(f"{now.unwritten} without code yet")
@@ -127,7 +127,7 @@ def flying(now: Progress) -> str:
 
 
 def notices(archive: Archive, now: Progress, holdups: Sequence[Holdup]) -> Iterator[str]:
-    """What a person should know."""
+    """Lines about missing isolation, a pause or alarm, and each holdup."""
     if unsafe := warning(archive.index.sandboxes):
         yield unsafe
     if now.paused:
@@ -136,10 +136,10 @@ def notices(archive: Archive, now: Progress, holdups: Sequence[Holdup]) -> Itera
 
 
 def holdup_line(holdup: Holdup) -> str:
-    """What the run waits for, with what is tried next and when."""
+    """What the run waits for, and when it tries again."""
     since = time.strftime("%H:%M:%S", time.localtime(holdup.since))
     if holdup.next_at is None:
-        then = "a person has to act"
+        then = "manual action required"
     else:
         then = f"next try by {time.strftime('%H:%M:%S', time.localtime(holdup.next_at))}"
     return f"waiting since {since} ({holdup.what}): {plain_line(holdup.reason)}; {then}"
@@ -149,7 +149,7 @@ def holdup_line(holdup: Holdup) -> str:
 
 
 def in_flight(archive: Archive, at: float, watch: Callable[[Try], str]) -> Part:
-    """A row for each job, those that run first: of the baseline, of candidates, of elites trained again."""
+    """One row for each job, running jobs first: of the baseline, of candidates, of elites trained again."""
     names = {attempt.paths: candidate for candidate in archive.open for attempt in candidate.attempts}
     jobs = [(holder, trial, one) for holder, trial in archive.open_trials() if (one := trial.in_flight) is not None]
     running = [job for job in jobs if job[2].claim is not None]
@@ -169,7 +169,7 @@ def in_flight(archive: Archive, at: float, watch: Callable[[Try], str]) -> Part:
 
 
 def confirming(terms: Terms, archive: Archive) -> Iterator[Part]:
-    """The candidates that are trained again when the search is over: those in the race, then the elites."""
+    """The candidates that are trained again after the search: first those in the race, then the elites."""
     reference, found = baseline_estimate(archive), race(terms, archive)
     if reference is None or not found.seeds or not finishing(terms, archive):
         return
@@ -189,7 +189,7 @@ def confirming(terms: Terms, archive: Archive) -> Iterator[Part]:
 
 
 def scored(terms: Terms, archive: Archive) -> Part:
-    """The candidates that were scored last, by the one trial that the search sees."""
+    """The most recently scored candidates, with the score of their search trial."""
     reference, rows = baseline_estimate(archive), []
     for candidate in _newest(archive):
         score = candidate.score
@@ -205,7 +205,7 @@ def scored(terms: Terms, archive: Archive) -> Part:
 
 
 def failed(archive: Archive) -> Part:
-    """The candidates that failed last, with the reason."""
+    """The most recently failed candidates, each with its reason."""
     rows = []
     for candidate in _newest(archive):
         failure = candidate.failure
@@ -228,7 +228,7 @@ def _newest(archive: Archive) -> Iterator[Candidate]:
 
 
 def _whose(candidate: Candidate | None, trial: Trial) -> tuple[str, str]:
-    """Of whom a trial is, and what for."""
+    """Name of the trial's candidate, or `baseline`, and the purpose of the trial."""
     name = short(candidate.id) if candidate is not None else "baseline"
     words = {
         Purpose.SEARCH: "search",
@@ -250,7 +250,7 @@ def _title(candidate: Candidate | None) -> str:
 
 
 def doing(one: Try) -> str:
-    """What a running job does: the step it is at and the first of its metrics, or that it is scored."""
+    """What a running job is doing: its current step and first metric, or `scoring`."""
     if one.job.of is not None or one.paths.evaluate_log.exists():
         return "scoring"
     metrics = dict(last_metrics(one.paths.metrics))
@@ -261,7 +261,7 @@ def doing(one: Try) -> str:
 
 
 def last_metrics(path: Path) -> Mapping[str, float]:
-    """The numbers in the last whole line of a metrics.jsonl, which a variant writes: anything may be in it."""
+    """The numbers in the last complete line of a metrics.jsonl. A variant may write anything: empty if unreadable."""
     try:
         with files.open_regular(path) as file:
             file.seek(0, 2)
@@ -280,8 +280,8 @@ def last_metrics(path: Path) -> Mapping[str, float]:
 
 
 def lines(page: Page, width: int, height: int | None, plain: bool = False) -> list[Text]:
-    """The page in at most `height` lines of at most `width` columns. With no height it is as long as it takes, and a notice
-    is one line however long, so that the command in it can be copied."""
+    """The page in at most `height` lines of at most `width` columns. Without a height all lines are returned and notices
+    are not wrapped, so that commands in them can be copied."""
     top = [_ends(page.title, page.times, width), _bar(page, width, plain)]
     size = max([len(name) for name, _ in page.head], default=0)
     top += [Text(f"{name:{size}}  {text}") for name, text in page.head]
@@ -308,7 +308,7 @@ def lines(page: Page, width: int, height: int | None, plain: bool = False) -> li
 
 
 def shares(counts: Sequence[int], room: int | None) -> list[int]:
-    """How many lines each part gets, its heading included. The first goes before the others, which keep a few."""
+    """Number of lines of each part, heading included. The first part has priority; the others keep a few lines."""
     wanted = [1 + count for count in counts]
     if not wanted or room is None or sum(wanted) <= room:
         return wanted
@@ -324,7 +324,7 @@ def shares(counts: Sequence[int], room: int | None) -> list[int]:
 def _part(part: Part, share: int, width: int) -> list[Text]:
     shown = part.rows[: share - 1]
     if part.count > len(shown) > 1 and len(shown) == share - 1:
-        shown = shown[:-1]  # room for the line that counts the others
+        shown = shown[:-1]  # room for the line that counts the rows not shown
     sizes = [
         min(most, max((len(row.cells[number]) for row in part.rows), default=0))
         for number, most in enumerate(part.widths)
@@ -344,7 +344,7 @@ def _part(part: Part, share: int, width: int) -> list[Text]:
 
 
 def _ends(left: str, right: str, width: int) -> Text:
-    """A text at either end of a line."""
+    """A line with `left` in bold at its start and `right` at its end."""
     first = Text(left, style="bold")
     if not right:
         return first

@@ -1,4 +1,4 @@
-"""Keep a run from starting anything new. Jobs in flight finish and are read."""
+"""Keep a run from starting new work. Jobs in flight finish, and their results are read."""
 
 import argparse
 import getpass
@@ -23,5 +23,5 @@ def entry(arguments: argparse.Namespace) -> int:
     """Write pause.json unless it exists."""
     paths = run_at(arguments.run)
     made = files.create(paths.pause, Pause(getpass.getuser(), arguments.reason, time.time()))
-    print(f"{paths.folder.name} is paused" if made else f"{paths.folder.name} was paused already")
+    print(f"{paths.folder.name} is paused" if made else f"{paths.folder.name} was already paused")
     return 0

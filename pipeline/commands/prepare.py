@@ -37,19 +37,19 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Run the baseline's `prepare`, check what it made, and close the folder with a manifest."""
+    """Run the baseline's `prepare`, check its output, and close the folder with a manifest."""
     config = config_of(arguments)
     folder = data_path(config)
     if not config.baseline.commands.prepare:
         raise BadInput(
-            f"baseline {config.baseline.name} has no baseline.commands.prepare, which writes {folder}; give one"
+            f"baseline {config.baseline.name} has no baseline.commands.prepare, which writes {folder}; add one"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         size = Path(scratch) / "size.json"
         size.write_bytes(files.to_json(config.size))
         argv = fill(config.baseline, config.baseline.commands.prepare, {"data": folder, "size": size})
-        # Its output goes to the terminal. It gets the whole environment, since a download may need the user's token.
+        # The command gets the whole environment, since a download may need the user's token.
         environment = {**os.environ, **compiled_caches(config.cluster.scratch)}
         run_shown(config.baseline, "prepare", argv, environment, arguments.verbose)
     check_apart(folder)
@@ -62,7 +62,7 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def _make_policy(config: Config, folder: Path) -> None:
-    """Train the tiny policy to write ideas of the bank, unless it is there. It takes about a minute of one core."""
+    """Train the tiny policy to write ideas of the bank, unless it exists. This takes about a minute on one core."""
     if folder.is_dir():
         return
     code = Path(config.baseline.folder)
@@ -80,10 +80,10 @@ def _make_policy(config: Config, folder: Path) -> None:
 
 
 def _left_out(manifest: Manifest) -> str:
-    """What `prepare` noted of texts that repeat held-out ones."""
+    """A line with the number of training texts that `prepare` removed because they repeat held-out ones."""
     counts = [
         f"{part} {found.get('exact', 0)} exact, {found.get('near', 0)} near" for part, found in manifest.repeats.items()
     ]
     if not counts:
-        return "`prepare` noted no search for training data that repeats held-out data (evaluator/duplicates.json)"
+        return "`prepare` recorded no search for training data that repeats held-out data (evaluator/duplicates.json)"
     return f"left out because they repeat held-out data: {'; '.join(counts)}"

@@ -1,4 +1,4 @@
-"""Where a run stands, in numbers and in one line. Pure functions of an archive."""
+"""The progress of a run, in numbers and in one line. Pure functions of an archive."""
 
 import dataclasses
 from collections import Counter
@@ -21,48 +21,48 @@ from pipeline.store.views import State
 from pipeline.text import plain_line
 
 _RECENT = 50
-"""Tries that the time left is estimated by."""
+"""Number of newest tries from which the remaining time is estimated."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run stands, for a status line and for `--json`."""
+    """The progress of a run, for a status line and for `--json`."""
 
     run: str
     phase: str
-    """What is done now: the baseline, a generation, the final training of the best, or nothing more."""
+    """The current phase in words: the baseline, a generation, the final training of the best, finished."""
     generation: int
-    """Number of the newest; -1 before the first."""
+    """Number of the newest generation; -1 before the first."""
     generations: int
-    """How many there will be."""
+    """Planned number of generations."""
     states: dict[str, int]
-    """Candidates of all generations by state."""
+    """Number of candidates by state, over all generations."""
     unwritten: int
     """Candidates whose code is still to be written or smoke-tested."""
     trials: dict[str, int]
-    """Trials by state, the baseline's and the test split's too."""
+    """Number of trials by state, including those of the baseline and of the test split."""
     trainings: int
-    """Trials that are over, without those that only score on the test split."""
+    """Closed trials, excluding those that only score on the test split."""
     trainings_left: int
-    """How many are still to come, as far as can be told."""
+    """Trainings still to come, as far as they can be predicted."""
     best: str
-    """Id of the best candidate, or empty: of those confirmed where there are any."""
+    """Id of the best candidate, among the confirmed ones if there are any; or empty."""
     best_value: float | None
     best_seeds: int
-    """Trials with other seeds that confirm it; 0 while only the trial that selection saw is there."""
+    """Trials with other seeds that confirm it; 0 if it has only the trial that selection saw."""
     baseline: float | None
     """Mean of the baseline's trials so far."""
     elapsed_s: float | None
-    """Seconds since the controller that holds the run started; none if nobody holds it."""
+    """Seconds since the controller that holds the run started; none if the run is not locked."""
     left_min: float | None
-    """Estimated minutes to the end; none while nothing is known."""
+    """Estimated minutes to the end; none before the first try has ended."""
     finished: bool
     paused: str
     """Why nothing new is started, or empty."""
 
 
 def progress(terms: Terms, archive: Archive, slots: int, started: float | None = None) -> Progress:
-    """Sum up an archive. `slots` is how many trials run at once, `started` when the controller started."""
+    """The progress of an archive. `slots` trials run at once; the controller `started` then, in seconds since 1970."""
     metric, left = terms.metric, trials_left(terms, archive)
     reference = baseline_estimate(archive)
     recent = [*tries_of([archive.baseline]), *(one for one, _ in archive.ended(archive.index.recent[-_RECENT:]))]
@@ -94,7 +94,7 @@ def progress(terms: Terms, archive: Archive, slots: int, started: float | None =
 
 
 def phase(terms: Terms, archive: Archive) -> str:
-    """What a run does now, in words."""
+    """The current phase of a run, in words."""
     config = terms.config
     if archive.report is not None:
         return "finished"
@@ -125,7 +125,7 @@ def phase(terms: Terms, archive: Archive) -> str:
 
 
 def single_best(metric: Metric, archive: Archive) -> Standing | None:
-    """The candidate that is believed to be the best, with the one trial that selection saw; those banned left out."""
+    """The best candidate by posterior mean, with its search score; banned candidates are excluded."""
     ranking = (one for one, _ in ranked(archive, metric, knowledge(archive)) if not archive.is_banned(one.id))
     candidate, reference = next(ranking, None), baseline_estimate(archive)
     if candidate is None or candidate.score is None:
@@ -137,7 +137,8 @@ def single_best(metric: Metric, archive: Archive) -> Standing | None:
 
 
 def best_lines(terms: Terms, archive: Archive) -> Iterator[tuple[str, str]]:
-    """The best so far, and whether other seeds confirm it; one trial that promises more is a line of its own."""
+    """Name and text of lines about the best candidate and whether other seeds confirm it. An unconfirmed candidate that
+    ranks higher gets a line of its own."""
     confirmed, single = confirmed_best(terms, archive), single_best(terms.metric, archive)
     if confirmed is not None:
         seeds = f"confirmed by {many(_confirmations(archive, confirmed.candidate), 'seed')}"
@@ -159,7 +160,7 @@ def _best_text(metric: Metric, archive: Archive, row: Standing, basis: str) -> s
 
 
 def summary_line(now: Progress, metric: Metric) -> str:
-    """One line, for a log and for a list of runs."""
+    """The progress in one line, for a log and for a list of runs."""
     states = (
         ", ".join(f"{now.states[state]} {state}" for state in State if state.value in now.states) or "no candidates"
     )
@@ -178,7 +179,7 @@ def summary_line(now: Progress, metric: Metric) -> str:
 
 
 def left_text(minutes: float) -> str:
-    """The estimated time to the end."""
+    """The estimated remaining time in words."""
     return f"about {span(60 * minutes)} left" if minutes >= 1 else "less than a minute left"
 
 
@@ -206,7 +207,7 @@ def _confirmations(archive: Archive, candidate: str) -> int:
 
 
 def _tests(terms: Terms, archive: Archive) -> tuple[int, int]:
-    """Scorings on the test split that are over, and those still to come among the trials left."""
+    """Numbers of scorings on the test split: finished, and still to come."""
     holders = [archive.baseline, *(elite.attempt for elite in elites(terms, archive) if elite.attempt is not None)]
     done = sum(trial.closed for holder in holders for trial in holder.of(Purpose.TEST))
     left = sum(one.purpose is Purpose.TEST for one in agenda(terms, archive)) if finishing(terms, archive) else 0

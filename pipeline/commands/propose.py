@@ -63,7 +63,7 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def _next_generation(archive: Archive) -> int:
-    """The generation that takes up a proposal: the next one, or the newest if it has no ideas since the bank is used up."""
+    """The generation that will include a proposal: the next, or the newest if it is empty because the bank is used up."""
     newest = archive.newest
     if newest is None:
         return 0

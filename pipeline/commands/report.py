@@ -1,4 +1,4 @@
-"""Write one HTML file that shows what happened in one run or several: it opens anywhere, offline."""
+"""Write a report of one or more runs as one HTML file that opens offline."""
 
 import argparse
 import webbrowser
@@ -10,15 +10,15 @@ from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.setup.places import all_runs, place_of, run_at
 
 REPORTS = Path("reports")
-"""Where reports are written unless `--output` says otherwise."""
+"""Default folder of reports; `--output` overrides it."""
 
 
 def main() -> None:
     """Entry point."""
     made = parser(
         "report",
-        "Write what happened in a run as one HTML file: did it get better, why, what failed, what it cost, every candidate\n"
-        "with its code. Several runs are compared. The file opens offline.",
+        "Write a report of a run as one HTML file: improvement over the baseline, failures, cost, and every candidate with\n"
+        "its code. Several runs are compared. The file opens offline.",
         "examples:\n  python -m pipeline report runs/NAME\n"
         "  python -m pipeline report GROUP                                all runs of a group, compared\n"
         "  python -m pipeline report runs/A runs/B --output compare.html",
@@ -43,6 +43,6 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def runs_of(named: Path) -> list[Path]:
-    """The folder of a run, or those of a group in order of their names. Raises `BadInput`."""
+    """The folder of a run, or the folders of a group's runs, sorted by name. Raises `BadInput`."""
     group = [] if place_of(named).exists() else [paths for paths in all_runs() if group_of(paths) == str(named)]
     return sorted(paths.folder for paths in group) or [run_at(named).folder]

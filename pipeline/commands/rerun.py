@@ -1,4 +1,4 @@
-"""Train a candidate again from its patch in a run of its own, and test whether the result agrees."""
+"""Train a candidate again from its patch in a new run, and test whether the result agrees."""
 
 import argparse
 import dataclasses
@@ -40,7 +40,7 @@ def main() -> None:
     made = parser("rerun", "Train a candidate again, and test whether the result agrees.", _EXAMPLES)
     made.add_argument("candidate", type=Path, help="a candidate's folder, or its short name in the newest run")
     add_overrides(made)
-    made.add_argument("--seed", type=int, help="another `seed` of the search, from which all seeds follow")
+    made.add_argument("--seed", type=int, help="another `seed` of the search, from which all seeds are derived")
     made.add_argument("--seeds", type=int, help="trainings of candidate and baseline (default: those of the candidate)")
     made.add_argument("--json", action="store_true", help="print the result as one JSON object")
     call(entry, made.parse_intermixed_args())
@@ -48,36 +48,36 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Rerun:
-    """The result."""
+    """The result of a rerun."""
 
     candidate: str
     """Run and candidate."""
     title: str
-    """Of its idea."""
+    """Title of the candidate's idea."""
     kind: Literal["rerun", "transfer"]
-    """With `transfer` settings were changed, so that the scores need not agree."""
+    """`transfer` if settings were changed, so that the scores need not agree."""
     changed: Sequence[str]
-    """These settings, as `key: old -> new`."""
+    """The changed settings, as `key: old -> new`."""
     left_behind: Sequence[str]
     """Settings that the candidate changed for the scale of its run and that have no effect at this one."""
     run: str
     """Folder of the new run."""
     checked: dict[str, str]
-    """What was compared with the record before: name to hash."""
+    """Hashes that were checked against the record, by name."""
     original: Side
-    """In the candidate's own run."""
+    """Results in the candidate's own run."""
     now: Side
-    """In the new run."""
+    """Results in the new run."""
     difference: Difference | None
     """How much better the new scores of the candidate are; null for a transfer."""
     agrees: bool | None
-    """Whether that may be chance; null for a transfer."""
+    """Whether the difference may be chance; null for a transfer."""
     repeated: tuple[int, int]
-    """Trainings with a seed of the original that gave exactly its value, and how many there are."""
+    """Of the trainings with a seed of the original: how many gave exactly its value, and their total number."""
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Check the hashes, run, compare."""
+    """Check the hashes, train, and compare."""
     source = source_at(arguments.candidate)
     seeds = arguments.seeds if arguments.seeds is not None else max(2, _trainings(source.candidate))
     config = derived_config(
@@ -101,7 +101,8 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def typed(command: str, arguments: argparse.Namespace, source: Source) -> str:
-    """The command as it was typed, which resumes it; a short name may mean another candidate later."""
+    """The typed command, which resumes the run. The candidate is given by its folder: a short name refers to the newest
+    run, which may change."""
     folder = os.path.relpath(source.candidate.paths.folder)
     words = [folder if word == str(arguments.candidate) else word for word in sys.argv[1:]]
     return shlex.join([*typed_program(command), *words])
@@ -132,7 +133,7 @@ def compare_runs(
     changed: Sequence[str],
     checked: dict[str, str],
 ) -> Rerun:
-    """Two pairs of candidate and baseline, on the test split where both have it."""
+    """Compare two pairs of candidate and baseline, on the test split if both pairs have scores there."""
     old, new = on_test_split(*before), on_test_split(*now)
     if not (old.complete and new.complete):
         old, new = on_search_split(*before, final_seeds(source.terms.config)), on_search_split(*now)
@@ -160,20 +161,20 @@ def compare_runs(
 
 
 def lines(metric: Metric, found: Rerun) -> Iterator[str]:
-    """The result for a person."""
+    """The result as text."""
     yield f"\n{found.kind} of {found.candidate} ({found.title}) in {found.run}"
     yield "checked against the record: " + ", ".join(f"{name} {digest[:12]}" for name, digest in found.checked.items())
     for change in found.changed:
         yield f"changed: {change}"
     if found.left_behind:
-        yield f"without effect, since the candidate changed them for the scale of its run: {', '.join(found.left_behind)}"
+        yield f"no effect here, since the candidate changed them for the scale of its run: {', '.join(found.left_behind)}"
     for name, one in (("original", found.original), (found.kind, found.now)):
         yield (
             f"{name:9} {one.split}: baseline {_mean(metric, one.baseline.value, one.baseline.seeds)}, candidate "
             f"{_mean(metric, one.candidate.value, one.candidate.seeds)}, gain {text(metric, one.gain)}"
         )
     if found.original.chose:
-        yield "the original has no trial but the one that chose the candidate, so its score is partly luck"
+        yield "the original has only the trial that chose the candidate, so its score is partly luck"
     if found.difference is not None:
         same, common = found.repeated
         if common:

@@ -1,4 +1,4 @@
-"""Let a paused run start new things again."""
+"""Undo a pause, so that a run starts new work again."""
 
 import argparse
 from pathlib import Path

@@ -51,14 +51,14 @@ from pipeline.store.run import held_by, locked, open_run
 
 _EXAMPLES = """examples:
   python -m pipeline.run +experiment=evolve_posttrain scale=tiny              a laptop, no GPU, no key
-  python -m pipeline.run +experiment=evolve_posttrain scale=small run=first   one 24 GB GPU a trial
+  python -m pipeline.run +experiment=evolve_posttrain scale=small run=first   one 24 GB GPU per trial
   python -m pipeline.run +experiment=evolve_posttrain scale=small run=first stop.generations=8    resume it, longer
 
-The same command with the same run=NAME resumes from the files; without run= a fresh name is made and printed."""
+The same command with the same run=NAME resumes from the files; without run= a new name is chosen and printed."""
 
 _STARTED = time.time()
 _NEWEST_RUNS = 50
-"""Runs that are looked through for one that is unfinished."""
+"""How many of the newest runs are searched for an unfinished one."""
 
 
 def main() -> None:
@@ -70,18 +70,18 @@ def main() -> None:
         "--multirun",
         "-m",
         action="store_true",
-        help="a run for each combination of values, as seed=1,2,3; run= names all",
+        help="one run for each combination of values, e.g. seed=1,2,3; run= names the group",
     )
     made.add_argument("--parallel", type=int, metavar="N", help="with -m: how many runs at a time (default: 1)")
-    made.add_argument("--once", action="store_true", help="one tick, for cron: start what is due, read what is done")
+    made.add_argument("--once", action="store_true", help="run one tick, for cron: start due work, read results")
     made.add_argument(
-        "--take-over", action="store_true", help="lock the run although another controller seems to hold it"
+        "--take-over", action="store_true", help="lock the run even if another controller seems to hold it"
     )
     call(entry, made.parse_intermixed_args())
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Run the loop with a display, and leave cleanly on Ctrl-C."""
+    """Run the loop with a display; exit cleanly on Ctrl-C."""
     console = make_console()
     if not arguments.overrides:
         say(console, _choices([CONF, *([arguments.config_dir] if arguments.config_dir is not None else [])]))
@@ -89,7 +89,7 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.multirun:
         return _several(console, arguments)
     if arguments.parallel is not None:
-        raise BadInput("--parallel is for several runs; add -m")
+        raise BadInput("--parallel requires several runs; add -m")
     config = config_of(arguments)
     if arguments.cfg:
         print(as_yaml(config), end="")
@@ -123,8 +123,8 @@ def drive(
     derived: Derived | None = None,
     given: Sequence[Idea] = (),
 ) -> Context | None:
-    """Make or resume a run, propose the `given` ideas, and move it forward to its end, with a display; none when it was
-    interrupted. `again` is what to type to resume it. Raises `BadInput`, or `CannotContinue`."""
+    """Create or resume a run, propose the `given` ideas, and drive it to its end with a display. None if interrupted.
+    `again` is the command that resumes it. Raises `BadInput` or `CannotContinue`."""
     paths = run_paths_of(config)
     with locked(paths, take_over) as lock:  # before anything is written
         if not paths.facts.exists():
@@ -157,7 +157,7 @@ def drive(
 
 
 def _several(console: Console, arguments: argparse.Namespace) -> int:
-    """A group of runs. Whatever is wrong with the settings of one is said before any starts."""
+    """Start a group of runs. The settings of all runs are checked before the first starts."""
     runs, parallel = members(arguments.overrides), 1 if arguments.parallel is None else arguments.parallel
     if parallel < 1:
         raise BadInput(f"--parallel {parallel} cannot be used; give 1 or more")
@@ -174,7 +174,7 @@ def _several(console: Console, arguments: argparse.Namespace) -> int:
 
 
 def _choices(folders: Sequence[Path]) -> str:
-    """Experiments and scales in these folders, each with the comment of its file."""
+    """The experiments and scales in these folders, each with the first comment of its file."""
     lines = ["choose an experiment, and a scale unless it is the paper's:", ""]
     for group, sign in (("experiment", "+"), ("scale", "")):
         for path in sorted(path for folder in folders for path in (folder / group).glob("*.yaml")):
@@ -188,21 +188,21 @@ def _choices(folders: Sequence[Path]) -> str:
 
 def _stop_jobs(console: Console, context: Context) -> None:
     if not context.cluster.here:
-        say(console, "stopping: jobs in the queue and on the nodes continue by themselves")
+        say(console, "stopping: queued and running jobs continue without the controller")
         return
-    say(console, "stopping: ending what runs on this machine …")
+    say(console, "stopping: ending the jobs on this machine …")
     archive = context.run.reader.read()
     evaluate.end_jobs(archive, context.cluster, "ended together with the controller", context.clock())
     learn.end_jobs(context, archive)
 
 
 def fresh_name(config: Config) -> str:
-    """A name no run has: the baseline, the scale and the time."""
+    """A new name: the baseline, the scale and the time."""
     return f"{config.baseline.name}-{config.scale}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
 
 
 def unfinished(config: Config) -> str:
-    """Name of the newest run with these settings that was stopped before its end; empty if there is none."""
+    """Name of the newest unfinished run with these settings that no controller holds; empty if there is none."""
     wanted = files.through_json(fixed_part(config))
     for paths in all_runs(Path(config.runs))[:_NEWEST_RUNS]:
         if paths.report.exists() or held_by(paths):
@@ -214,7 +214,7 @@ def unfinished(config: Config) -> str:
 
 
 def resume_command(arguments: argparse.Namespace, name: str) -> str:
-    """What to type to resume this run."""
+    """The command that resumes this run."""
     where = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir is not None else []
     return shlex.join([*typed_program("run"), *where, *_without_run(arguments.overrides), f"run={name}"])
 
@@ -228,14 +228,14 @@ def _now(context: Context, archive: Archive) -> Progress:
 
 
 def _tell(console: Console, context: Context, archive: Archive) -> None:
-    """Where the run stands, and what it waits for."""
+    """Print the progress of the run and what it waits for."""
     say(console, summary_line(_now(context, archive), context.metric))
     for holdup in context.holdups.open:
         say(console, holdup_line(holdup))
 
 
 class _display:
-    """A live page in a terminal, whose last state stays there; in a pipe or a log, a line whenever something has changed."""
+    """A live page in a terminal, whose last state remains visible; in a pipe or a log, one line per change."""
 
     def __init__(self, console: Console, context: Context) -> None:
         self._console = console

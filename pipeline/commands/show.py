@@ -1,4 +1,4 @@
-"""Show one candidate: idea, lineage, patch, and the outcome of every try; or the prompts that led to it."""
+"""Show one candidate: idea, lineage, patch and the outcome of every try; or the prompts behind it."""
 
 import argparse
 import itertools
@@ -31,7 +31,7 @@ def main() -> None:
     """Entry point."""
     made = parser(
         "show",
-        "Show a candidate: idea, lineage, patch, every try with its reason and the end of its log, and how to run it again.",
+        "Show a candidate: idea, lineage, patch, each try with its reason and the end of its log, and how to run it again.",
         "examples:\n  python -m pipeline show runs/NAME/generation_000/candidate_003\n"
         "  python -m pipeline show --prompt runs/NAME/generation_000/candidate_003\n"
         "  python -m pipeline show --prompt runs/NAME/llm/KEY",
@@ -40,10 +40,10 @@ def main() -> None:
     made.add_argument(
         "--prompt",
         action="store_true",
-        help="show as text what a language model was asked for its idea and code, and answered",
+        help="print the prompts for its idea and code and the language model's answers",
     )
     made.add_argument(
-        "--on-parent", action="store_true", help="show the change relative to its first parent, not to the baseline"
+        "--on-parent", action="store_true", help="show the change relative to the first parent instead of the baseline"
     )
     call(entry, made.parse_args())
 
@@ -91,7 +91,7 @@ def _show_prompts(place: Path) -> int:
 
 
 def prompts_of(ledger: Ledger, idea: Idea) -> Iterator[Prompt]:
-    """What was asked for an idea, and for its code. Reads every prompt of the run."""
+    """The prompts for an idea and its code. Reads every prompt of the run."""
     for purpose in ("first", "explore", "exploit"):
         for prompt in ledger.prompts(purpose):
             texts = [answer.text for answer in _answers(ledger, prompt)]
@@ -104,7 +104,7 @@ def prompts_of(ledger: Ledger, idea: Idea) -> Iterator[Prompt]:
 
 
 def prompt_texts(ledger: Ledger, prompts: Sequence[Prompt]) -> Iterator[str]:
-    """Prompts and their answers as text. A message that was printed before is not printed again."""
+    """Prompts and their answers as text. A repeated message is replaced by a reference to its first occurrence."""
     printed: dict[str, str] = {}
     for prompt in prompts:
         yield f"==== llm/{prompt.key}"
@@ -126,7 +126,7 @@ def _answers(ledger: Ledger, prompt: Prompt) -> Iterator[Completion]:
 
 
 def describe(archive: Archive, candidate: Candidate, metric: Metric) -> Iterator[str]:
-    """Lines about its idea and lineage."""
+    """Lines about a candidate's idea and lineage."""
     idea = candidate.idea
     yield f"{candidate.id}: {idea.title}"
     yield f"state    {candidate.state}"
@@ -156,7 +156,7 @@ def attempt_lines(attempt: Attempt, metric: Metric) -> Iterator[str]:
 
 
 def again(config: Config, archive: Archive, attempt: Attempt) -> str:
-    """A command line that trains the variant once more, outside the run folder."""
+    """A command line that trains the variant again, outside the run folder."""
     argv = train_command(config, archive.paths.size, data_path(config), Path("/tmp/again"), 1000 * config.seed)
     folder = shlex.quote(str(attempt.paths.variant))
     environment = [f"{name}={shlex.quote(value)}" for name, value in config.baseline.environment.items()]

@@ -52,16 +52,16 @@ def main() -> None:
         help="a run folder or name, or a group of runs; without it, all runs in runs/ are listed",
     )
     which = made.add_mutually_exclusive_group()
-    which.add_argument("--all", action="store_true", help=f"list every candidate, not only {_MOST_ROWS} of a large run")
-    which.add_argument("--failed", action="store_true", help="list the candidates that failed, with the reason")
+    which.add_argument("--all", action="store_true", help=f"list all candidates, not only {_MOST_ROWS}")
+    which.add_argument("--failed", action="store_true", help="list the failed candidates with their reasons")
     which.add_argument("--best", type=int, metavar="N", help="list the best N candidates")
-    which.add_argument("--watch", action="store_true", help="stay: scroll, sort, and see a candidate's newest log")
+    which.add_argument("--watch", action="store_true", help="live view: scroll, sort, follow a candidate's newest log")
     made.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     call(entry, made.parse_args())
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Read the folder, query Slurm for the jobs there, and print. Nothing is written."""
+    """Read the run folder, query Slurm about its jobs, and print. Nothing is written."""
     group = str(arguments.run) if arguments.run is not None and not place_of(arguments.run).exists() else ""
     runs = [paths for paths in all_runs() if group_of(paths) == group] if group else all_runs()
     if arguments.run is None or (group and runs):
@@ -97,7 +97,7 @@ def entry(arguments: argparse.Namespace) -> int:
     if not now.finished and not held_by(run.paths):
         say(
             console,
-            "no controller holds this run: what is there is read, but nothing new is started until it is resumed",
+            "no controller holds this run: nothing new is started until it is resumed",
         )
     chosen = choose(archive, terms.metric, None if arguments.all else _MOST_ROWS)
     console.print(candidate_table(archive, terms.metric, chosen))
@@ -116,7 +116,7 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def group_of(paths: RunPaths) -> str:
-    """The group of a run; empty if it has none, or cannot be read."""
+    """The group of a run; empty if it has none or is unreadable."""
     try:
         return str((files.read_if_there(paths.live, dict) or {}).get("group", ""))
     except GroundworkError:
@@ -124,7 +124,7 @@ def group_of(paths: RunPaths) -> str:
 
 
 def _watch(run: Run, terms: Terms) -> int:
-    """The same in a terminal that stays; raises `BadInput` where Textual is missing."""
+    """Show the run in a live view until the user quits. Raises `BadInput` if Textual is missing."""
     try:
         from pipeline.commands.watch import Line, Watch
     except ModuleNotFoundError as error:
@@ -148,7 +148,7 @@ def _watch(run: Run, terms: Terms) -> int:
 def _line(
     archive: Archive, terms: Terms, candidate: Candidate
 ) -> tuple[str, float | None, float | None, tuple[str, ...]]:
-    """A candidate as `Watch` shows it: name, goodness and gain to sort by, cells."""
+    """The fields of a `watch.Line`: name, goodness and gain to sort by, cells."""
     score, reference = candidate.score, baseline_estimate(archive)
     row = standing(terms.metric, "", [score], reference) if score is not None and reference is not None else None
     state = candidate.failure.kind.value if candidate.failure is not None else candidate.state.value
@@ -160,7 +160,7 @@ def _line(
 
 
 def _details(candidate: Candidate) -> Iterator[str]:
-    """What is known of a candidate now: its idea, why it failed, the end of its newest log."""
+    """Lines about a candidate: its idea, why it failed, the end of its newest log."""
     yield plain_line(candidate.idea.title)
     yield plain(candidate.idea.text)
     if candidate.failure is not None:
@@ -171,7 +171,7 @@ def _details(candidate: Candidate) -> Iterator[str]:
 
 
 def _list_runs(runs: Sequence[RunPaths], as_json: bool) -> int:
-    """One line for each run, also for one that cannot be read: of another format, or damaged."""
+    """List runs, one line each, including unreadable ones (another format, or damaged)."""
     console, rows = make_console(), list[dict[str, Any]]()
     for paths in runs:
         try:
@@ -195,7 +195,7 @@ def _list_runs(runs: Sequence[RunPaths], as_json: bool) -> int:
 
 
 def _list_some(archive: Archive, terms: Terms, arguments: argparse.Namespace) -> int:
-    """The candidates that a filter names; those that failed with their reason."""
+    """List the best candidates, or the failed ones with their reasons."""
     if arguments.failed:
         chosen = [one for one in archive.candidates if one.failure is not None]
     else:
@@ -213,19 +213,19 @@ def _list_some(archive: Archive, terms: Terms, arguments: argparse.Namespace) ->
 
 
 def started_at(paths: RunPaths) -> float | None:
-    """When the controller that holds the run started, seconds since 1970; none if nobody holds it."""
+    """When the controller that holds the run started, in seconds since 1970; none if the run is not locked."""
     holder = files.read_if_there(paths.controller, Holder)
     return holder.started / 100 if holder is not None and held_by(paths) else None
 
 
 def costs_of(terms: Terms, archive: Archive) -> Account:
-    """Device hours by the jobs' own clocks; of a finished run by the cluster's accounts."""
+    """Device hours of a run: by the cluster's accounting if the run is finished, else by the jobs' own clocks."""
     written = files.read_if_there(archive.paths.account, RunAccount) if archive.report is not None else None
     return written.run if written is not None else account_of_run(terms.config, archive, {}, terms.clock())
 
 
 def waiting_reasons(archive: Archive, cluster: Cluster) -> dict[str, int]:
-    """Number of waiting jobs by reason, as the cluster states it, with a remedy."""
+    """Number of waiting jobs by reason as the cluster states it."""
     jobs = [one.job.job_id for one in archive.in_flight() if one.job.job_id is not None]
     try:
         statuses = cluster.poll(jobs)

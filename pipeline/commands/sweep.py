@@ -1,4 +1,4 @@
-"""`run -m`: one run after the other, or some at once, each in a process of its own and with a name of its own."""
+"""`run -m`: several runs in sequence or in parallel, each with its own process and name."""
 
 import signal
 import subprocess
@@ -17,8 +17,8 @@ from pipeline.text import counted
 def run_group(
     console: Console, group: str, runs: Sequence[Member], options: Sequence[str], parallel: int, again: str
 ) -> int:
-    """Start the runs of a group, `parallel` at a time, and wait for them. `options` go to each, `again` resumes them all.
-    Returns 0 if all ended well."""
+    """Start the runs of a group, `parallel` at a time, and wait for them. Each gets `options`; the command `again` resumes
+    all. Returns 0 if all ended with exit code 0."""
     names = [f"{group}-{member.suffix}" for member in runs]
     at_once = f", {parallel} at a time" if parallel > 1 else ""
     say(console, f"group {group}: {counted(len(runs), 'run')}{at_once}: {', '.join(names)}")
@@ -36,9 +36,9 @@ def run_group(
         return INTERRUPTED
     bad = [f"{name} (exit code {code})" for name, code in zip(names, codes, strict=True) if code]
     if not bad:
-        say(console, f"group {group}: {counted(len(runs), 'run')} ended well")
+        say(console, f"group {group}: {counted(len(runs), 'run')} completed")
         return 0
-    say(console, f"group {group}: not ended well: {', '.join(bad)}; resume all with: {again}")
+    say(console, f"group {group}: not completed: {', '.join(bad)}; resume all with: {again}")
     return 1
 
 
@@ -49,18 +49,18 @@ class _Group:
     name: str
     options: Sequence[str]
     prefixed: bool
-    """Whether each line that a run prints begins with its name, since others print beside it."""
+    """Whether each printed line is prefixed with the run's name, since several runs print at the same time."""
     stopping: bool = False
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def stop(self, number: int, _: FrameType | None) -> None:
-        """Start nothing more. Ctrl-C reaches the runs without us; another signal is handed on."""
+        """Start no more runs. The terminal sends Ctrl-C to the runs itself; other signals are forwarded."""
         self.stopping = True
         for process in self.started if number != signal.SIGINT else ():
             process.send_signal(number)
 
     def run(self, name: str, member: Member) -> int:
-        """One run to its end; its exit code."""
+        """Run a member to its end; returns its exit code."""
         if self.stopping:
             return INTERRUPTED
         settings = [one for one in member.overrides if not one.startswith(("run=", "group="))]

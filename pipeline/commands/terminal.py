@@ -1,4 +1,4 @@
-"""What all commands share: options, exit codes, one-line errors."""
+"""Shared by all commands: options, exit codes, one-line errors."""
 
 import argparse
 import errno
@@ -34,8 +34,8 @@ def parser(command: str, description: str, epilog: str = "") -> argparse.Argumen
 
 
 def typed_program(command: str, given: Sequence[str] = tuple(sys.orig_argv)) -> list[str]:
-    """What a person types to run a command of this program in the same folder: the interpreter or the console script as it
-    was typed."""
+    """The words to type in the same folder to run a command of this program: the interpreter or the console script, as
+    they were typed."""
     python, program = _program(command, given)
     if python and program[0] != "-m":
         return [_as_typed(program[0]), *program[1:]]
@@ -43,13 +43,14 @@ def typed_program(command: str, given: Sequence[str] = tuple(sys.orig_argv)) -> 
 
 
 def same_program(command: str, given: Sequence[str] = tuple(sys.orig_argv)) -> list[str]:
-    """What starts a command of this program in a process of its own."""
+    """The start of an argument vector that runs a command of this program in another process."""
     python, program = _program(command, given)
     return [sys.executable, *python[1:], *program]
 
 
 def _program(command: str, given: Sequence[str]) -> tuple[Sequence[str], list[str]]:
-    """The interpreter with its options, and what it runs; the interpreter is empty where this is not how we started."""
+    """The interpreter with its options, and the program it runs. The interpreter is empty if this program was started
+    otherwise, e.g. by a test."""
     for at, word in enumerate(given[1:], 1):
         if word == "-m":
             module = given[at + 1] if at + 1 < len(given) else ""
@@ -68,7 +69,7 @@ def _in_checkout(command: str) -> list[str]:
 
 
 def _as_typed(program: str) -> str:
-    """A program by its name if the shell finds it so, else relative to the working directory if it is inside."""
+    """The program's name if the shell finds it on PATH, else its path, relative if it is in the working directory."""
     path = Path(program)
     if not path.is_absolute():
         return program
@@ -89,32 +90,32 @@ def config_of(arguments: argparse.Namespace) -> Config:
 
 
 def usable_config(overrides: Sequence[str], config_dir: Path | None) -> Config:
-    """A composed configuration whose interpreter is there. Raises `BadInput`."""
+    """The composed configuration; its interpreter is checked. Raises `BadInput`."""
     if config_dir is not None and not config_dir.is_dir():
         raise BadInput(f"--config-dir {config_dir} is not a folder")
     config = compose_config(overrides, config_dir)
     target = str(config.train.sandbox["_target_"])
-    if target.startswith("pipeline.sandbox.") and "apptainer" not in target:  # others may bring a Python of their own
+    if target.startswith("pipeline.sandbox.") and "apptainer" not in target:  # others may contain their own Python
         check_interpreter(config.baseline.interpreter)
     return config
 
 
 def make_console() -> Console:
-    """A console for people; plain and wide if the output is piped, so that lines are not broken."""
+    """A console for stdout; wide if the output is piped, so that lines are not broken."""
     return Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
 
 def say(console: Console, text: str) -> None:
-    """Print a text without breaking lines, so that commands and paths can be copied, and without what a terminal obeys."""
+    """Print a text without control sequences and without breaking lines, so that commands and paths can be copied."""
     console.print(plain(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def error_line(error: OSError) -> str:
-    """What the system refused, in one line, with what to do."""
+    """A system error in one line, with a remedy."""
     advice = {
         errno.ENOSPC: "free some space",
-        errno.EDQUOT: "free some space, or ask for a larger quota",
-        errno.EROFS: "choose a folder that can be written",
+        errno.EDQUOT: "free some space, or request a larger quota",
+        errno.EROFS: "choose a writable folder",
         errno.EACCES: "check its owner and mode",
         errno.EPERM: "check its owner and mode",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",

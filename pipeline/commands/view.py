@@ -35,15 +35,15 @@ from pipeline.store.paths import RunPaths, TryPaths
 from pipeline.store.run import Run, held_by
 
 _ASK_S = 10.0
-"""How often Slurm is asked why jobs wait, and the answers of language models are counted."""
+"""Interval at which Slurm is queried for why jobs wait, and the answers of language models are counted, in seconds."""
 
 
 def main() -> None:
     """Entry point."""
     made = parser(
         "view",
-        "Serve pages of runs in progress on 127.0.0.1. Whoever has the address with its token may look, and may pin, ban,\n"
-        "propose and pause after a confirmation.",
+        "Serve pages of runs in progress on 127.0.0.1. Anyone who has the address with its token may read and, after a\n"
+        "confirmation, pin, ban, propose and pause.",
         "examples:\n  python -m pipeline view\n  python -m pipeline view runs/NAME --port 8765",
     )
     made.add_argument("run", type=Path, nargs="?", help="a run folder or name; without it, all runs in runs/")
@@ -67,13 +67,13 @@ def entry(arguments: argparse.Namespace) -> int:
         console = make_console()
         say(console, f"http://127.0.0.1:{port}{path}?token={token}")
         say(console, f"from another machine first: ssh -L {port}:127.0.0.1:{port} {socket.gethostname()}")
-        say(console, "Ctrl-C ends it; runs are not touched by that")
+        say(console, "Ctrl-C stops the server; runs are not affected")
         live.serve(Door(only), token, listening)
     return 0
 
 
 class Door:
-    """What the pages show and do. Everything that is done is done by the function of a command."""
+    """The data and the actions of the pages. Each action calls the entry function of a command."""
 
     def __init__(self, only: RunPaths | None) -> None:
         self._only = only
@@ -81,7 +81,7 @@ class Door:
         self._asked: dict[Path, tuple[float, list[str], dict[str, int]]] = {}
 
     def runs(self) -> Sequence[Mapping[str, str]]:
-        """Name, state and a line about every run, the newest first."""
+        """Name, state and summary line of every run, newest first."""
         found = []
         for paths in [self._only] if self._only is not None else all_runs():
             try:
@@ -97,11 +97,11 @@ class Door:
         return found
 
     def folder(self, run: str) -> Path:
-        """The folder of a run by its name."""
+        """The folder of the run with this name."""
         return self._paths(run).folder
 
     def state(self, run: str) -> dict[str, Any]:
-        """What the page of a run shows."""
+        """The content of the page of a run."""
         paths = self._paths(run)
         opened, terms, cluster = self._opened(paths)
         archive = opened.reader.read()
@@ -119,14 +119,14 @@ class Door:
         }
 
     def running(self, run: str) -> list[tuple[str, TryPaths]]:
-        """Name and try of the trials that run now."""
+        """Name and try of the running trials."""
         paths = self._paths(run)
         archive = self._opened(paths)[0].reader.read()
         tries = [one for one in archive.in_flight() if one.claim is not None]
         return [(one.paths.trial.folder.relative_to(paths.folder).as_posix(), one.paths) for one in tries]
 
     def command(self, run: str, what: str, candidate: str, text: str) -> str:
-        """What a person would type."""
+        """The equivalent command line of an action."""
         place = RUNS / run
         flags = {"pin": ["--pin"], "ban": ["--ban", text], "clear": ["--clear"]}
         if what in flags:
@@ -135,13 +135,13 @@ class Door:
         return shlex.join(["python", "-m", "pipeline", what, str(place), *more])
 
     def act(self, run: str, what: str, candidate: str, text: str) -> str:
-        """Do it; returns what the command prints."""
+        """Run an action; returns what its command prints."""
         folder = self._paths(run).folder
         if what in ("pin", "ban", "clear"):
             if re.fullmatch(r"g\d+/c\d+", candidate) is None:
-                raise BadInput(f"{candidate!r} is no candidate; give it as g0/c3")
+                raise BadInput(f"{candidate!r} is not a candidate; give it as g0/c3")
             if what == "ban" and not text.strip():
-                raise BadInput("a ban needs a reason, which prompts contain")
+                raise BadInput("a ban requires a reason, which is included in prompts")
             reason = text if what == "ban" else None
             return _said(mark.entry, candidate=folder / candidate, pin=what == "pin", ban=reason, clear=what == "clear")
         if what == "propose":
@@ -162,11 +162,11 @@ class Door:
             return self._only
         found = {paths.folder.name: paths for paths in all_runs()}
         if run not in found:
-            raise BadInput(f"{run} is no run in {RUNS}/; it has: {', '.join(found) or 'none'}")
+            raise BadInput(f"{run} is not a run in {RUNS}/; runs there: {', '.join(found) or 'none'}")
         return found[run]
 
     def _opened(self, paths: RunPaths) -> tuple[Run, Terms, Cluster | None]:
-        """A run whose reader is kept: what is settled is read once."""
+        """The opened run, cached so that its reader reads settled candidates only once."""
         if not paths.facts.exists():
             self._open.pop(paths.folder, None)
             raise BadInput(f"{paths.folder} is gone; start `python -m pipeline view` again")
@@ -177,7 +177,7 @@ class Door:
         return self._open[paths.folder]
 
     def _slow(self, terms: Terms, archive: Archive, cluster: Cluster | None) -> tuple[list[str], dict[str, int]]:
-        """Costs, and why jobs wait: asked now and then only."""
+        """Lines about costs, and the reasons why jobs wait; cached for `_ASK_S` seconds."""
         folder = archive.paths.folder
         at, costs, waiting = self._asked.get(folder, (0.0, [], {}))
         if time.monotonic() - at > _ASK_S or not costs:
@@ -188,7 +188,7 @@ class Door:
 
 
 def _said(entry_of: Callable[[argparse.Namespace], int], **arguments: Any) -> str:
-    """What a command prints."""
+    """Run a command and return what it prints."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         entry_of(argparse.Namespace(**arguments))

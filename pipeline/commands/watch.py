@@ -1,4 +1,4 @@
-"""`status --watch`: a run in the terminal that can be scrolled and sorted, with the newest log of a chosen candidate."""
+"""`status --watch`: a live view of a run that can be scrolled and sorted, with the newest log of the selected candidate."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ class Line:
     """One candidate."""
 
     name: str
-    """As `g0/c3`."""
+    """For example `g0/c3`."""
     value: float | None
     """Larger is better; none without a score."""
     gain: float | None
     cells: tuple[str, ...]
-    """As people read it, in the order of `COLUMNS`."""
+    """Shown texts, in the order of `COLUMNS`."""
 
 
 class Watch(App[None]):
-    """Reads again every two seconds. Texts of models are shown as they are: nothing in them is mark-up."""
+    """The view, refreshed every two seconds. Texts of models are shown literally, never interpreted as mark-up."""
 
     CSS = """#head { height: auto; padding: 0 1; } DataTable { height: 2fr; }
     #detail { height: 1fr; border-top: solid gray; padding: 0 1; overflow-y: auto; }"""
@@ -38,7 +38,7 @@ class Watch(App[None]):
     ]
 
     def __init__(self, read: Callable[[], tuple[str, Sequence[Line]]], detail: Callable[[str], str]) -> None:
-        """`read` gives the head and the candidates, `detail` what is known of one of them now."""
+        """`read` returns the head and the candidates, `detail` the text about a candidate by its name."""
         super().__init__()
         self._read, self._detail = read, detail
         self._by, self._down = 0, False
@@ -53,7 +53,7 @@ class Watch(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Fill it, and go on doing so."""
+        """Fill the table, and refresh it periodically."""
         self.table.add_columns(*COLUMNS)
         self.table.focus()
         self.refresh_run()
@@ -61,11 +61,11 @@ class Watch(App[None]):
 
     @property
     def table(self) -> "DataTable[Text]":
-        """The candidates."""
+        """The table of candidates."""
         return self._table
 
     def refresh_run(self) -> None:
-        """Read the run, and keep the cursor on its candidate."""
+        """Read the run again; the cursor stays on its candidate."""
         head, found = self._read()
         self.query_one("#head", Static).update(head)
         chosen = self._chosen
@@ -94,11 +94,11 @@ class Watch(App[None]):
         return missing is not self._down, number if number is not None else 0.0, text
 
     def on_data_table_row_highlighted(self) -> None:
-        """The cursor moved."""
+        """Show the candidate under the moved cursor."""
         self._show_detail()
 
     def on_data_table_header_selected(self, event: "DataTable.HeaderSelected") -> None:
-        """A click on a column sorts by it, a second one the other way round."""
+        """Sort by the clicked column; a second click reverses the order."""
         self._by, self._down = event.column_index, event.column_index == self._by and not self._down
         self.refresh_run()
 
@@ -108,6 +108,6 @@ class Watch(App[None]):
         self.refresh_run()
 
     def action_reverse(self) -> None:
-        """The other way round."""
+        """Reverse the order."""
         self._down = not self._down
         self.refresh_run()

@@ -422,7 +422,7 @@ def test_the_script_of_a_wave_is_the_golden_one(with_srun: None) -> None:
     script = golden_cluster().script(16).replace(shlex.quote(sys.executable), "PYTHON")
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(script)
-    renew = f"look at the difference; `RENEW_GOLDEN=1 python -m pytest {Path(__file__).name}` writes it anew"
+    renew = f"look at the difference; `RENEW_GOLDEN=1 python -m pytest {Path(__file__).name}` regenerates it"
     assert script == GOLDEN.read_text(), renew
 
 

@@ -43,7 +43,7 @@ def test_what_could_not_be_tried_is_not_called_ok(
     done = checked(tmp_path, toy_data, replaced(TRAIN, STEPS, "            if False:\n"), *more).ok()
     assert "not checked stop and resume:" in line(done) and why in line(done)
     assert "a trial restarts at step 0" in line(done)
-    assert "the baseline keeps its contract, as far as it was checked: 1 not checked" in done.out
+    assert "the baseline fulfils its contract, as far as it was checked: 1 not checked" in done.out
 
 
 def test_a_training_that_ends_before_it_saves_is_made_to_save_sooner(tmp_path: Path, toy_data: Path) -> None:

@@ -21,7 +21,7 @@ def running(code: str, verbose: bool = False) -> None:
     ("raised", "words"),
     [
         ("OSError(28, 'No space left on device')", r"OSError: \[Errno 28\] No space left on device; free some space"),
-        ("OSError(30, 'Read-only file system', 'd')", "file system: 'd'; choose a folder that can be written"),
+        ("OSError(30, 'Read-only file system', 'd')", "file system: 'd'; choose a writable folder"),
         ("ConnectionError('Failed to resolve the name: Max retries exceeded')", "run it where there is network access"),
         ("ValueError('a split is missing')", r"ValueError: a split is missing \(-v shows"),
         ("RuntimeError('first\\nsecond')", r"RuntimeError: first \(-v shows"),

@@ -26,7 +26,7 @@ from pipeline.text import plain_line
 from tests.archives import Made, archive_of, config_of, name, terms_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden/screen"
-RENEW = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/commands/test_display.py` writes it anew"
+RENEW = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/commands/test_display.py` regenerates it"
 SIZES = [(80, 24), (120, 40)]
 NOW = 2000.0
 
@@ -300,7 +300,7 @@ def test_a_price_that_is_not_known_is_said_once(usd: float | None) -> None:
     lines = estimated(config_of(), CostEstimate(0, part, part, usd, "core", 4, None, 0.5))
     text = "\n".join(lines)
     assert text.count("unknown") == (usd is None) and text.count("$") == (0 if usd is None else 8)
-    assert ("price unknown of openai/m: give llm.usd_in and llm.usd_out" in text) is (usd is None)
+    assert ("price unknown of openai/m: set llm.usd_in and llm.usd_out" in text) is (usd is None)
     assert "ideas by openai/m (max_tokens=100)" in text and "code by openai/m" in text
     assert ("all 3 generations: about $0.50" in text) is (usd is not None)
 
@@ -354,7 +354,7 @@ def test_results_on_the_test_split(width: int, height: int) -> None:
     ("change", "said"),
     [
         ({"failed": 1}, "3 of 4"),
-        ({"failed": 1}, "No gain is claimed of a code that failed with one of the final seeds."),
+        ({"failed": 1}, "No gain is claimed for code that failed with one of the final seeds."),
         ({"low": None, "high": None}, "(unknown)"),
         ({"corrected": 1e-9}, "< 0.001"),
         ({"significant": False}, "No gain is claimed: no p is below 0.05."),
@@ -367,7 +367,7 @@ def test_what_the_table_of_the_test_split_says(change: dict[str, object], said: 
     assert archive.report is not None
     tests = tuple(replace(one, **change) for one in archive.report.tests)  # type: ignore[arg-type]
     text = printed(results(archive, replace(archive.report, tests=tests), metric), 120, 40)
-    assert said in text and ("wider than need be" not in text) == ("paired" in change)
+    assert said in text and ("wider than necessary" not in text) == ("paired" in change)
 
 
 def test_kinds_of_sandbox_that_differ_are_a_column() -> None:

@@ -76,7 +76,7 @@ def test_a_group_is_stopped_resumed_and_listed(bench: Bench) -> None:
 
     done = bench.run("g", *given, "--parallel", "2").ok()
     assert "g-seed-1 | finished" in done.out and "g-seed-2 | finished" in done.out
-    assert done.out.endswith("group g: 2 runs ended well\n")
+    assert done.out.endswith("group g: 2 runs completed\n")
     for seed in (1, 2):
         archive = bench.archive(f"g-seed-{seed}")
         assert archive.report is not None

@@ -57,7 +57,7 @@ def test_the_program_is_named_as_it_was_typed(
     [
         pytest.param(
             OSError(errno.EROFS, "Read-only file system", "/runs/r/pause.json"),
-            "/runs/r/pause.json: Read-only file system; choose a folder that can be written",
+            "/runs/r/pause.json: Read-only file system; choose a writable folder",
             id="read-only",
         ),
         pytest.param(
@@ -87,7 +87,7 @@ def test_a_command_ends_with_one_line(verbose: bool, capsys: pytest.CaptureFixtu
         call(entry, argparse.Namespace(verbose=verbose))
     assert ended.value.code == 1
     err = capsys.readouterr().err
-    assert err.endswith("error: /runs/r: Read-only file system; choose a folder that can be written\n")
+    assert err.endswith("error: /runs/r: Read-only file system; choose a writable folder\n")
     assert ("Traceback" in err) is verbose and (verbose or err.count("\n") == 1)
 
 

@@ -35,9 +35,9 @@ def test_the_page_holds_every_file_of_its_tree(project: Path) -> None:
 
 
 def test_the_contract_is_kept(typed: str) -> None:
-    assert "the baseline keeps its contract" in typed
+    assert "the baseline fulfils its contract" in typed
     for file in ("train.py", "settings.py"):
-        assert f"ok   a broken {file} is noticed" in typed
+        assert f"ok   a broken {file} is detected" in typed
 
 
 def test_the_search_ends_with_a_report(typed: str, project: Path) -> None:

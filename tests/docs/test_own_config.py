@@ -40,8 +40,8 @@ def test_the_page_holds_every_file_of_its_tree(project: Path) -> None:
 def test_the_contract_is_kept_as_far_as_it_was_checked(typed: str) -> None:
     joined = " ".join(typed.split())
     assert "not checked stop and resume: training finished before it wrote output/resume" in joined
-    assert "the baseline keeps its contract, as far as it was checked" in joined
-    assert "ok a broken evolve.py is noticed" in joined
+    assert "the baseline fulfils its contract, as far as it was checked" in joined
+    assert "ok a broken evolve.py is detected" in joined
 
 
 def test_settings_of_the_yaml_file_are_tuned(typed: str, project: Path) -> None:

@@ -329,4 +329,4 @@ def test_a_dry_run_tells_the_cost_from_the_real_prompts_and_asks_nothing(
 
 def test_a_dry_run_without_a_model_costs_only_hours(bench: Bench) -> None:
     out = bench.run("r", *SMALL, "dry_run=true").ok().out
-    assert "no language model is asked: $0.00" in out and "core hours of the generation: 0.2 at most" in out
+    assert "no language model is used: $0.00" in out and "core hours of the generation: 0.2 at most" in out

@@ -53,7 +53,7 @@ from tests.makers.world import archive_of, candidate, generation, tools_of
 from tests.toy import ROOT, tree
 
 GOLDEN = ROOT / "tests/golden/prompts"
-RENEW = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/makers/test_prompts.py` writes it anew"
+RENEW = "look at the difference; `RENEW_GOLDEN=1 python -m pytest tests/makers/test_prompts.py` regenerates it"
 PACKAGES = Packages(("msgspec 0.19.0", "numpy 2.2.0"), frozenset({"msgspec", "numpy", "os", "json"}))
 METRIC = Metric("loss", Direction.minimize, 0.0, float("inf"), False)
 PATCH = "diff --git a/train.py b/train.py\nindex 1f..2e 100644\n--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-a\n+b\n"
