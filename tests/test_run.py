@@ -575,7 +575,7 @@ def test_a_damaged_file_is_named_and_nothing_is_lost(name: str, copy: Bench) -> 
     path.write_text(path.read_text()[:-20])
     before = {name: (copy.folder / "first" / name).read_bytes() for name in listing(copy.folder / "first")}
     done = copy.run("first", *SEARCH)
-    done.refused(1, f"{path} is damaged", "put the file back")
+    done.refused(1, f"{path} is damaged", "restore the file")
     after = {name: (copy.folder / "first" / name).read_bytes() for name in listing(copy.folder / "first")}
     assert {name for name in after if after[name] != before.get(name)} - {"live.json", "events.jsonl"} <= {
         name

@@ -83,7 +83,7 @@ def check_source(source: Source, config: Config) -> dict[str, str]:
     syntax = hash_of_changes(baseline, tree)
     kept = read_tree(attempt.paths.variant) if attempt.paths.variant.is_dir() else tree
     if syntax != attempt.implementation.syntax or kept != tree:
-        raise CannotContinue(f"{attempt.paths.patch} does not give the code that was trained; put it back from a copy")
+        raise CannotContinue(f"{attempt.paths.patch} does not give the code that was trained; restore it from a copy")
     checked = {"code": run.facts.code, "patch": syntax}
     data = data_path(config)
     if data == data_path(source.terms.config):

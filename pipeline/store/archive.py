@@ -1,7 +1,7 @@
-"""All of a run as one value, with an index that answers by key.
+"""The state of a whole run as one value, with an index for lookups by key.
 
-A search reads its archive again and again, and most of that never changes. So whatever a tick asks is answered in a time
-that does not grow with the archive: the reader updates the index by each candidate that changed.
+A search reads its archive at every tick, and most of it never changes. The reader updates the index only for candidates
+that changed, so that the time for the lookups of a tick does not grow with the archive.
 """
 
 import bisect
@@ -15,24 +15,24 @@ from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths
 from pipeline.store.views import Attempt, Candidate, Generation, RaisedAlarm, State, Trial, Try
 
 _RECENT = 1000
-"""How many of the tries that ended last are kept in order."""
+"""At least this many of the tries that ended last are kept."""
 
 
 @dataclass
 class Spent:
-    """What tries that are over took, by their own clocks."""
+    """Totals over ended tries, by the clocks of their jobs."""
 
     tries: int = 0
-    """How many are over."""
+    """Number of ended tries."""
     held_s: float = 0.0
-    """Seconds they held their devices."""
+    """Seconds for which they held their devices."""
     waited_s: float = 0.0
-    """Seconds they waited in the queue."""
+    """Seconds for which they waited in the queue."""
     wasted_s: Counter[str] = field(default_factory=Counter)
-    """Part of `held_s` that trained nothing: by kind of failure, `start_up` and `evaluate`."""
+    """Part of `held_s` without useful training: by kind of failure, and as `start_up` and `evaluate`."""
 
     def add(self, one: Try, sign: int = 1) -> None:
-        """Count a try; with sign -1 count it no longer."""
+        """Add a try to the totals; with sign -1 subtract it."""
         held_s = one.held_s(0.0)
         self.tries += sign
         self.held_s += sign * held_s
@@ -46,56 +46,56 @@ class Spent:
 
 @dataclass(frozen=True, order=True)
 class EndedTry:
-    """Where to find a try that is over."""
+    """Reference to an ended try."""
 
     at: float
-    """Seconds since 1970."""
+    """When it ended, seconds since 1970."""
     candidate: str
-    """Id of the candidate."""
+    """Id of its candidate."""
     paths: TryPaths = field(compare=False)
 
 
 class Index:
-    """Facts about all candidates by key, kept up to date one candidate at a time. Lookups are safe from other threads."""
+    """Lookup tables over all candidates, updated one candidate at a time. Lookups are safe from other threads."""
 
     def __init__(self) -> None:
         self.candidates: dict[str, Candidate] = {}
         """By id."""
         self.open: dict[str, Candidate] = {}
-        """Those with something still to come."""
+        """Candidates with a pending outcome or trial, by id."""
         self.unclosed = 0
-        """How many have no outcome."""
+        """Number of candidates without an outcome."""
         self.by_code: dict[str, list[tuple[str, AttemptPaths]]] = {}
-        """Syntax hash to the attempts with that code, and their candidates' ids."""
+        """Syntax hash to the attempts with that code, each with the id of its candidate."""
         self.by_checkpoint: dict[str, str] = {}
-        """Hash of a scored checkpoint to the first candidate that had it."""
+        """Hash of a scored checkpoint to the first candidate that produced it."""
         self.by_order: dict[int, str] = {}
-        """Number of an outcome to the candidate."""
+        """Number of an outcome to the id of its candidate."""
         self.outcomes = 0
-        """Largest number of an outcome."""
+        """Largest outcome number so far."""
         self.ranking: list[tuple[float, str]] = []
         """Value and id of every scored candidate, lowest value first."""
         self.children: Counter[str] = Counter()
-        """How many candidates build on each."""
+        """Number of candidates that build on each candidate."""
         self.rungs: dict[float, list[float]] = {}
-        """Budget of a rung to the values that candidates scored with it, lowest first."""
+        """Budget of a rung to the values scored with it, lowest first."""
         self.states: Counter[State] = Counter()
-        """How many candidates came how far."""
+        """Number of candidates in each state."""
         self.trial_states: Counter[State] = Counter()
-        """How many of their trials came how far."""
+        """Number of their trials in each state."""
         self.sandboxes: Counter[str] = Counter()
-        """How many scored candidates were trained in each kind of sandbox."""
+        """Number of scored candidates trained in each kind of sandbox."""
         self.failures: Counter[str] = Counter()
-        """How many candidates failed, by `stage/kind`."""
+        """Number of failed candidates, by `stage/kind`."""
         self.spent = Spent()
-        """What the tries that are over took."""
+        """Totals over ended tries."""
         self.recent: list[EndedTry] = []
         """The tries that ended last, oldest first."""
         self.last_on: dict[str, list[EndedTry]] = {}
         """The last two tries that ended on each node, newest first."""
 
     def put(self, candidate: Candidate) -> None:
-        """Take in a new candidate, or a change of a known one."""
+        """Add a candidate, or update a known one."""
         old = self.candidates.get(candidate.id)
         if old is not None:
             self._count(old, -1)
@@ -161,29 +161,30 @@ class Index:
 
 @dataclass(frozen=True)
 class Archive:
-    """All of a run, as it was read. It is what stages and decisions get as an argument."""
+    """A whole run, as read from its files. Stages and decisions get it as an argument."""
 
     paths: RunPaths
     baseline: Attempt
     generations: tuple[Generation, ...]
     index: Index
     decided: int = 0
-    """How many generations have a selection."""
+    """Number of generations with a selection."""
     complete: int = 0
     """Generations with a lower number have all their ideas."""
     report: Report | None = None
     pause: Pause | None = None
     alarms: tuple[RaisedAlarm, ...] = ()
     marks: Mapping[str, Mark] = field(default_factory=dict)
-    """What people decided about candidates, by id."""
+    """Candidates that a user pinned or banned, by id."""
     waiting: tuple[str, ...] = ()
     """Names of proposals that no generation includes yet."""
     overruled: tuple[str, ...] = ()
-    """Ids of candidates with a trial that was closed by a fault of a machine, of which a job has left a result since."""
+    """Ids of candidates with a trial closed by an infrastructure fault, one of whose jobs has written a result
+    since."""
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """All of them, in order. Takes time that grows with the archive: nothing that a tick calls may ask for it."""
+        """All candidates, in order. Takes time that grows with the archive, so no tick may use it."""
         return tuple(candidate for generation in self.generations for candidate in generation.candidates)
 
     @property
@@ -197,53 +198,54 @@ class Archive:
 
     @property
     def alarm(self) -> RaisedAlarm | None:
-        """The alarm that waits for its verdict, if any."""
+        """The first alarm without a verdict, if any."""
         return next((raised for raised in self.alarms if raised.verdict is None), None)
 
     def candidate(self, candidate_id: str) -> Candidate:
-        """Raises KeyError for an unknown id."""
+        """The candidate with this id. Raises KeyError for an unknown id."""
         return self.index.candidates[candidate_id]
 
     def is_pinned(self, candidate_id: str) -> bool:
-        """Whether a person decided that it is a parent and an elite."""
+        """Whether a user pinned the candidate: it is always a parent and an elite."""
         mark = self.marks.get(candidate_id)
         return mark is not None and mark.pinned
 
     def is_banned(self, candidate_id: str) -> bool:
-        """Whether a person decided that it is never a parent or an elite."""
+        """Whether a user banned the candidate: it is never a parent or an elite."""
         mark = self.marks.get(candidate_id)
         return mark is not None and not mark.pinned
 
     @property
     def banned(self) -> dict[str, str]:
-        """Banned candidates with the reason."""
+        """Ids of banned candidates to the reasons."""
         return {name: mark.reason for name, mark in self.marks.items() if not mark.pinned}
 
     def ranked(self, highest_first: bool) -> Iterator[Candidate]:
-        """Scored candidates by the value that selection goes by; equal values in order of their ids."""
+        """Scored candidates in order of their search trial's value; ties in order of ids."""
         ranking = self.index.ranking
         if not highest_first:
             yield from (self.candidate(name) for _, name in ranking)
             return
         end = len(ranking)
-        while end:  # blocks of equal values, so that ties are broken alike in both directions
+        while end:  # blocks of equal values, so that ties are broken the same way in both directions
             start = bisect.bisect_left(ranking, (ranking[end - 1][0], ""))
             yield from (self.candidate(name) for _, name in ranking[start:end])
             end = start
 
     def outcome(self, order: int) -> Candidate | None:
-        """The candidate whose outcome has this number; none where a failure was taken back."""
+        """The candidate whose outcome has this number; none if that outcome was a failure that was withdrawn."""
         name = self.index.by_order.get(order)
         return self.index.candidates[name] if name is not None else None
 
     def same_code(self, syntax: str) -> Iterator[tuple[Candidate, Attempt]]:
-        """Attempts with this syntax hash, and whose they are."""
+        """Attempts with this syntax hash, each with its candidate."""
         for name, paths in self.index.by_code.get(syntax, ()):
             candidate = self.candidate(name)
             yield from ((candidate, attempt) for attempt in candidate.attempts if attempt.paths == paths)
 
     def same_checkpoint(self, checkpoint: str) -> str | None:
-        """Whose scored checkpoint had the same content: the baseline's, or the first candidate's."""
+        """Holder of an earlier scored checkpoint with the same content: `baseline`, or the id of the first such
+        candidate; none if there is no such checkpoint."""
         if not checkpoint:
             return None  # scored by an earlier version
         if any(score.checkpoint == checkpoint for trial in self.baseline.trials if (score := trial.score) is not None):
@@ -251,7 +253,7 @@ class Archive:
         return self.index.by_checkpoint.get(checkpoint)
 
     def twin(self, candidate: Candidate) -> Attempt | None:
-        """The earlier attempt with the same code, for which a candidate was not trained."""
+        """The earlier attempt with the same code, if a candidate is a duplicate and was therefore not trained."""
         if candidate.failure is None or candidate.failure.twin is None:
             return None
         name, _, attempt = candidate.failure.twin.rpartition("/")
@@ -259,7 +261,7 @@ class Archive:
         return next((one for one in holder.attempts if one.paths.folder.name == attempt), None) if holder else None
 
     def shared_score(self, candidate: Candidate) -> Score | None:
-        """The score of a candidate; of one whose code was tried before, that of its twin."""
+        """The score of a candidate; for a duplicate, its twin's score."""
         twin = self.twin(candidate)
         if twin is None:
             return candidate.score
@@ -267,12 +269,12 @@ class Archive:
 
     @property
     def open(self) -> tuple[Candidate, ...]:
-        """Candidates with something still to come, in the order in which they were opened."""
+        """Candidates with a pending outcome or trial, in the order in which they were opened."""
         return tuple(self.index.open.values())
 
     @property
     def open_generations(self) -> tuple[Generation, ...]:
-        """Generations without a selection. They are among the newest."""
+        """Generations without a selection, oldest first. They are among the newest."""
         found: list[Generation] = []
         missing = len(self.generations) - self.decided
         for generation in reversed(self.generations):
@@ -284,7 +286,7 @@ class Archive:
 
     @property
     def all_closed(self) -> bool:
-        """Whether every candidate has come to a score or a failure."""
+        """Whether every candidate has a score or a failure."""
         return self.index.unclosed == 0
 
     def open_holders(self) -> Iterator[Attempt]:
@@ -294,27 +296,27 @@ class Archive:
             yield from candidate.attempts
 
     def open_trials(self) -> Iterator[tuple[Attempt, Trial]]:
-        """Trials without a score or failure, and whose they are."""
+        """Trials without a score or failure, each with its holder."""
         for holder in self.open_holders():
             yield from ((holder, trial) for trial in holder.trials if not trial.closed)
 
     def in_flight(self) -> list[Try]:
-        """The tries that wait or run."""
+        """The tries that are queued or running."""
         return [one for _, trial in self.open_trials() if (one := trial.in_flight) is not None]
 
     def holders(self) -> Iterator[Attempt]:
-        """The baseline and every implementation: whatever has trials."""
+        """Everything that has trials: the baseline and every attempt."""
         yield self.baseline
         for candidate in self.candidates:
             yield from candidate.attempts
 
     def ended(self, newest_first: list[EndedTry]) -> Iterator[tuple[Try, Candidate]]:
-        """The tries that entries of the index point to."""
+        """The tries that entries of the index refer to, each with its candidate, in the given order."""
         for ended in newest_first:
             candidate = self.candidate(ended.candidate)
             yield from ((one, candidate) for one in candidate.tries() if one.paths == ended.paths)
 
 
 def run_relative(archive: Archive, folder: Path) -> str:
-    """A folder of the run as records name it."""
+    """A folder's path relative to the run folder, as records store it."""
     return folder.relative_to(archive.paths.folder).as_posix()

@@ -1,4 +1,4 @@
-"""Prepared data: `data/BASELINE/SCALE/`, with a manifest that closes it. Shared by runs, changed by none."""
+"""Prepared data in `data/BASELINE/SCALE/`, closed by a manifest. Runs share it and never change it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,38 +9,38 @@ from pipeline.errors import BadInput
 from pipeline.store import files
 
 EVALUATOR = "evaluator"
-"""Folder of the data that decides scores. It is small enough to be read whenever it is checked."""
+"""Subfolder with the data used for scoring. It is small enough to be hashed at every check."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFact:
-    """One file of prepared data."""
+    """Facts about one file of prepared data."""
 
     sha256: str
-    """Hash of its content."""
+    """SHA-256 of its content."""
     size: int
     """Bytes."""
     mtime_ns: int
-    """When its content was written, nanoseconds since 1970."""
+    """Last change of its content, nanoseconds since 1970."""
     ctime_ns: int
-    """When anything about the file was changed, nanoseconds since 1970. No program can set it."""
+    """Last change of its content or metadata, nanoseconds since 1970. No program can set it."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `prepare` made (manifest.json); written last."""
+    """Summary of a prepared data folder (manifest.json), written last."""
 
     hash: str
-    """SHA-256 over names and contents."""
+    """SHA-256 over names and contents of all files."""
     bytes: int
-    """Size of all files."""
+    """Total size of all files."""
     files: int
     """Number of files."""
     facts: Mapping[str, FileFact] = field(default_factory=dict)
-    """Path relative to the folder to what is known of the file; empty for data prepared by an earlier version."""
+    """Path relative to the folder to the facts about that file; empty for data prepared by an earlier version."""
     repeats: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Part of the data to how many texts `prepare` left out of it because they repeat held-out ones, `exact` and `near`, as
-    it noted in `evaluator/duplicates.json`; empty if it noted nothing."""
+    """Part of the data to the number of texts that `prepare` removed from it because they repeat held-out ones, by kind
+    of repeat (`exact` and `near`), as recorded in `evaluator/duplicates.json`; empty if nothing was recorded."""
 
 
 def manifest_path(folder: Path) -> Path:
@@ -49,7 +49,7 @@ def manifest_path(folder: Path) -> Path:
 
 
 def write_manifest(folder: Path) -> Manifest:
-    """Close a data folder: hash what is in it."""
+    """Hash the files of a data folder and close it with a manifest."""
     path = manifest_path(folder)
     path.unlink(missing_ok=True)
     facts = data_facts(folder)
@@ -61,7 +61,7 @@ def write_manifest(folder: Path) -> Manifest:
 
 
 def check_data(folder: Path, baseline: str, scale: str) -> str:
-    """The hash of prepared data. Raises `BadInput` with what to type when it is not there."""
+    """The hash of prepared data. Raises `BadInput` with the command to type if the folder holds none."""
     manifest = files.read_if_there(manifest_path(folder), Manifest)
     if manifest is None:
         raise BadInput(
@@ -71,7 +71,8 @@ def check_data(folder: Path, baseline: str, scale: str) -> str:
 
 
 def verified_facts(folder: Path) -> dict[str, FileFact]:
-    """Facts of all prepared data of a closed folder. Raises `BadInput` naming a file that changed since it was prepared."""
+    """Facts about all files of a closed data folder. Raises `BadInput` naming a file that changed since it was
+    prepared."""
     known = files.read(manifest_path(folder), Manifest).facts
     found = data_facts(folder, known)
     wrong = difference(hashes_of(known), hashes_of(found)) if known else None
@@ -81,8 +82,8 @@ def verified_facts(folder: Path) -> dict[str, FileFact]:
 
 
 def data_facts(folder: Path, known: Mapping[str, FileFact] | None = None) -> dict[str, FileFact]:
-    """Facts of every file of a data folder but its manifest. A hash in `known` is reused for a file whose size and times are
-    the same, since training data can be large."""
+    """Facts about every file of a data folder except its manifest. Outside `evaluator/`, the hash in `known` is reused
+    for a file with unchanged size and times, since training data can be large."""
     found = {}
     for path in files.paths_below(folder):
         if folder / path != manifest_path(folder) and (folder / path).is_file():
@@ -106,12 +107,12 @@ def content_hash(file: Path) -> str:
 
 
 def hashes_of(facts: Mapping[str, FileFact]) -> dict[str, str]:
-    """Path to hash."""
+    """Path to SHA-256."""
     return {path: fact.sha256 for path, fact in facts.items()}
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str | None:
-    """The first path whose hash differs, with what happened to it; none if there is none."""
+    """The first path that was removed, added or changed, with what happened to it; none if there is none."""
     for path in sorted({*before, *now}):
         if path not in now:
             return f"{path} was removed"

@@ -1,7 +1,7 @@
-"""Every write of a run folder: whole or not at all, and never over something that was decided.
+"""All writes to a run folder: each is atomic, and none overwrites a decision.
 
-`create` makes a file once; `replace` is for the few that change (live.json, job.json, the heartbeat). Both write a
-temporary file beside the target first, so that a reader, or a program killed in between, never meets half a file.
+`create` makes a file once; `replace` is for the few files that change (live.json, job.json, the heartbeat). Both write
+a temporary file beside the target first, so that no reader sees half a file and no killed program leaves one.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ T = TypeVar("T")
 
 _LONGEST_LOG_LINE = 1000
 _PART = ".part-"
-"""Begins the name of a temporary file; readers list no such names."""
+"""Prefix of the names of temporary files; readers skip them."""
 
 
 def create(path: Path, record: object) -> bool:
-    """Write a record as JSON unless the file is already there; returns whether this call created it.
+    """Write a record as JSON; false if the file exists already.
 
-    Raises `CannotContinue` when the disk is full or the folder cannot be written.
+    Raises `CannotContinue` when the disk is full or the folder is not writable.
     """
     return create_bytes(path, to_json(record))
 
 
 def create_bytes(path: Path, data: bytes) -> bool:
-    """Like `create`, for a text that is no record."""
+    """Like `create`, for bytes."""
     with _one_line_errors(path):
         part = _part(path, data)
         try:
@@ -52,19 +52,19 @@ def create_bytes(path: Path, data: bytes) -> bool:
 
 
 def replace(path: Path, record: object, indent: bool = True) -> None:
-    """Write a record as JSON in place of what is there. Raises `CannotContinue` like `create`."""
+    """Write a record as JSON, replacing the file if it exists. Raises `CannotContinue` like `create`."""
     with _one_line_errors(path):
         os.replace(_part(path, to_json(record) if indent else _encode(record)), path)
 
 
 def append(path: Path, record: object) -> None:
-    """Add one line of JSON. For events only: a torn last line is possible and harmless."""
+    """Append one line of JSON. For events only: a torn last line is possible and harmless."""
     with _one_line_errors(path), path.open("ab") as file:
         file.write(_encode(record) + b"\n")
 
 
 def set_aside(path: Path, elsewhere: Callable[[int], Path]) -> None:
-    """Rename a file to the first of `elsewhere(0)`, `elsewhere(1)`, … that is free."""
+    """Rename a file to the first of `elsewhere(0)`, `elsewhere(1)`, … that does not exist."""
     number = 0
     while elsewhere(number).exists():
         number += 1
@@ -73,18 +73,18 @@ def set_aside(path: Path, elsewhere: Callable[[int], Path]) -> None:
 
 
 def read(path: Path, kind: type[T]) -> T:
-    """Read a record. Raises `Damaged` when the file is not what it should be, FileNotFoundError when absent."""
+    """A record of type `kind`. Raises `Damaged` if the content is invalid, FileNotFoundError if the file is missing."""
     data = path.read_bytes()
     try:
         return msgspec.json.decode(_TRY.sub(rb'"try_"\1', data), type=kind)
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         raise Damaged(
-            f"{path} is damaged ({error}); put the file back from a copy, or move its folder away, then run again"
+            f"{path} is damaged ({error}); restore the file from a copy, or move its folder away, then run again"
         ) from error
 
 
 def read_if_there(path: Path, kind: type[T]) -> T | None:
-    """Like `read`, but none when the file is absent."""
+    """Like `read`, but none if the file is missing."""
     try:
         return read(path, kind)
     except FileNotFoundError:
@@ -92,18 +92,18 @@ def read_if_there(path: Path, kind: type[T]) -> T | None:
 
 
 def to_json(record: object) -> bytes:
-    """Indented JSON that ends with a newline. Halves of characters, which no file can hold, become U+FFFD."""
+    """Indented JSON with a final newline. Lone surrogates, which UTF-8 cannot encode, become U+FFFD."""
     return msgspec.json.format(_encode(record), indent=2) + b"\n"
 
 
 def through_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain data as it comes back from a file."""
+    """The settings as plain data, as they would be read back from a file."""
     back: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
     return back
 
 
 def folders(path: Path, prefix: str) -> list[Path]:
-    """Sub-folders `PREFIX_N` in order of N."""
+    """Subfolders `PREFIX_N`, sorted by N."""
     found = []
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(path):
@@ -114,7 +114,7 @@ def folders(path: Path, prefix: str) -> list[Path]:
 
 
 def in_folder(folder: Path, write: Callable[[], T]) -> T:
-    """Write something into a folder, which is made if it is missing."""
+    """Call `write`, which writes into a folder; if the folder is missing, create it and call again."""
     try:
         return write()
     except FileNotFoundError:
@@ -123,16 +123,16 @@ def in_folder(folder: Path, write: Callable[[], T]) -> T:
 
 
 def make_folder(path: Path) -> None:
-    """A folder and those around it, where they are missing. Raises `CannotContinue` like `create`."""
+    """Create a folder and its parents where they are missing. Raises `CannotContinue` like `create`."""
     with _one_line_errors(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which becomes `path` when the block ends well, and is removed when not.
+    """A temporary folder to fill. It is renamed to `path` if the block succeeds, and removed otherwise.
 
-    What an earlier, killed call left under `path` is replaced.
+    An existing `path`, left by an earlier call that was killed, is replaced.
     """
     with _one_line_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -151,14 +151,14 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def is_part(name: str) -> bool:
-    """Whether a killed write left this file or folder."""
+    """Whether this is the name of a temporary file or folder, as a killed write leaves it."""
     return name.startswith(_PART)
 
 
 def check_space(folder: Path, gb: float, count: int) -> None:
-    """Raise `CannotContinue` unless the disk of a folder can be written and has room for so many GB in so many files.
+    """Raise `CannotContinue` unless the disk of a folder is writable and has room for `gb` GB in `count` files.
 
-    A quota shows only in a write: so one megabyte is written."""
+    One MiB is written, because a quota takes effect only on a write."""
     with _one_line_errors(folder / "probe"):
         part = _part(folder / "probe", bytes(2**20))
         part.unlink()
@@ -166,12 +166,13 @@ def check_space(folder: Path, gb: float, count: int) -> None:
     free_gb = disk.f_bavail * disk.f_frsize / 1e9
     if free_gb < gb:
         raise CannotContinue(
-            f"the disk of {folder} has {free_gb:.1f} GB free and the next jobs may write {gb:.1f} (train.disk_gb each); "
-            f"free some with `python -m pipeline clean RUN`, or set cluster.max_parallel lower"
+            f"the disk of {folder} has {free_gb:.1f} GB free, but the next jobs may write {gb:.1f} GB (train.disk_gb each); "
+            f"free space with `python -m pipeline clean RUN`, or lower cluster.max_parallel"
         )
-    if disk.f_files and disk.f_favail < count:  # file systems without a fixed number say 0
+    if disk.f_files and disk.f_favail < count:  # file systems without a fixed number report 0
         raise CannotContinue(
-            f"the disk of {folder} has room for {disk.f_favail} more files, the next jobs need {count}"
+            f"the disk of {folder} has room for {disk.f_favail} more files, but the next jobs need {count}; "
+            f"free some with `python -m pipeline clean RUN`, or lower cluster.max_parallel"
         )
 
 
@@ -185,7 +186,7 @@ def paths_below(folder: Path) -> list[str]:
 
 
 def tree_hash(folder: Path) -> str:
-    """SHA-256 over names and contents of all files below a folder, caches of Python left out."""
+    """SHA-256 over names and contents of all files below a folder, except Python caches."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
         digest.update(path.relative_to(folder).as_posix().encode(errors="surrogateescape") + b"\0")
@@ -194,17 +195,17 @@ def tree_hash(folder: Path) -> str:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """Open a file that a variant may have made. Raises `OSError` for a link and for what is no regular file, without waiting
-    for it as for a pipe."""
+    """Open a file that a variant may have made. Raises `OSError` for a link or any other file that is not regular, and
+    does not block on a pipe."""
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return file
 
 
 def tail(path: Path, lines: int = 20, most_bytes: int = 20_000) -> str:
-    """The last lines of a log as they may be shown; empty when there is none."""
+    """The last lines of a log, made safe to display; empty if there is no log."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -224,14 +225,14 @@ def _part(path: Path, data: bytes) -> Path:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
     except BaseException:
-        os.unlink(name)  # on a full disk it would hold what little room is left
+        os.unlink(name)  # on a full disk it would occupy the little space that is left
         raise
     return Path(name)
 
 
 @contextlib.contextmanager
 def _one_line_errors(path: Path) -> Iterator[None]:
-    """Turn errors of the disk into one line that says what to do."""
+    """Turn disk errors into a one-line `CannotContinue` that says what to do."""
     try:
         yield
     except OSError as error:
@@ -249,11 +250,11 @@ def _one_line_errors(path: Path) -> Iterator[None]:
 def _encode(record: object) -> bytes:
     try:
         data = msgspec.json.encode(record)
-    except UnicodeEncodeError:  # a name of a file or a line of code, whose bytes are no text
+    except UnicodeEncodeError:  # a file name or line of code whose bytes are not valid UTF-8
         data = writable(json.dumps(msgspec.to_builtins(record), ensure_ascii=False, separators=(",", ":"))).encode()
     return data.replace(b'"try_":', b'"try":')
 
 
-# `try` is a keyword of Python, so the field is `try_`; the key in the file is `try`. Inside a JSON string every quote has
+# `try` is a Python keyword, so the field is `try_`; the key in the file is `try`. Inside a JSON string every quote has
 # a backslash before it, so that neither pattern can match there.
 _TRY = re.compile(rb'"try"(\s*:)')

@@ -1,4 +1,4 @@
-"""What a language model was asked and what it answered, each answer a file. An answer on disk is never paid for again."""
+"""Prompts to language models and their answers, each answer in a file. An answer on disk is never paid for again."""
 
 import contextlib
 import os
@@ -12,27 +12,28 @@ from pipeline.store.paths import PromptPaths, RunPaths
 
 @dataclass(frozen=True)
 class Spending:
-    """What the answers of a run cost."""
+    """Cost of the answers of a run."""
 
     answers: int = 0
-    """How many there are."""
+    """Number of answers."""
     unpriced: int = 0
-    """Those of them whose price is not known; they are not included in the dollars."""
+    """Number of answers without a known price; they are not included in the dollars."""
     usage: Usage = field(default_factory=Usage)
-    """Tokens of all answers, dollars of those with a price."""
+    """Tokens of all answers, dollars of those with a known price."""
     models: Mapping[str, "Spending"] = field(default_factory=dict)
-    """The same for each model, by the name that the provider reports."""
+    """The same per model, by the name that the provider reports."""
 
 
 class Ledger:
-    """The `llm/` folder of a run. A usable answer is kept by its prompt alone, whatever the settings were; what came in
-    place of one, by its prompt and the settings, so that other settings ask again."""
+    """The `llm/` folder of a run. A usable answer is stored by its prompt alone, whatever the settings; an unusable one
+    by prompt and settings, so that a call with other settings asks the model again."""
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
 
     def find(self, prompt: Prompt, sample: int, settings: str | None = None) -> Completion | None:
-        """What was paid for: a usable answer, else what came with these settings; without settings, what came last."""
+        """A stored answer: a usable one, else the unusable one for these settings; without settings, the latest
+        unusable one. None if there is none."""
         paths = self._paths.prompt(prompt.key)
         usable = files.read_if_there(paths.sample(sample), Completion)
         if usable is not None:
@@ -45,14 +46,14 @@ class Ledger:
         return max(others, key=lambda one: one.at, default=None)
 
     def keep(self, prompt: Prompt, sample: int, completion: Completion, settings: str = "") -> None:
-        """Write an answer down, or what came in its place."""
+        """Store an answer, usable or not."""
         paths = self._paths.prompt(prompt.key)
         paths.folder.mkdir(parents=True, exist_ok=True)
         files.create(paths.prompt, prompt)
         files.create(paths.sample(sample, "" if completion.usable else settings), completion)
 
     def prompts(self, purpose: str) -> list[Prompt]:
-        """What was asked for one purpose."""
+        """All prompts sent for one purpose."""
         return [
             prompt
             for paths in self._folders()
@@ -61,7 +62,7 @@ class Ledger:
         ]
 
     def spending(self) -> Spending:
-        """The sum over all answers, and that of each model."""
+        """Totals over all answers, and per model."""
         found = [
             files.read(path, Completion) for paths in self._folders() for path in paths.folder.glob("sample_*.json")
         ]

@@ -1,7 +1,7 @@
-"""What a run started with, file by file, and which file is no longer so.
+"""Hashes of the files that a run started with, and checks for files that changed since.
 
-The hashes are taken when the run is made. They are compared when a patch is applied, when a trial starts, and before it is
-scored.
+The hashes are taken when the run is created. They are compared when a patch is applied, when a trial starts, and before
+it is scored.
 """
 
 import hashlib
@@ -16,21 +16,22 @@ from pipeline.store.data import FileFact, content_hash, data_facts, difference, 
 from pipeline.store.paths import RunPaths
 
 _PROGRAM = "pipeline/"
-"""The part of `code/` that jobs import, so that Python writes its caches there."""
+"""The part of `code/` that jobs import; Python writes its caches there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunManifest:
-    """Hashes of what a run started with (manifest.json). Paths are relative, with `/`."""
+    """Hashes of the code and data that a run started with (manifest.json). Paths are relative, with `/`."""
 
     code: Mapping[str, str]
-    """Path in `code/` to SHA-256; for a link, where it points."""
+    """Path in `code/` to SHA-256; for a link, to its target."""
     data: Mapping[str, FileFact]
-    """Path in the folder of prepared data to what is known of the file."""
+    """Path in the folder of prepared data to the facts about that file."""
 
 
 def code_hashes(folder: Path) -> dict[str, str]:
-    """Hash of every file and link below `code/`. A cache of Python counts where a baseline's command would read it."""
+    """Hash of every file and link below `code/`. Python caches are included where a baseline's command would read
+    them."""
     found = {}
     for path in files.paths_below(folder):
         if not (path.startswith(_PROGRAM) and "__pycache__" in path.split("/")):
@@ -40,23 +41,24 @@ def code_hashes(folder: Path) -> dict[str, str]:
 
 
 def read_manifest(paths: RunPaths, digest: str) -> RunManifest | None:
-    """The manifest of a run; `digest` is its hash in run.json. None for a run that was made without one. Raises `Damaged`
-    if it is not the file that was written then."""
+    """The manifest of a run; `digest` is its hash in run.json. None for a run that was created without one. Raises
+    `Damaged` if the file has changed since."""
     if not digest:
         return None
     data = paths.manifest.read_bytes() if paths.manifest.is_file() else b""
     if hashlib.sha256(data).hexdigest() != digest:
-        raise Damaged(f"{paths.manifest} is not the file that the run started with; put it back from a copy")
+        raise Damaged(f"{paths.manifest} is not the file that the run started with; restore it from a copy")
     return files.read(paths.manifest, RunManifest)
 
 
 def altered_code(paths: RunPaths, manifest: RunManifest) -> str | None:
-    """The first file of `code/` that is not as it was, and what happened to it; none if all are."""
+    """The first file of `code/` that changed since the run started, and what happened to it; none if none did."""
     found = difference(manifest.code, code_hashes(paths.code))
     return f"code/{found} since the run started" if found is not None else None
 
 
 def altered_data(folder: Path, manifest: RunManifest) -> str | None:
-    """The first file of the prepared data that is not as it was, and what happened to it; none if all are."""
+    """The first file of the prepared data that changed since the run started, and what happened to it; none if none
+    did."""
     found = difference(hashes_of(manifest.data), hashes_of(data_facts(folder, manifest.data)))
     return f"{folder}/{found} since the run started" if found is not None else None

@@ -1,14 +1,14 @@
-"""Where everything of a run lies. No other file of the program builds a path inside a run folder.
+"""All paths inside a run folder. No other module of the program builds them.
 
 runs/NAME/
   run.json manifest.json derived.json live.json controller.json pause.json waiting.json notified.json
   events.jsonl report.json account.json
-  alarms/alarm_0/{alarm,verdict}.json   failures that looked like a machine's
+  alarms/alarm_0/{alarm,verdict}.json   failures that looked like an infrastructure fault
   code/{baseline,ideas,pipeline}/ size.json
   baseline/trial_0/ …
-  guidance.md                   guidance by a person for the ideator; copied into the generation that used it
-  proposals/NAME.json           ideas of people and elites of other runs, for the next generation
-  marks/generation_000/candidate_003.json   what a person decided about a candidate
+  guidance.md                   a user's guidance for the ideator; copied into the generation that used it
+  proposals/NAME.json           ideas by users and elites of other runs, for the next generation
+  marks/generation_000/candidate_003.json   whether a user pinned or banned a candidate
   llm/PURPOSE-HASH/             prompt.json sample_0.json …
   policy/step_000/{step,measures}.json checkpoint/ {sample,update}/task.json try_0/{job,claim,result}.json output/
   generation_000/{parents,selection,account,summary}.json guidance.md lessons.md
@@ -25,7 +25,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class TryPaths:
-    """One job."""
+    """Files of one try, which is one job."""
 
     folder: Path
 
@@ -43,13 +43,13 @@ class TryPaths:
 
     @property
     def ended(self) -> Path:
-        """How the try ended as the controller declares it, when the job is gone and wrote no result. A result that the job
+        """The end that the controller declares for a try whose job is gone and wrote no result. A result that the job
         writes later replaces it."""
         return self.folder / "ended.json"
 
     @property
     def spoiled(self) -> Path:
-        """A machine's fault that came to light after the result; counts in its place."""
+        """An infrastructure fault found after the result; it counts instead of the result."""
         return self.folder / "spoiled.json"
 
     @property
@@ -62,11 +62,11 @@ class TryPaths:
         return self.folder / "rendezvous.json"
 
     def node(self, number: int) -> Path:
-        """How the training ended on a node of several."""
+        """How the training ended on one of several nodes."""
         return self.folder / f"node_{number}.json"
 
     def node_log(self, number: int) -> Path:
-        """`train.log` for the first node, which has the last word; else one of its own."""
+        """`train.log` for the first node, which reports for all; a separate log for each other node."""
         return self.folder / f"train_{number}.log" if number else self.train_log
 
     @property
@@ -74,7 +74,7 @@ class TryPaths:
         return self.folder / "evaluate.log"
 
     def serve_log(self, number: int) -> Path:
-        """What one of the servers of the variant's model printed."""
+        """Output of one of the servers of the variant's model."""
         return self.folder / f"serve_{number}.log"
 
     @property
@@ -101,12 +101,12 @@ class TryPaths:
 
     @property
     def samples(self) -> Path:
-        """With a task of the policy that samples: what it wrote."""
+        """Samples written by a sampling task of the policy."""
         return self.output / "samples.json"
 
     @property
     def optimizer(self) -> Path:
-        """With a task of the policy that learns: state of its optimizer."""
+        """Optimizer state written by an update task of the policy."""
         return self.output / "optimizer.pt"
 
     @property
@@ -116,7 +116,7 @@ class TryPaths:
 
 @dataclass(frozen=True, slots=True)
 class TrialPaths:
-    """One training and scoring with one seed."""
+    """Files of one trial: one training and scoring with one seed."""
 
     folder: Path
 
@@ -129,26 +129,26 @@ class TrialPaths:
         return self.folder / "failure.json"
 
     def old_failure(self, number: int) -> Path:
-        """A failure that was taken back."""
+        """A failure that was withdrawn."""
         return self.folder / f"failure_{number}.json"
 
     def try_(self, number: int) -> TryPaths:
         return TryPaths(self.folder / f"try_{number}")
 
     def named(self, name: str) -> TryPaths:
-        """The try that a record names, as `try_0`."""
+        """The try that a record names, e.g. `try_0`."""
         return TryPaths(self.folder / name)
 
     @property
     def variant(self) -> Path | None:
-        """The code it trains: `variant/` of its attempt, or none for the baseline's own trials."""
+        """The code it trains: `variant/` of its attempt, or none for trials of the baseline."""
         holder = self.folder.parent
         return holder / "variant" if holder.name.startswith("attempt_") else None
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptPaths:
-    """One implementation. Also holds the baseline's trials, with `RUN/baseline` as folder."""
+    """Files of one attempt. Also used for the baseline's trials, with `RUN/baseline` as folder."""
 
     folder: Path
 
@@ -185,7 +185,7 @@ class AttemptPaths:
 
 @dataclass(frozen=True, slots=True)
 class CandidatePaths:
-    """One candidate."""
+    """Files of one candidate."""
 
     folder: Path
 
@@ -206,7 +206,7 @@ class CandidatePaths:
 
 @dataclass(frozen=True, slots=True)
 class PromptPaths:
-    """What a language model was asked, and its answers."""
+    """Files of one prompt to a language model and its answers."""
 
     folder: Path
 
@@ -215,13 +215,13 @@ class PromptPaths:
         return self.folder / "prompt.json"
 
     def sample(self, number: int, settings: str = "") -> Path:
-        """One of several answers to the same prompt; with settings, what came in its place under them."""
+        """One of several answers to the same prompt; with settings, an unusable answer under these settings."""
         return self.folder / f"sample_{number}{'-' if settings else ''}{settings}.json"
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmPaths:
-    """Failures that look like a machine's."""
+    """Files of one alarm: failures that look like an infrastructure fault."""
 
     folder: Path
 
@@ -236,7 +236,7 @@ class AlarmPaths:
 
 @dataclass(frozen=True, slots=True)
 class ProbePaths:
-    """What `pipeline doctor` asks a compute node, in a folder beside the runs that is removed again."""
+    """Files that `pipeline doctor` exchanges with a compute node, in a temporary folder beside the runs."""
 
     folder: Path
 
@@ -255,7 +255,7 @@ class ProbePaths:
 
 @dataclass(frozen=True, slots=True)
 class TaskPaths:
-    """A task that is no trial: its jobs, one after the other until one succeeds."""
+    """Files of one task that is not a trial. Its jobs run one after another until one succeeds."""
 
     folder: Path
 
@@ -269,13 +269,13 @@ class TaskPaths:
 
 @dataclass(frozen=True, slots=True)
 class PolicyPaths:
-    """One step of the ideator's policy."""
+    """Files of one step of the ideator's policy."""
 
     folder: Path
 
     @property
     def step(self) -> Path:
-        """Which checkpoint it is; closes the step."""
+        """Names the checkpoint of the step; closes the step."""
         return self.folder / "step.json"
 
     @property
@@ -285,12 +285,12 @@ class PolicyPaths:
 
     @property
     def sample(self) -> TaskPaths:
-        """The task that samples with this policy."""
+        """The task that samples from this policy."""
         return TaskPaths(self.folder / "sample")
 
     @property
     def update(self) -> TaskPaths:
-        """The task that learns from what this step sampled, and makes the next policy."""
+        """The task that learns from the samples of this step and makes the next policy."""
         return TaskPaths(self.folder / "update")
 
     @property
@@ -300,7 +300,7 @@ class PolicyPaths:
 
 @dataclass(frozen=True, slots=True)
 class GenerationPaths:
-    """One pass through the stages."""
+    """Files of one generation."""
 
     folder: Path
 
@@ -314,22 +314,22 @@ class GenerationPaths:
 
     @property
     def account(self) -> Path:
-        """Hours of devices by candidate, as of the generation's selection."""
+        """Device hours by candidate, as of the generation's selection."""
         return self.folder / "account.json"
 
     @property
     def summary(self) -> Path:
-        """All records of a settled generation in one file: derived, so that it may be deleted at any time."""
+        """All records of a settled generation in one file. It is derived, so it may be deleted at any time."""
         return self.folder / "summary.json"
 
     @property
     def guidance(self) -> Path:
-        """What a person had written for the ideator when the generation opened."""
+        """A copy of the user's guidance for the ideator, made when the generation opened."""
         return self.folder / "guidance.md"
 
     @property
     def lessons(self) -> Path:
-        """With `ideate.lessons_every`: what a language model learned from the outcomes that were known when the generation
+        """With `ideate.lessons_every`: lessons that a language model drew from the outcomes known when the generation
         opened."""
         return self.folder / "lessons.md"
 
@@ -339,7 +339,7 @@ class GenerationPaths:
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """One run."""
+    """Files of one run."""
 
     folder: Path
 
@@ -349,12 +349,12 @@ class RunPaths:
 
     @property
     def manifest(self) -> Path:
-        """Hashes of code and data, file by file."""
+        """Hashes of the files of code and data."""
         return self.folder / "manifest.json"
 
     @property
     def derived(self) -> Path:
-        """Of which candidate a rerun or an ablation is; other runs have none."""
+        """The candidate that a rerun or an ablation was derived from; other runs lack the file."""
         return self.folder / "derived.json"
 
     @property
@@ -368,17 +368,17 @@ class RunPaths:
 
     @property
     def pause(self) -> Path:
-        """While it is there nothing new is proposed, implemented or submitted."""
+        """While it exists, nothing new is proposed, implemented or submitted."""
         return self.folder / "pause.json"
 
     @property
     def waiting(self) -> Path:
-        """While it is there, something cannot be done for now: for `status`, never read to decide."""
+        """Exists while something holds the run up. For `status`; never read to decide."""
         return self.folder / "waiting.json"
 
     @property
     def notified(self) -> Path:
-        """With `notify.command`: what a person was told, and when."""
+        """With `notify.command`: the notifications sent, and when."""
         return self.folder / "notified.json"
 
     @property
@@ -413,12 +413,12 @@ class RunPaths:
 
     @property
     def guidance(self) -> Path:
-        """Where a person may write to the ideator."""
+        """The user's guidance for the ideator."""
         return self.folder / "guidance.md"
 
     @property
     def proposals(self) -> Path:
-        """Ideas that wait for the next generation, and those that were taken up."""
+        """Proposed ideas: those waiting for the next generation, and those already included in one."""
         return self.folder / "proposals"
 
     def proposal(self, name: str) -> Path:
@@ -426,21 +426,21 @@ class RunPaths:
 
     @property
     def marks(self) -> Path:
-        """Apart from the candidates: a mark may change at any time, and thousands of candidates that cannot are not to be
-        looked through for it."""
+        """Kept apart from the candidates: marks may change at any time, and settled candidates need not be read again
+        for them."""
         return self.folder / "marks"
 
     def mark(self, candidate: str) -> Path:
-        """Whether a person pinned or banned a candidate, by its id."""
+        """Whether a user pinned or banned the candidate with this id."""
         return self.marks / f"{candidate}.json"
 
     @property
     def llm(self) -> Path:
-        """Every prompt and its answers."""
+        """All prompts and their answers."""
         return self.folder / "llm"
 
     def prompt(self, key: str) -> PromptPaths:
-        """By the key of a prompt."""
+        """Files of the prompt with this key."""
         return PromptPaths(self.llm / key)
 
     @property
@@ -469,7 +469,7 @@ class RunPaths:
 
     @property
     def account(self) -> Path:
-        """Hours of devices of the run, as of its report."""
+        """Device hours of the run, as of its report."""
         return self.folder / "account.json"
 
     def generation(self, number: int) -> GenerationPaths:
@@ -481,7 +481,7 @@ class RunPaths:
 
 
 def run_of(folder: Path) -> RunPaths | None:
-    """The run a folder lies in, or none."""
+    """The run that contains a folder, or none."""
     for parent in (folder, *folder.parents):
         if (parent / "run.json").is_file():
             return RunPaths(parent)
@@ -494,6 +494,6 @@ def number_of(name: str) -> int:
 
 
 def short(candidate: str) -> str:
-    """`g0/c3` for `generation_000/candidate_003`: for tables and job names."""
+    """`g0/c3` for `generation_000/candidate_003`; used in tables and job names."""
     generation, _, name = candidate.partition("/")
     return f"g{number_of(generation)}/c{number_of(name)}" if name else candidate

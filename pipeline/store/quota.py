@@ -1,4 +1,4 @@
-"""What a person may still write on a disk, where the site counts it: `lfs quota` of Lustre, or `quota` of Linux and NFS."""
+"""Disk quotas of the user, by `lfs quota` of Lustre or `quota` of Linux and NFS."""
 
 import getpass
 import subprocess
@@ -10,7 +10,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Quota:
-    """Use and limits of one person on one disk; 0 means no limit."""
+    """Use and limits of one user on one disk; 0 means no limit."""
 
     used_gb: float
     limit_gb: float
@@ -18,20 +18,20 @@ class Quota:
     limit_files: int
 
     def has_room(self, gb: float, count: int) -> bool:
-        """Whether so many GB in so many files may be added."""
+        """Whether `gb` GB in `count` files can be added."""
         return (not self.limit_gb or self.used_gb + gb <= self.limit_gb) and (
             not self.limit_files or self.used_files + count <= self.limit_files
         )
 
     def text(self) -> str:
-        """For a person."""
+        """Use and limits in one line, for display."""
         size = f"{self.used_gb:.1f} of {f'{self.limit_gb:.1f}' if self.limit_gb else 'unlimited'} GB"
         count = f"{self.used_files:,} of {f'{self.limit_files:,}' if self.limit_files else 'unlimited'} files"
         return f"{size}, {count}"
 
 
 def quota_of(folder: Path) -> Quota | None:
-    """The quota that holds for a folder; none where no quota or no quota program exists."""
+    """The quota that applies to a folder; none if there is no quota or no quota program."""
     mounts = (part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint))
     mount = max(mounts, key=lambda part: len(part.mountpoint), default=None)
     asked = (
@@ -49,10 +49,10 @@ def quota_of(folder: Path) -> Quota | None:
 
 
 def parse_quota(text: str, disk: str) -> Quota | None:
-    """The line of a disk in the table of either program: name, KiB used, soft, hard, grace, files, soft, hard, grace.
+    """A disk's line in the table of either program: name, KiB used, soft, hard, grace, files, soft, hard, grace.
 
-    A `*` marks what is over its soft limit, and a grace that has not begun is `-` with Lustre and nothing with Linux. The
-    hard limit counts, or the soft one where there is no hard. A long name of Lustre has a line of its own.
+    A `*` marks a value over its soft limit. A grace period that has not begun is `-` on Lustre and empty on Linux. The
+    hard limit is used, or the soft one if there is no hard limit. Lustre prints a long name on its own line.
     """
     words = text.split()
     for at, word in enumerate(words):

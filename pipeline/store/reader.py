@@ -1,8 +1,8 @@
-"""Reads a run folder, once and again. What can no longer change is read once.
+"""Reads a run folder repeatedly. Files that can no longer change are read once.
 
-The controller is the only one that adds to a run, apart from its jobs and from people. So it reports to its reader what it
-added (`touch`); the reader polls the tries in flight for what their jobs wrote, and lists the few places where people
-write; nothing else is read again. Any other reader reads everything again that is not settled.
+Apart from jobs and users, only the controller adds to a run, and it reports each addition to its reader (`touch`). That
+reader polls the tries in flight for files that their jobs wrote, lists the few folders that users write to, and rereads
+nothing else. Any other reader rereads everything that is not settled.
 """
 
 import contextlib
@@ -47,16 +47,16 @@ from pipeline.store.paths import (
 from pipeline.store.views import Attempt, Candidate, Generation, RaisedAlarm, Trial, Try
 
 _LATE_AT_ONCE = 20
-"""How many candidates with a job that was given up are looked at in one reading."""
+"""Number of candidates with a job that was given up that are checked in one reading."""
 
 
 def read_archive(folder: Path) -> Archive:
-    """A whole run folder, read once."""
+    """The archive of a run folder, read once."""
     return Reader(RunPaths(folder)).read()
 
 
 class Reader:
-    """One reader of one run folder. Raises `Damaged` when a file is not what it should be."""
+    """A reader of one run folder. Raises `Damaged` if a file is invalid."""
 
     def __init__(self, paths: RunPaths, controller: bool = False) -> None:
         """`controller`: whether this process alone adds to the run, and reports it with `touch`."""
@@ -86,11 +86,11 @@ class Reader:
         return bool(self._touched)
 
     def read(self) -> Archive:
-        """The run as it is now."""
+        """The current state of the run."""
         with self._lock:
             touched, self._touched = self._touched, {}
-            # A reading that follows at once on what the controller added need not ask jobs and people again: every second
-            # one does.
+            # Files of jobs and users are skipped in a reading that directly follows an addition by the controller, but
+            # never twice in a row.
             self._asked = not (touched and self._asked and self._controller)
             if self._controller and self._baseline is not None:
                 self._read_touched(touched)
@@ -119,12 +119,13 @@ class Reader:
         return any(trial.overruled for attempt in attempts for trial in attempt.trials)
 
     def touch(self, folder: Path, taken_back: bool = False) -> None:
-        """Something was added in a folder of the run, or `taken_back` from it."""
+        """Note that something was added to a folder of the run, or `taken_back` from it."""
         with self._lock:
             self._touched[folder] = taken_back or self._touched.get(folder, False)
 
     def reopen(self, folder: Path) -> None:
-        """Something is about to be added in a folder: a summary around it is no longer true."""
+        """Delete the summary of the generation around a folder, because something is about to be added to the
+        folder."""
         inside = folder.relative_to(self.paths.folder).parts
         if inside and inside[0].startswith("generation_"):
             number = number_of(inside[0])
@@ -134,8 +135,8 @@ class Reader:
                     self.paths.generation(number).summary.unlink(missing_ok=True)
 
     def next_order(self) -> int:
-        """The number for one more outcome. The archive counts it when it is read: what decides on an archive must not claim
-        to have seen more than is in it."""
+        """A new outcome number. The archive counts it only once the outcome is read, because a decision must not claim
+        to have seen more than its archive holds."""
         with self._lock:
             self._given_orders = max(self._given_orders, self._index.outcomes) + 1
             return self._given_orders
@@ -169,7 +170,7 @@ class Reader:
             self._overdue[candidate.id] = None
 
     def _put_generation(self, paths: GenerationPaths, candidates: tuple[Candidate, ...], reread: bool = True) -> None:
-        """`reread`: whether its own two files may have changed."""
+        """`reread`: whether the generation's own two files may have changed."""
         number = number_of(paths.folder.name)
         before = self._generations.get(number)
         if before is not None and (before.selection is not None or not reread):
@@ -248,7 +249,7 @@ class Reader:
         return replace(known, attempts=attempts)
 
     def _refreshed(self, without: Container[str]) -> list[Candidate]:
-        """Candidates whose jobs wrote something: the open ones, and, some at a time, those with a job that was given up."""
+        """Candidates whose jobs wrote something: open ones and, a few at a time, those with a job that was given up."""
         late = [name for name in itertools.islice(self._overdue, _LATE_AT_ONCE) if name not in self._index.open]
         for name in late:  # the others come first next time
             self._overdue.pop(name)
@@ -262,11 +263,12 @@ class Reader:
         return found
 
 
-# ---- one thing
+# ---- single records
 
 
 def read_candidate(paths: CandidatePaths) -> Candidate | None:
-    """None when it was killed between its folder and its idea; ideate makes it again."""
+    """One candidate; none if the controller was killed between creating its folder and its idea. Ideate then makes it
+    again."""
     idea = files.read_if_there(paths.idea, Idea)
     if idea is None:
         return None
@@ -280,7 +282,7 @@ def read_candidate(paths: CandidatePaths) -> Candidate | None:
 
 
 def with_added(candidate: Candidate, place: Sequence[str]) -> Candidate:
-    """A candidate with what was added in one of its folders. Records are created once, so that what is known is not read
+    """A candidate updated with additions to one of its folders. Records are created once, so known ones are not read
     again; only a job changes, when the cluster has given it an id."""
     if not place:
         failure = candidate.failure or files.read_if_there(candidate.paths.failure, Failure)
@@ -321,7 +323,7 @@ def _with_trial(attempt: Attempt, place: Sequence[str]) -> Attempt:
 
 
 def _with_job(paths: TryPaths, known: Try | None) -> Try | None:
-    """A try whose folder was touched; none when it was removed. What its job writes is read while it is in flight."""
+    """A try whose folder was touched; none if it was removed. The files of its job are read while it is in flight."""
     if known is None or known.job.job_id is None:  # job.json is written before the submission, and again with the id
         job = files.read_if_there(paths.job, Job)
         if job is None:
@@ -336,8 +338,8 @@ def _with_job(paths: TryPaths, known: Try | None) -> Try | None:
 
 
 def _with_result(known: Try) -> Try | None:
-    """A try with its result as it is now; none if it has none. A job's own result is the one that counts, unless the
-    controller had declared an end and the job says no more than that it was ended, by a fault of a machine."""
+    """A try with its current result; none if it has no result. The job's own result counts, unless the controller had
+    declared an end and the job reports only an infrastructure fault."""
     own = files.read_if_there(known.paths.result, Result)
     if own is not None and replace(known, result=own, spoiled=None).conclusive:
         return replace(known, result=own, declared=False)
@@ -348,7 +350,7 @@ def _with_result(known: Try) -> Try | None:
 
 
 def read_attempt(paths: AttemptPaths) -> Attempt:
-    """One implementation with its trials, or the baseline with its own."""
+    """One implementation with its trials, or the baseline with its trials."""
     trials = (read_trial(TrialPaths(folder)) for folder in files.folders(paths.folder, "trial"))
     return Attempt(
         paths,
@@ -360,7 +362,7 @@ def read_attempt(paths: AttemptPaths) -> Attempt:
 
 
 def read_trial(paths: TrialPaths) -> Trial | None:
-    """None when it was killed before its first job was written; train makes it again."""
+    """One trial; none if the controller was killed before writing its first job. Train then makes it again."""
     tries = tuple(filter(None, (_try(TryPaths(folder)) for folder in files.folders(paths.folder, "try"))))
     if not tries:
         return None
@@ -368,8 +370,8 @@ def read_trial(paths: TrialPaths) -> Trial | None:
 
 
 def refreshed(attempt: Attempt) -> Attempt:
-    """With what the jobs in flight, and those that were given up, have written since; the same object where they wrote
-    nothing."""
+    """The attempt updated with files that its jobs in flight, and those given up, have written since; the same object
+    if they wrote nothing."""
     trials = tuple(map(_refreshed_trial, attempt.trials))
     if all(new is old for new, old in zip(trials, attempt.trials, strict=True)):
         return attempt
@@ -395,7 +397,7 @@ def _refreshed_try(one: Try) -> Try:
 
 
 def proposal_names(paths: RunPaths) -> list[str]:
-    """What people proposed, in order of names; that which a generation includes too."""
+    """Names of all proposals, sorted, including those that a generation includes already."""
     try:
         found = os.listdir(paths.proposals)
     except FileNotFoundError:
@@ -404,7 +406,7 @@ def proposal_names(paths: RunPaths) -> list[str]:
 
 
 def read_marks(paths: RunPaths) -> Iterator[tuple[str, Mark]]:
-    """What people decided about candidates, by id."""
+    """Ids of the candidates that users pinned or banned, with the marks."""
     with contextlib.suppress(FileNotFoundError):
         for generation in os.listdir(paths.marks):
             for name in os.listdir(paths.marks / generation):
@@ -415,7 +417,7 @@ def read_marks(paths: RunPaths) -> Iterator[tuple[str, Mark]]:
 
 
 def read_proposal(paths: RunPaths, name: str) -> Idea:
-    """One of them."""
+    """The idea of one proposal."""
     return files.read(paths.proposal(name), Idea)
 
 
@@ -481,8 +483,8 @@ class CandidateRow:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All records of a settled generation (summary.json): derived from its files and deleted before anything is added to
-    them. It may be removed at any time; remove it after a change of the files by hand."""
+    """All records of a settled generation (summary.json). It is derived from the generation's files and deleted before
+    anything is added to them. It may be removed at any time; remove it after editing the files by hand."""
 
     format: int
     """Number of the run folder's format."""
@@ -491,7 +493,7 @@ class Summary:
 
 
 def write_summary(generation: Generation) -> None:
-    """Save reading the files of a settled generation one by one."""
+    """Write all records of a settled generation into one file, which is faster to read."""
     rows = tuple(
         CandidateRow(
             one.paths.folder.name,
@@ -521,7 +523,7 @@ def _attempt_row(attempt: Attempt) -> AttemptRow:
 
 
 def read_summary(paths: GenerationPaths) -> tuple[Candidate, ...] | None:
-    """The candidates of a generation by its summary; none where there is no usable one."""
+    """The candidates of a generation from its summary; none if there is no usable summary."""
     try:
         summary = files.read_if_there(paths.summary, Summary)
     except Damaged:

@@ -1,4 +1,4 @@
-"""One run: made once from a configuration, opened again by name, held by one controller at a time."""
+"""One run: created once from a configuration, reopened by name, locked by one controller at a time."""
 
 import contextlib
 import functools
@@ -31,19 +31,19 @@ JOB_CODE = (
     *("__init__.py", "records.py", "metric.py", "config.py", "errors.py", "text.py"),
     *("store", "llm", "patching", "cluster", "sandbox", "job", "rl"),
 )
-"""What of this program runs inside jobs: `job/`, `rl/` and the two floors below them."""
+"""Parts of this program that run inside jobs: `job/`, `rl/` and the two floors below them."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is fixed for a run (run.json)."""
+    """Fixed facts about a run (run.json)."""
 
     format: int
     """Number of the run folder's format."""
     config: Mapping[str, Any]
     """The resolved configuration without live settings and without paths."""
     version: str
-    """Version of Groundwork, with the commit where it is known."""
+    """Version of Groundwork, with the commit if known."""
     code: str
     """Hash of `code/`."""
     data: str
@@ -51,19 +51,19 @@ class Facts:
     created_at: float
     """Seconds since 1970."""
     manifest: str = ""
-    """Hash of manifest.json; empty for a run that was made without one."""
+    """Hash of manifest.json; empty for a run that was created without one."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What is copied into a new run's `code/`."""
+    """Sources of a new run's `code/`."""
 
     baseline: Path
     """Folder of the baseline."""
     files: Sequence[str]
-    """Its code: paths relative to the folder."""
+    """Its code, as paths relative to its folder."""
     ideas: Path
-    """Folder of its idea bank; may be absent. It is not part of a variant."""
+    """Folder of its idea bank; may be missing. It is not part of a variant."""
     pipeline: Path
     """Folder of this program."""
     size: Mapping[str, Any]
@@ -72,20 +72,20 @@ class Sources:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a run (controller.json)."""
+    """The controller that holds a run (controller.json)."""
 
     user: str
     host: str
     pid: int
     started: int
-    """Start time of the process in hundredths of a second since 1970: pids are given out again."""
+    """Start time of the process in hundredths of a second since 1970; distinguishes processes with the same pid."""
     job: str
     """Slurm job the controller runs in, or empty."""
     at: float
-    """Last sign of life, seconds since 1970."""
+    """Last heartbeat, seconds since 1970."""
 
     def alive(self, now: float) -> bool:
-        """Whether the holder can still be at work."""
+        """Whether the holder may still be running."""
         if self.host == socket.gethostname():
             try:
                 process = psutil.Process(self.pid)
@@ -105,28 +105,28 @@ class Run:
         self.reader = Reader(paths)
 
     def own(self) -> None:
-        """From now on this process alone adds to the run: it holds the lock."""
+        """Declare that this process holds the lock: from now on it alone adds to the run."""
         self.reader = Reader(self.paths, controller=True)
 
     def create(self, path: Path, record: object) -> bool:
-        """Add a file to the run; false when it is there already. Raises `CannotContinue` when the disk does not take it."""
+        """Add a file to the run; false if it exists already. Raises `CannotContinue` if it cannot be written."""
         return self.create_bytes(path, files.to_json(record))
 
     def create_bytes(self, path: Path, data: bytes) -> bool:
-        """Like `create`, for a text that is no record."""
+        """Like `create`, for bytes."""
         self.reader.reopen(path.parent)
         made = files.in_folder(path.parent, lambda: files.create_bytes(path, data))
         self.reader.touch(path.parent)
         return made
 
     def replace(self, path: Path, record: object) -> None:
-        """Write one of the few files that change."""
+        """Write one of the few files that change, replacing it if it exists."""
         self.reader.reopen(path.parent)
         files.in_folder(path.parent, lambda: files.replace(path, record))
         self.reader.touch(path.parent)
 
     def take_back(self, path: Path, elsewhere: Callable[[int], Path]) -> None:
-        """Rename a file that no longer holds, if it is there."""
+        """Rename a file that is no longer valid, if it exists."""
         self.reader.reopen(path.parent)
         if path.exists():
             files.set_aside(path, elsewhere)
@@ -134,17 +134,18 @@ class Run:
 
     @functools.cached_property
     def config(self) -> Config:
-        """The fixed configuration; live settings have their defaults here."""
+        """The fixed configuration, with live settings at their defaults."""
         return msgspec.convert(self.facts.config, Config)
 
     def config_in_force(self) -> Config:
-        """The fixed configuration with the live settings last written."""
+        """The fixed configuration with the latest live settings."""
         live = files.read_if_there(self.paths.live, dict[str, Any]) or {}
         return msgspec.convert(_merged(self.facts.config, live), Config)
 
     @property
     def manifest(self) -> RunManifest | None:
-        """What the run started with. Raises `Damaged` when the file was changed."""
+        """Hashes of the code and data that the run started with; none for a run created without them. Raises `Damaged`
+        if the manifest was changed."""
         return read_manifest(self.paths, self.facts.manifest)
 
     @property
@@ -152,7 +153,7 @@ class Run:
         return self.paths.folder.name
 
     def event(self, what: str, where: Path | None = None, detail: str = "") -> None:
-        """Add a line for people and plots."""
+        """Append an event, for users and plots."""
         inside = where.relative_to(self.paths.folder).as_posix() if where is not None else ""
         files.append(self.paths.events, Event(time.time(), what, inside, detail))
 
@@ -165,7 +166,7 @@ def create_run(
     data: str,
     data_facts: Mapping[str, FileFact],
 ) -> Run:
-    """Make a run folder. Copies the code first; run.json closes it."""
+    """Create a run folder. Copies the code first; run.json closes it."""
     with files.new_folder(paths.code) as code:
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*_cache")
         (code / "baseline").mkdir()
@@ -194,13 +195,14 @@ def create_run(
 
 
 def half_made(paths: RunPaths) -> bool:
-    """Whether a folder holds nothing but a lock and what a killed `create_run` leaves."""
+    """Whether a folder holds nothing but a lock and the files that a killed `create_run` leaves."""
     left = [path.name for path in (paths.code, paths.controller, paths.manifest, paths.derived)]
     return all(name in left or files.is_part(name) for name in os.listdir(paths.folder))
 
 
 def open_run(paths: RunPaths) -> Run:
-    """Open what `create_run` made. Raises `BadInput` when it is not a run of this format, `Damaged` when unreadable."""
+    """Open a run made by `create_run`. Raises `BadInput` if the folder is not a run of this format, `Damaged` if
+    run.json is unreadable."""
     try:
         facts = files.read(paths.facts, Facts)
     except FileNotFoundError:
@@ -216,12 +218,12 @@ def open_run(paths: RunPaths) -> Run:
 
 
 def claim(paths: TryPaths, job_id: str, node: str = "") -> bool:
-    """Take a try for the calling process; false when somebody else has it."""
+    """Claim a try for the calling process; false if it is claimed already."""
     return files.create(paths.claim, Claim(job_id, node or socket.gethostname(), os.getpid(), time.time()))
 
 
 def void(paths: TryPaths) -> bool:
-    """Take a try so that no job ever runs it; false when a job has it already."""
+    """Claim a try so that no job ever runs it; false if a job has claimed it already."""
     return claim(paths, VOID)
 
 
@@ -231,12 +233,12 @@ def is_void(held: Claim) -> bool:
 
 
 def with_job_id(job: Job, job_id: str, now: float) -> Job:
-    """A job with the cluster's id, once it is submitted."""
+    """A submitted job with the cluster's id."""
     return replace(job, job_id=job_id, submitted_at=job.submitted_at or now)
 
 
 def _merged(fixed: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
-    """Two halves of a nested configuration as one."""
+    """Fixed and live settings merged into one nested configuration."""
     merged = dict(fixed)
     for key, value in live.items():
         merged[key] = _merged(merged[key], value) if key in merged and isinstance(value, dict) else value
@@ -244,7 +246,7 @@ def _merged(fixed: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]
 
 
 def held_by(paths: RunPaths) -> str:
-    """Who holds a run, as `pid 12 on node`; empty when nobody does."""
+    """The holder of a run, e.g. `pid 12 on node`; empty if there is none."""
     holder = files.read_if_there(paths.controller, Holder)
     if holder is None or not holder.alive(time.time()):
         return ""
@@ -253,7 +255,7 @@ def held_by(paths: RunPaths) -> str:
 
 @contextlib.contextmanager
 def locked(paths: RunPaths, take_over: bool = False) -> Iterator["RunLock"]:
-    """Lock a run for its only controller. Raises `CannotContinue` naming the holder when somebody else does."""
+    """Lock a run for its only controller. Raises `CannotContinue` naming the holder if another controller holds it."""
     lock = RunLock(paths)
     made = not paths.folder.exists()
     lock.take(take_over)
@@ -262,7 +264,7 @@ def locked(paths: RunPaths, take_over: bool = False) -> Iterator["RunLock"]:
     finally:
         lock.release()
         if made:
-            with contextlib.suppress(OSError):  # nothing was put into it
+            with contextlib.suppress(OSError):  # not empty if anything was written
                 paths.folder.rmdir()
 
 
@@ -291,13 +293,13 @@ class RunLock:
             where = held_by(RunPaths(self._path.parent))
             raise CannotContinue(
                 f"{self._path.parent} is held by {holder.user}, {where}; watch it with "
-                f"`python -m pipeline status {self._path.parent}`, stop that one, or add --take-over"
+                f"`python -m pipeline status {self._path.parent}`, stop that controller, or add --take-over"
             )
         files.replace(self._path, mine)
         self._check()
 
     def beat(self) -> None:
-        """Show a sign of life. Raises `CannotContinue` when another controller took over."""
+        """Renew the heartbeat. Raises `CannotContinue` if another controller took over."""
         now = time.time()
         if now - self._me.at >= _BEAT_S:
             self._check()

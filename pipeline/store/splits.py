@@ -1,4 +1,4 @@
-"""Training data and evaluator data are apart: no file of the one is one of the other, by whatever name or link."""
+"""Check that training data and evaluator data share no file, by whatever name or link."""
 
 import os
 from collections.abc import Iterator
@@ -7,25 +7,25 @@ from pathlib import Path
 from pipeline.errors import BadInput
 
 Identity = tuple[int, int]
-"""Device and number of a file or folder, which all its names and links share."""
+"""Device and inode number of a file or folder, which all its names and links share."""
 
 
 def check_apart(data: Path, train: str = "train", evaluator: str = "evaluator") -> None:
-    """Raises `BadInput` if `train/` and `evaluator/` of a data folder share a file or folder."""
+    """Raise `BadInput` if `train/` and `evaluator/` of a data folder share a file or folder."""
     seen = dict(_reachable(data / train, set()))
     for identity, path in _reachable(data / evaluator, set()):
         if identity in seen:
             raise BadInput(
-                f"{seen[identity]} and {path} are the same: training could read, or change, what scores it; let `prepare` "
-                f"write both apart, copies where need be, remove {data} and prepare again"
+                f"{seen[identity]} and {path} are the same: training could read, or change, the data that scores it; make "
+                f"`prepare` write separate copies, remove {data} and prepare again"
             )
 
 
 def _reachable(path: Path, passed: set[Identity]) -> Iterator[tuple[Identity, Path]]:
-    """Every file and folder that can be read through a path, links followed; each folder once."""
+    """Every file and folder reachable from a path, links followed. The contents of each folder are listed once."""
     try:
         found = path.stat()
-    except FileNotFoundError:  # not there, or a link to nothing
+    except FileNotFoundError:  # missing, or a dangling link
         return
     identity = (found.st_dev, found.st_ino)
     yield identity, path

@@ -1,4 +1,5 @@
-"""All that can be read of a run, for tables and reports: a damaged file costs the row that it belongs to, and is named."""
+"""Reads as much of a run as possible, for tables and reports: a damaged file costs only the row it belongs to, and is
+named."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,21 +18,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Survey:
-    """One run apart from its generations, which `survey_generation` reads one by one."""
+    """One run without its generations, which `survey_generation` reads one by one."""
 
     run: Run
     baseline: Attempt
-    """With the trials that can be read."""
+    """With its readable trials."""
     report: Report | None
     pause: Pause | None
     marks: Mapping[str, Mark]
-    """By candidate."""
+    """By candidate id."""
     generations: tuple[GenerationPaths, ...]
-    """In order of their numbers."""
+    """Sorted by number."""
 
 
 def survey_run(paths: RunPaths, damaged: list[str]) -> Survey:
-    """Everything but the generations. One line for each damaged file is added to `damaged`.
+    """One run without its generations. For each damaged file one line is appended to `damaged`.
 
     Raises `BadInput` if the folder is not a run of this format, or its run.json is damaged."""
     try:
@@ -50,7 +51,7 @@ def survey_run(paths: RunPaths, damaged: list[str]) -> Survey:
 
 
 def survey_generation(paths: GenerationPaths, damaged: list[str]) -> Generation | None:
-    """One generation with the candidates that can be read; none while it is not open yet."""
+    """One generation with its readable candidates; none if it is not open yet."""
     parents = _read(lambda: files.read_if_there(paths.parents, Parents), damaged)
     selection = _read(lambda: files.read_if_there(paths.selection, Selection), damaged)
     candidates = read_summary(paths)
@@ -64,7 +65,7 @@ def survey_generation(paths: GenerationPaths, damaged: list[str]) -> Generation 
 
 
 def survey_candidate(paths: CandidatePaths, damaged: list[str]) -> Candidate | None:
-    """One candidate; none if it has no idea yet, or is damaged."""
+    """One candidate; none if it has no idea yet or is damaged."""
     return _read(lambda: read_candidate(paths), damaged)
 
 

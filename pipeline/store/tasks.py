@@ -1,4 +1,4 @@
-"""Tasks that are no trials: what their folders say."""
+"""Reads the folders of tasks that are not trials."""
 
 from pipeline.records import TaskResult
 from pipeline.store import files
@@ -11,12 +11,13 @@ def tries_of(task: TaskPaths) -> list[TryPaths]:
 
 
 def result_of(paths: TryPaths) -> TaskResult | None:
-    """How a job ended: as it wrote itself, else as the controller declared; none while it waits or runs."""
+    """Result of a job: the one it wrote, else the one that the controller declared; none while it is queued or
+    running."""
     return files.read_if_there(paths.result, TaskResult) or files.read_if_there(paths.ended, TaskResult)
 
 
 def finished(task: TaskPaths) -> TryPaths | None:
-    """The job that did a task; none while there is none."""
+    """The job that completed a task; none if none has."""
     for paths in reversed(tries_of(task)):
         result = result_of(paths)
         if result is not None and result.failure is None:

@@ -1,4 +1,4 @@
-"""What the files of a run say, as frozen data: candidates, their attempts, trials and tries."""
+"""The contents of a run's files as frozen data: candidates, attempts, trials and tries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ from pipeline.store.paths import (
 )
 
 VOID = "void"
-"""Id in the claim of a try that the controller gave up before a job ran it."""
+"""Job id in the claim of a try that the controller gave up before a job ran it."""
 
 
 class State(StrEnum):
-    """How far a candidate, or a trial, came."""
+    """Progress of a candidate or a trial."""
 
     PROPOSED = "proposed"
     READY = "ready"
@@ -54,31 +54,31 @@ class Try:
     result: Result | None
     spoiled: Failure | None = None
     declared: bool = False
-    """Whether `result` is what the controller declared, not what the job wrote."""
+    """Whether the controller declared `result`, not the job."""
 
     @property
     def void(self) -> bool:
-        """Whether it was given up before a job ran it; then none ever will."""
+        """Whether the try was given up before a job ran it, so that no job ever will."""
         return self.claim is not None and self.claim.job_id == VOID
 
     @property
     def may_report(self) -> bool:
-        """Whether its job was given up, and may yet write a result."""
+        """Whether the job was given up but may still write a result."""
         return self.declared and not self.void
 
     @property
     def conclusive(self) -> bool:
-        """Whether it came to a score, or to a failure that is no fault of a machine."""
+        """Whether the try has a score, or a failure that is not an infrastructure fault."""
         return self.score is not None or (self.failure is not None and not self.failure.kind.infrastructure)
 
     @property
     def score(self) -> Score | None:
-        """What it came to, unless that was spoiled."""
+        """Its score, if it has one and was not spoiled."""
         return self.result.score if self.result is not None and self.spoiled is None else None
 
     @property
     def failure(self) -> Failure | None:
-        """Why it came to nothing."""
+        """The reason why it has no score, if known."""
         return self.spoiled or (self.result.failure if self.result is not None else None)
 
     @property
@@ -87,17 +87,18 @@ class Try:
 
     @property
     def ended_at(self) -> float:
-        """Seconds since 1970; 0 while it is not over."""
+        """Seconds since 1970; 0 if it has not ended."""
         return self.result.ended_at if self.result is not None else 0.0
 
     def held_s(self, now: float) -> float:
-        """Seconds it held its devices by what it wrote; up to `now`, seconds since 1970, if it still runs."""
+        """Seconds for which the try held its devices, by its own records; until `now`, in seconds since 1970, if it
+        still runs."""
         if self.claim is None:
             return 0.0
         return max(0.0, (now if self.result is None else self.result.ended_at) - self.claim.at)
 
     def waited_s(self, now: float) -> float:
-        """Seconds in the queue; a job that never started and is over waited for nothing."""
+        """Seconds in the queue; 0 if the job was never submitted, or ended without having started."""
         if self.job.submitted_at is None or (self.result is not None and (self.claim is None or self.void)):
             return 0.0
         return max(0.0, (self.claim.at if self.claim else now) - self.job.submitted_at)
@@ -105,7 +106,7 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One training and scoring with one seed, or for `test` one more scoring of a checkpoint."""
+    """One training and scoring with one seed, or, for purpose `test`, another scoring of a checkpoint."""
 
     paths: TrialPaths
     tries: tuple[Try, ...]
@@ -131,18 +132,20 @@ class Trial:
 
     @property
     def deciding(self) -> Try:
-        """The try that the trial is decided by: the first that is conclusive, else the newest. It is not the newest if a job
-        that was given up wrote its result after all."""
+        """The try that decides the trial: the first conclusive one, else the newest. An older one can decide if its job
+        was given up but wrote its result after all."""
         return next((one for one in self.tries if one.conclusive), self.newest)
 
     @property
     def overruled(self) -> bool:
-        """Whether it was closed by a fault of a machine, and a job has left a result since."""
+        """Whether an infrastructure fault closed the trial and one of its jobs has written a conclusive result
+        since."""
         return self._spoiled and self.deciding.conclusive
 
     @property
     def overdue(self) -> bool:
-        """Whether it was closed by a fault of a machine, and a job has left a result since, or may yet."""
+        """Whether an infrastructure fault closed the trial and one of its jobs has written a conclusive result since,
+        or still may."""
         return self._spoiled and any(one.may_report or one.conclusive for one in self.tries)
 
     @property
@@ -151,7 +154,7 @@ class Trial:
 
     @property
     def in_flight(self) -> Try | None:
-        """The try that waits or runs, if any."""
+        """The try that is queued or running, if any."""
         return self.newest if not self.closed and self.newest.result is None else None
 
     @property
@@ -167,7 +170,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One implementation and its trials; also the baseline with its own."""
+    """One implementation and its trials; also the baseline and its trials."""
 
     paths: AttemptPaths
     implementation: Implementation | None
@@ -176,7 +179,7 @@ class Attempt:
     trials: tuple[Trial, ...]
 
     def of(self, *purposes: Purpose) -> tuple[Trial, ...]:
-        """The trials with these purposes, in order of their numbers."""
+        """The trials with these purposes, sorted by number."""
         return tuple(trial for trial in self.trials if trial.purpose in purposes)
 
     def scores(self, *purposes: Purpose) -> tuple[Score, ...]:
@@ -185,12 +188,13 @@ class Attempt:
 
     @property
     def search(self) -> Trial | None:
-        """The trial that selection goes by."""
+        """The trial that selection uses."""
         return next((trial for trial in self.trials if trial.purpose is Purpose.SEARCH), None)
 
     @property
     def trained(self) -> Trial | None:
-        """The trial that decides what becomes of the candidate: that of the search, before it the newest rung."""
+        """The trial that decides the candidate: the search trial, or the newest rung if there is no search trial
+        yet."""
         return self.search or next((trial for trial in reversed(self.trials) if trial.purpose is Purpose.RUNG), None)
 
 
@@ -211,33 +215,34 @@ class Candidate:
 
     @property
     def score(self) -> Score | None:
-        """What selection goes by."""
+        """The score that selection uses."""
         trial = self.attempts[-1].search if self.attempts else None
         return trial.score if trial is not None else None
 
     @property
     def closed(self) -> bool:
-        """Whether it has come to a score or a failure."""
+        """Whether the candidate has a score or a failure."""
         return self.failure is not None or self.score is not None
 
     @property
     def order(self) -> int:
-        """Number of its outcome among all of the run; 0 while it has none."""
+        """Number of its outcome among all outcomes of the run; 0 while it has none."""
         outcome = self.failure or self.score
         return outcome.order if outcome is not None else 0
 
     @property
     def open(self) -> bool:
-        """Whether something is still to come: its outcome, or that of another trial."""
+        """Whether its outcome, or that of another of its trials, is pending."""
         return not self.closed or any(not trial.closed for attempt in self.attempts for trial in attempt.trials)
 
     @property
     def overdue(self) -> bool:
-        """Whether a job that was given up may yet change what came of a trial, or has left a result that does."""
+        """Whether a job that was given up may still change the outcome of a trial, or has written a result that
+        does."""
         return any(trial.overdue for attempt in self.attempts for trial in attempt.trials)
 
     def tries(self) -> Iterator[Try]:
-        """All its jobs so far."""
+        """All its tries so far."""
         return (one for attempt in self.attempts for trial in attempt.trials for one in trial.tries)
 
     @property
@@ -263,18 +268,18 @@ class Generation:
 
     @property
     def complete(self) -> bool:
-        """Whether all its ideas are there."""
+        """Whether the generation has all its ideas."""
         return len(self.candidates) >= self.parents.size
 
     @property
     def settled(self) -> bool:
-        """Whether all of it is decided, and nothing changes any more unless the controller adds to it."""
+        """Whether everything in the generation is decided, so that only an addition by the controller can change it."""
         return self.selection is not None and self.complete and not any(one.open for one in self.candidates)
 
 
 @dataclass(frozen=True, slots=True)
 class RaisedAlarm:
-    """An alarm and its verdict."""
+    """An alarm and its verdict, if any."""
 
     paths: AlarmPaths
     alarm: Alarm

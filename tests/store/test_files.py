@@ -107,7 +107,7 @@ def test_a_damaged_file_is_one_line_that_names_it(text: str, tmp_path: Path) -> 
     with pytest.raises(Damaged) as caught:
         files.read(path, Score)
     words = str(caught.value)
-    assert words.startswith(f"{path} is damaged (") and "\n" not in words and "put the file back" in words
+    assert words.startswith(f"{path} is damaged (") and "\n" not in words and "restore the file" in words
     assert path.read_text(encoding="latin-1") == text
 
 
