@@ -1,4 +1,4 @@
-"""What kept the variants of a run from cheating: the kinds of sandbox in which they were trained."""
+"""How the variants of a run were isolated: the kinds of sandbox in which they were trained."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ _NONE = "none"
 
 
 def isolation_line(scored: Mapping[str, int]) -> str:
-    """How the scored candidates were isolated, by kind of sandbox; a warning if some were not, empty if nothing is known.
+    """One line on how the scored candidates were isolated; a warning if some were not, empty if nothing is known.
 
-    scored: number of scored candidates by kind; those of earlier versions have the kind `""`."""
+    scored: number of scored candidates by kind of sandbox; candidates from earlier versions have the kind `""`."""
     known = {kind: count for kind, count in sorted(scored.items()) if kind and count}
     open_to_all = known.pop(_NONE, 0)
     if open_to_all:
@@ -25,6 +25,6 @@ def isolation_line(scored: Mapping[str, int]) -> str:
 
 
 def warning(scored: Mapping[str, int]) -> str:
-    """The line if it warns, else empty."""
+    """The isolation line if it is a warning, else empty."""
     line = isolation_line(scored)
     return line if scored.get(_NONE) else ""

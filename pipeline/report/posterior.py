@@ -1,17 +1,17 @@
-"""What is believed of each candidate's true value, given all scores: exact Gaussian inference on the tree of candidates.
+"""The posterior of each candidate's true value, given all scores: exact Gaussian inference on the tree of candidates.
 
-A candidate that builds on another is worth what that is worth plus a step N(μ, τ²); one that builds on the baseline is worth
-N(μ₀, τ₀²). A score is the true value plus the noise of its evaluation and of the seed, both known. A failure is no
-observation. So a lucky score is pulled towards the parent, and a candidate whose children do well gains by them.
+The prior value of a candidate is its parent's value plus a step N(μ, τ²), or N(μ₀, τ₀²) if it builds on the baseline. A
+score is the true value plus evaluation noise and seed noise, both of known variance. A failure is not an observation.
+So a lucky score shrinks towards the parent, and a candidate whose children do well gains from them.
 
-Each node keeps the evidence of its own score and of its descendants. One more score changes it on the way to the root only,
-and a question walks the same way back (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, chapter 4; Chou,
-Willsky and Benveniste, "Multiscale Recursive Estimation", IEEE Trans. Automatic Control 39, 1994). The prior is fitted by
-expectation-maximization (Shumway and Stoffer, J. Time Series Analysis 3, 1982). That accounts for the fact that only good
-scores get children; moments of differences would not.
+Each node stores the evidence of its own score and of its descendants. A new score changes only the nodes on the way to
+the root, and a query walks the same way back (Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, chapter 4;
+Chou, Willsky and Benveniste, "Multiscale Recursive Estimation", IEEE Trans. Automatic Control 39, 1994). The prior is
+fitted by expectation-maximization (Shumway and Stoffer, J. Time Series Analysis 3, 1982), which accounts for the fact
+that only good scores get children; moments of differences would not.
 
-A candidate that joins two others counts as a child of the first. Errors of evaluations count as independent, although all
-candidates are scored on the same problems, which is conservative.
+A candidate that joins two others counts as a child of the first. Evaluation errors are treated as independent although
+all candidates are scored on the same problems, which is conservative.
 """
 
 import itertools
@@ -27,25 +27,26 @@ from pipeline.store.archive import Archive, Index
 from pipeline.store.views import Candidate
 
 POOL = 200
-"""Rankings are among so many of the best scores: whoever is best is there, and a ranking costs the same in any archive."""
+"""Number of best scores among which candidates are ranked. It is large enough to include the best candidate, and keeps
+the cost of a ranking independent of the archive's size."""
 _MOST_FITTED = 4000
-"""The prior is fitted no more after so many outcomes; its four numbers need no more."""
+"""After this many outcomes the prior is no longer fitted; its four parameters need no more data."""
 _ALL_FITTED = 200
-"""Up to so many outcomes the prior is fitted to all."""
+"""Up to this many outcomes, the prior is fitted to all of them."""
 _GROWTH = 1.25
-"""The prior is fitted again when there are so many times as many outcomes."""
+"""The prior is fitted again when the number of outcomes has grown by this factor."""
 _ROUNDS, _TOLERANCE = 60, 1e-3
-"""Of expectation-maximization; the tolerance is in standard deviations of a step."""
+"""Maximum number of expectation-maximization rounds, and the tolerance, in standard deviations of a step."""
 _PSEUDO = 1.0
-"""How many steps of the size of the scores' spread the prior has seen before the first one."""
+"""Number of pseudo-observations, with the spread of the scores, that regularize each mean and variance."""
 _KEPT_RANKINGS = 4
 _DIGITS = 10
-"""Significant digits of an answer: what the order of additions changes is below them."""
+"""Significant digits of a result; differences from the order of additions are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What is believed of one candidate's true value."""
+    """Posterior of one candidate's true value."""
 
     mean: float
     """In the unit of the metric."""
@@ -55,26 +56,26 @@ class Belief:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What is believed of candidates before their scores."""
+    """Prior of the candidates' true values."""
 
     root_mean: float
-    """μ₀, of candidates on the baseline."""
+    """μ₀, mean of candidates on the baseline."""
     root_variance: float
-    """τ₀²."""
+    """τ₀², their variance."""
     step_mean: float
-    """μ, of a candidate over its parent."""
+    """μ, mean step of a candidate over its parent."""
     step_variance: float
-    """τ²."""
+    """τ², variance of a step."""
 
 
 class Tree:
-    """Nodes by number; a parent comes before its children."""
+    """Candidates as numbered nodes; a parent has a lower number than its children."""
 
     def __init__(self, prior: Prior) -> None:
         self.prior = prior
         self._parents: list[int] = []
         self._evidence: list[tuple[float, float]] = []
-        """Precision, and precision times mean, of what the own score and all descendants say."""
+        """Precision, and precision times mean, of the evidence in a node's own score and all its descendants."""
         self._sent: list[tuple[float, float]] = []
         """The part of the parent's evidence that comes from this node."""
 
@@ -82,18 +83,18 @@ class Tree:
         return len(self._parents)
 
     def parent(self, node: int) -> int:
-        """Of a node; -1 for one on the baseline."""
+        """Number of a node's parent; -1 for a node on the baseline."""
         return self._parents[node]
 
     def add(self, parent: int) -> int:
-        """The number of a new node; `parent` is -1 for one on the baseline."""
+        """Add a node; returns its number. `parent` is -1 for a node on the baseline."""
         self._parents.append(parent)
         self._evidence.append((0.0, 0.0))
         self._sent.append((0.0, 0.0))
         return len(self._parents) - 1
 
     def observe(self, node: int, value: float, variance: float, sign: int = 1) -> None:
-        """Take in a score; with sign -1 take it back."""
+        """Add a score; with sign -1 remove it."""
         precision = sign / variance
         change = (precision, precision * value)
         step_mean, step_variance = self.prior.step_mean, self.prior.step_variance
@@ -110,7 +111,7 @@ class Tree:
             self._sent[node], node = sent, parent
 
     def beliefs(self, nodes: Iterable[int]) -> list[Belief]:
-        """Of some nodes, given all scores."""
+        """Posteriors of some nodes, given all scores."""
         before: dict[int, tuple[float, float]] = {}
         found = []
         for node in nodes:
@@ -121,7 +122,8 @@ class Tree:
         return found
 
     def _before(self, node: int, known: dict[int, tuple[float, float]]) -> tuple[float, float]:
-        """Mean and variance of a node by all scores but its own and its descendants'. `known` holds those of other nodes."""
+        """Mean and variance of a node given all scores except its own and its descendants'. `known` caches those of
+        other nodes."""
         prior, path = self.prior, [node]
         while path[-1] not in known and (parent := self._parents[path[-1]]) >= 0:
             path.append(parent)
@@ -134,13 +136,14 @@ class Tree:
         return mean, variance
 
     def moments(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """Mean and variance, given all scores, of the values of nodes on the baseline, and of the steps of all others."""
+        """Posterior mean and variance of the values of nodes on the baseline, and of the steps of all other nodes."""
         before: dict[int, tuple[float, float]] = {}
         roots, steps = [], []
         for node, parent in enumerate(self._parents):
             mean, variance = self._before(node, before)
             precision, weighted = self._evidence[node]
-            # What the scores at and below a node add is shared by its parent and its step in proportion to their variances.
+            # The evidence at and below a node is shared between its parent and its step in proportion to their
+            # variances.
             own = variance if parent < 0 else self.prior.step_variance
             gain = own / (1 + precision * variance)
             moved = gain * (weighted - precision * mean)
@@ -152,8 +155,9 @@ class Tree:
 
 
 def fit(parents: Sequence[int], values: Sequence[float | None], variances: Sequence[float]) -> Prior:
-    """The prior under which some scores are most likely, by empirical Bayes: for each node its parent (-1 for the baseline),
-    its score if it has one, and the variance of that. A weak prior on the variances stands in while there are few."""
+    """The prior with the highest likelihood, by empirical Bayes. Takes for each node its parent (-1 for the baseline),
+    its score if it has one, and the variance of that score. A weak prior on the variances helps while there are few
+    scores."""
     known = [value for value in values if value is not None]
     if not known:
         return Prior(0.0, 1.0, 0.0, 1.0)
@@ -178,7 +182,7 @@ def fit(parents: Sequence[int], values: Sequence[float | None], variances: Seque
 
 
 def _moments_of(parts: Sequence[tuple[float, float]], spread: float, middle: float) -> tuple[float, float]:
-    """Mean and variance of values that are known up to a variance each, with a pseudo-observation."""
+    """Mean and variance of values that are each given as a mean and a variance, with a pseudo-observation added."""
     count = len(parts) + _PSEUDO
     mean = (math.fsum(one for one, _ in parts) + _PSEUDO * middle) / count
     return mean, (math.fsum((one - mean) ** 2 + variance for one, variance in parts) + _PSEUDO * spread) / count
@@ -188,19 +192,19 @@ def _moments_of(parts: Sequence[tuple[float, float]], spread: float, middle: flo
 
 
 def beliefs(archive: Archive, names: Sequence[str], known: Knowledge) -> list[Belief]:
-    """What was believed of scored candidates when a decision was taken: by the outcomes and the noise that it had seen."""
+    """Posteriors of scored candidates at the time of a decision, from the outcomes and the noise that it had seen."""
     return _state(archive.index, known.seed_sd).beliefs(archive, names, known.outcomes)
 
 
 def ranked(archive: Archive, metric: Metric, known: Knowledge, pool: int = POOL) -> list[tuple[Candidate, Belief]]:
-    """The candidates with the best scores that were known, the best belief first; equal ones by id."""
+    """The `pool` candidates with the best known scores and their posteriors, best posterior mean first; ties by id."""
     ranking = _state(archive.index, known.seed_sd).ranking(archive, metric, known.outcomes, pool)
     return [(archive.candidate(name), belief) for name, belief in ranking]
 
 
 class _State:
-    """The tree of one archive at some number of outcomes. It moves to another number by what lies between; where the prior
-    is fitted anew in between, it is made again."""
+    """The tree of one archive at some number of outcomes. To move to another number, it adds or removes the scores in
+    between; it is rebuilt if the prior is fitted again in between."""
 
     def __init__(self, noise: float) -> None:
         self._noise = noise
@@ -212,7 +216,7 @@ class _State:
         self._tree, self._fitted = Tree(prior), fitted
         self._numbers: dict[str, int] = {}
         self._seen: dict[int, tuple[int, float, float]] = {}
-        """Number of an outcome to its node, value and variance."""
+        """Outcome number to node, value and variance."""
         self._outcomes = 0
 
     def beliefs(self, archive: Archive, names: Sequence[str], outcomes: int) -> list[Belief]:
@@ -221,7 +225,7 @@ class _State:
             return self._tree.beliefs([self._number(archive, name) for name in names])
 
     def ranking(self, archive: Archive, metric: Metric, outcomes: int, pool: int) -> list[tuple[str, Belief]]:
-        """Names and beliefs, best first. What was asked last is kept: a tick asks several times."""
+        """Names and posteriors, best first. The latest rankings are cached, since a tick needs them several times."""
         key = (outcomes, pool, metric.direction)
         kept = self._rankings.get(key)
         if kept is None:
@@ -257,11 +261,11 @@ class _State:
         self._outcomes = outcomes
 
     def _variance(self, value: float, error: float) -> float:
-        """Of a score. Where there is no noise it is far below what matters, and not zero."""
+        """Variance of a score. Without any noise it is negligible, but not zero."""
         return max(error**2 + self._noise**2, (1e-7 * value) ** 2, 1e-100)
 
     def _number(self, archive: Archive, name: str) -> int:
-        """The node of a candidate, made with all above it where it is not there yet."""
+        """The node of a candidate; it and its ancestors are added if they are missing."""
         above = [name]
         while above[-1] not in self._numbers and (parents := archive.candidate(above[-1]).idea.parents):
             above.append(parents[0])
@@ -271,7 +275,7 @@ class _State:
         return self._numbers[name]
 
     def _prior(self, archive: Archive, outcomes: int) -> Prior:
-        """Fitted to the first outcomes."""
+        """The prior fitted to the first `outcomes` outcomes."""
         self._clear(Prior(0.0, 1.0, 0.0, 1.0), 0)
         parents, values, variances = list[int](), list[float | None](), list[float]()
         for order in range(1, outcomes + 1):
@@ -293,8 +297,8 @@ _STATES_LOCK = threading.Lock()
 
 
 def _state(index: Index, seed_sd: float) -> _State:
-    """That of an archive with a noise of seeds: kept, since a search asks again and again. The noise is rounded, so that one
-    more trial of the baseline rarely makes all of it anew."""
+    """The cached state for an archive and a seed noise. The noise is rounded, so that another trial of the baseline
+    rarely causes a rebuild."""
     noise = float(f"{seed_sd:.1e}")
     with _STATES_LOCK:
         states = _STATES.setdefault(index, {})
@@ -304,8 +308,8 @@ def _state(index: Index, seed_sd: float) -> _State:
 
 
 def _fitted_at(archive: Archive, outcomes: int) -> int:
-    """To how many of the first outcomes the prior in force is fitted: to all while they are few, later to those that some
-    earlier selection had seen. So the order in which the results of a generation come in changes nothing."""
+    """Number of first outcomes to which the current prior is fitted: all of them while they are few, later those that
+    an earlier selection had seen. So the order in which the results of a generation arrive makes no difference."""
     if outcomes <= _ALL_FITTED:
         return outcomes
     at = 0

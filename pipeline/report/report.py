@@ -1,4 +1,4 @@
-"""The end of a run as a record."""
+"""The final report of a run as a record."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -23,8 +23,9 @@ def final_report(
     times: Sequence[TimeToTarget],
     seeds: Collection[int] | None = None,
 ) -> Report:
-    """What `report.json` holds; the baseline has a score. An elite's numbers leave out the trials it was chosen by, where
-    others are scored: those with one of `seeds`, or all with other seeds than the search."""
+    """The content of `report.json`; the baseline must have a score. If other trials of an elite are scored, its numbers
+    exclude the trials that chose it: only trials with one of `seeds` count, or without `seeds` all with other seeds
+    than the search."""
     reference = baseline_estimate(archive)
     assert reference is not None
     tests = archive.baseline.scores(Purpose.TEST)
@@ -60,8 +61,8 @@ def final_report(
 def elite_tests(
     archive: Archive, metric: Metric, order: Sequence[str], seeds: Collection[int] | None = None
 ) -> Iterator[EliteTest]:
-    """A test of each code that was scored on the test split, those in `order` first. Whoever was an elite at an earlier
-    end of the run is one of the tests that are corrected for."""
+    """A test of each code that was scored on the test split, those in `order` first. The correction for the number of
+    tests includes elites of an earlier end of the run."""
     baseline = archive.baseline.scores(Purpose.TEST)
     everyone = {one.id: one for one in archive.candidates if one.attempt is not None}
     tested = [
@@ -104,13 +105,13 @@ def elite_tests(
 
 
 def touches(code: Attempt) -> int:
-    """How often a code was scored on the test split: jobs that began, whatever came of them."""
+    """Number of times that a code was scored on the test split: all jobs that started, whatever their result."""
     return sum(one.claim is not None and not one.void for trial in code.of(Purpose.TEST) for one in trial.tries)
 
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What an evaluator may write besides its score (evaluation.json)."""
+    """Optional output of an evaluator besides its score (evaluation.json)."""
 
     items: tuple[float, ...] = ()
     """The score of each item, in the order of the split."""
@@ -118,14 +119,14 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class _Items:
-    """The part of the test items in the noise of a gain."""
+    """Contribution of the test items to the noise of a gain."""
 
     variance: float
     paired: bool
 
 
 def _items(baseline: Attempt, elite: Attempt) -> _Items:
-    """By the scores of single items where all evaluations of both codes gave them, else by their standard errors."""
+    """From the scores of single items if all evaluations of both codes wrote them, else from their standard errors."""
     ours, theirs = _item_scores(elite), _item_scores(baseline)
     if ours is not None and theirs is not None and ours.shape[1] == theirs.shape[1]:
         return _Items(paired_items(ours, theirs), True)
@@ -133,7 +134,7 @@ def _items(baseline: Attempt, elite: Attempt) -> _Items:
 
 
 def _item_scores(code: Attempt) -> Array | None:
-    """Trials × items; none if an evaluation gave none, or another number than it counted."""
+    """Item scores, trials × items; none if an evaluation wrote none, or a number of them other than its `n`."""
     found = []
     for trial in code.of(Purpose.TEST):
         if trial.score is None:
@@ -149,7 +150,7 @@ def _item_scores(code: Attempt) -> Array | None:
 
 
 def _failed(code: Attempt, seeds: Collection[int] | None) -> int:
-    """Final trials that came to no score on the test split through the code."""
+    """Number of final trials without a score because of the code itself."""
     return sum(
         trial.failure is not None and not trial.failure.kind.infrastructure
         for trial in code.of(Purpose.CONFIRM, Purpose.TEST)
@@ -162,6 +163,6 @@ def _goodness(metric: Metric, scores: Sequence[Score]) -> list[float]:
 
 
 def _sandboxes(code: Attempt) -> str:
-    """Kinds of sandbox that the scores of a code name."""
+    """Kinds of sandbox recorded in the scores of a code."""
     kinds = {score.sandbox for score in code.scores(*Purpose)}
     return ", ".join(sorted(kinds - {""}))

@@ -1,4 +1,5 @@
-"""What a rerun, a transfer or an ablation of a candidate says: comparisons of its trials in two runs, or of codes in one."""
+"""Results of a rerun, a transfer or an ablation of a candidate: comparisons of its trials in two runs, or of codes in
+one."""
 
 import math
 from collections.abc import Sequence
@@ -14,26 +15,26 @@ _TRAINED = (Purpose.BASELINE, Purpose.SEARCH, Purpose.CONFIRM)
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one set of scores is than another; with a confidence interval of 95 %."""
+    """Gain of one set of scores over another, with a 95 % confidence interval."""
 
     gain: float
-    """Difference of the means; positive is better."""
+    """Difference of the means; positive means better."""
     low: float | None
-    """Lower limit; null if the noise of seeds is unknown."""
+    """Lower limit; null if the seed noise is unknown."""
     high: float | None
     """Upper limit."""
     p_value: float
-    """Probability of at least this difference, in either direction, if there is none."""
+    """Probability of at least this difference, in either direction, if there is no true difference."""
 
     @property
     def may_be_chance(self) -> bool:
-        """Whether the test finds no difference."""
+        """Whether the test finds no significant difference."""
         return self.p_value >= ALPHA
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A code in one run."""
+    """The value of one code in one run."""
 
     value: float
     """Mean of its trials."""
@@ -43,16 +44,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class Side:
-    """A candidate beside the baseline, in one run."""
+    """A candidate compared with the baseline in one run."""
 
     split: str
-    """Split that all numbers are of."""
+    """Split on which all values were scored."""
     baseline: Measured
     """The unmodified code."""
     candidate: Measured
-    """The candidate's."""
+    """The candidate's code."""
     gain: Difference
-    """Of the candidate over the baseline."""
+    """Gain of the candidate over the baseline."""
     chose: bool
     """Whether the search trial that chose the candidate is among its trials, so that the gain is partly luck."""
 
@@ -72,13 +73,13 @@ class Pair:
 
 
 def on_test_split(candidate: Attempt, baseline: Attempt) -> Pair:
-    """Their scores on the test split."""
+    """The scores of a candidate and the baseline on the test split."""
     return Pair(candidate.scores(Purpose.TEST), baseline.scores(Purpose.TEST))
 
 
 def on_search_split(candidate: Attempt, baseline: Attempt, final_seeds: Sequence[int] | None = None) -> Pair:
-    """Their scores on the split that selection uses. With `final_seeds`, only of the candidate's trials that chose nothing,
-    or of those that did where there are no others."""
+    """The scores of a candidate and the baseline on the split that selection uses. With `final_seeds`, only those
+    trials of the candidate that chose nothing, or all of its trials if there are no such trials."""
     ours = candidate.scores(*_TRAINED)
     if final_seeds is None:
         return Pair(ours, baseline.scores(*_TRAINED))
@@ -104,14 +105,14 @@ def difference(
     others: Sequence[Sequence[Score]] = (),
     same_code: bool = False,
 ) -> Difference:
-    """By the two-sided test of `report/statistics.py`."""
+    """The gain of `ours` over `theirs`, by the two-sided test of `report/statistics.py`."""
     found = compare(metric, ours, theirs, others, same_code=same_code)
     low, high = (value if math.isfinite(value) else None for value in (found.low, found.high))
     return Difference(found.gain, low, high, found.p_value)
 
 
 def repeated(before: Sequence[Score], now: Sequence[Score]) -> tuple[int, int]:
-    """Of the seeds that both have, how many gave exactly the same value, and how many there are."""
+    """Number of common seeds with exactly the same value, and number of common seeds."""
     known = {score.seed: score.value for score in before}
     common = [score.value == known[score.seed] for score in now if score.seed in known]
     return sum(common), len(common)

@@ -1,4 +1,5 @@
-"""The one home for "better than": estimates of codes from their trials, and their differences from the baseline."""
+"""The single definition of "better than": estimates of codes from their trials, and their differences from the
+baseline."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -10,13 +11,13 @@ from pipeline.store.archive import Archive
 BASELINE = "baseline"
 """Name of the unmodified code in standings."""
 REFERENCE = (Purpose.BASELINE, Purpose.CANARY)
-"""Purposes of the trials that make the reference."""
+"""Purposes of the trials that form the reference."""
 CLEAR = 2.0
-"""A difference of this many of its standard errors is clear: about one in twenty is by chance."""
+"""A difference of at least this many of its standard errors is clear; about one in twenty exceeds it by chance."""
 
 
 class Verdict(StrEnum):
-    """What a difference between two codes says."""
+    """Interpretation of a difference between two codes."""
 
     GAIN = "clear gain"
     NOISE = "within noise"
@@ -24,14 +25,14 @@ class Verdict(StrEnum):
 
 
 def verdict(gain: float, error: float) -> Verdict:
-    """Whether a gain is larger than its noise; `error` is its standard error."""
+    """Whether a gain is clearly larger than its noise; `error` is its standard error."""
     if gain and abs(gain) >= CLEAR * error:
         return Verdict.GAIN if gain > 0 else Verdict.LOSS
     return Verdict.NOISE
 
 
 def estimate_of(scores: Sequence[Score], seed_sd: float | None = None) -> Estimate:
-    """Mean and noise of one code from at least one score; `seed_sd` stands in where they are fewer than three."""
+    """Mean and noise of one code from at least one score; `seed_sd` is used if there are fewer than three."""
     return estimate([score.value for score in scores], [score.standard_error for score in scores], seed_sd)
 
 
@@ -42,19 +43,19 @@ def baseline_estimate(archive: Archive) -> Estimate | None:
 
 
 def baseline_standing(reference: Estimate) -> Standing:
-    """The reference as a row beside those compared with it."""
+    """The reference as a row beside the codes compared with it."""
     return Standing(BASELINE, reference.mean, reference.standard_error, reference.n)
 
 
 def standing(metric: Metric, name: str, scores: Sequence[Score], reference: Estimate) -> Standing:
-    """One code against the reference."""
+    """One code compared with the reference."""
     ours = estimate_of(scores, reference.seed_sd)
     gain, error = difference(metric, ours, reference)
     return Standing(name, ours.mean, ours.standard_error, ours.n, gain, error)
 
 
 def knowledge(archive: Archive) -> Knowledge:
-    """What a decision that is taken now has seen."""
+    """What a decision taken now has seen."""
     reference = baseline_estimate(archive)
     return Knowledge(
         archive.index.outcomes,
@@ -66,7 +67,7 @@ def knowledge(archive: Archive) -> Knowledge:
 
 
 def as_known(metric: Metric, name: str, score: Score, known: Knowledge) -> Standing:
-    """One code against the reference as it was known then. Raises ValueError if there was none."""
+    """One code compared with the reference at the time of a decision. Raises ValueError if there was none."""
     if known.baseline is None:
         raise ValueError("the baseline had no score yet")
     reference = known.baseline
@@ -76,6 +77,6 @@ def as_known(metric: Metric, name: str, score: Score, known: Knowledge) -> Stand
 
 
 def over_parent(metric: Metric, ours: Score, parent: Score, known: Knowledge) -> tuple[float, float]:
-    """Gain of one code over the one that it builds on, a trial each, and its standard error with the noise of seeds as it
-    was known then."""
+    """Gain of one code over its parent, from one trial each, and its standard error with the seed noise known at the
+    time of a decision."""
     return difference(metric, estimate_of([ours], known.seed_sd), estimate_of([parent], known.seed_sd))

@@ -1,19 +1,20 @@
-"""What may be claimed: whether an elite beats the baseline, and whether two measurements of a code agree.
+"""Tests behind the claims of a report: whether an elite beats the baseline, and whether two measurements of a code
+agree.
 
-A search reports its luckiest candidates: the scores that chose them are too good (the winner's curse), and a test on the
-same trials is wrong. A claim rests on seeds that chose nothing, scored on the test split. The variance of a gain has two
-parts:
+A search reports its luckiest candidates: the scores that chose them are biased (the winner's curse), and a test on the
+same trials is invalid. A claim rests on seeds that chose nothing, scored on the test split. The variance of a gain has
+two parts:
 
-* seeds: s²/n of either code, where s² is the larger of the variance pooled over all codes and the code's own. The pooled
-  one alone is too small for a code that is noisier than the others, and search prefers noisy codes; the own one alone, from
-  a few seeds, is often too small by chance;
+* seeds: s²/n for each code, where s² is the larger of the variance pooled over all codes and the code's own variance.
+The pooled variance is too small for a code that is noisier than the others, and search prefers noisy codes; a code's
+own variance, from a few seeds, is often too small by chance;
 * items: all trials are scored on the same problems or rows, so this part does not shrink with more seeds.
 
 The test is Welch's, one-sided, with the degrees of freedom of Satterthwaite (Welch, Biometrika 34, 1947; Satterthwaite,
 Biometrics Bulletin 2, 1946), corrected for the number of elites by Holm (Scandinavian Journal of Statistics 6, 1979).
-`python -m tests.benchmarks claims` measures how often it claims a gain that is none.
+`python -m tests.benchmarks claims` measures how often it claims a gain that does not exist.
 
-The functions work on arrays whose last axis is the codes, so that simulations run this code on many searches at once.
+The functions work on arrays whose last axis is the codes, so that a simulation can test many searches at once.
 """
 
 from collections.abc import Sequence
@@ -28,53 +29,54 @@ from pipeline.metric import Metric
 from pipeline.records import Score
 
 ALPHA = 0.05
-"""The most often that a run in which nothing is better may claim a gain; also one minus the confidence of `Comparison`."""
+"""Highest allowed probability that a run in which nothing is better claims a gain; also one minus the confidence of
+`Comparison`."""
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Codes by their trials: arrays of one shape, the codes along the last axis."""
+    """Statistics of each code's trials: arrays of equal shape, with the codes along the last axis."""
 
     mean: Array
-    """Mean over the trials of a code."""
+    """Mean over a code's trials."""
     variance: Array
-    """Variance between the trials of a code; 0 where there is one."""
+    """Variance between a code's trials; 0 if it has only one."""
     n: Array
-    """Number of trials of a code."""
+    """Number of a code's trials."""
 
 
 def trials(values: Array) -> Trials:
-    """Codes that have equally many trials; the trials are the last axis of `values`."""
+    """Statistics of codes with equal numbers of trials; the trials are the last axis of `values`."""
     n = values.shape[-1]
     variance = values.var(axis=-1, ddof=1) if n > 1 else np.zeros(values.shape[:-1])
     return Trials(values.mean(axis=-1), variance, np.full(values.shape[:-1], float(n)))
 
 
 def trials_of(codes: Sequence[Sequence[float]]) -> Trials:
-    """Codes by the values of their trials, at least one each."""
+    """Statistics of codes from the values of their trials, at least one per code."""
     each = [trials(np.asarray(values, dtype=float)) for values in codes]
     return Trials(*(np.array([getattr(one, part) for one in each]) for part in ("mean", "variance", "n")))
 
 
 @dataclass(frozen=True)
 class _Noise:
-    """Variance of the mean of each code, the part of seeds."""
+    """Seed variance of each code's mean."""
 
     variance: Array
     own: npt.NDArray[np.bool_]
-    """Whether it comes from the code's own trials; else from those of all codes."""
+    """Whether the variance comes from the code's own trials, not from those of all codes."""
     freedom: Array
-    """Degrees of freedom; 0 if nothing is known."""
+    """Degrees of freedom; 0 if the seed noise is unknown."""
 
     def part(self, codes: slice) -> "_Noise":
-        """Some of the codes."""
+        """The noise of some of the codes."""
         return _Noise(self.variance[..., codes], self.own[..., codes], self.freedom[..., codes])
 
 
 def _noise(codes: Trials) -> _Noise:
-    """By the larger of the variance pooled over the codes and a code's own."""
+    """Uses the larger of the variance pooled over all codes and a code's own variance."""
     freedom = codes.n - 1
     known = freedom.sum(axis=-1, keepdims=True)
     pooled = (freedom * codes.variance).sum(axis=-1, keepdims=True) / np.maximum(known, 1)
@@ -83,12 +85,12 @@ def _noise(codes: Trials) -> _Noise:
 
 
 def _joint(first: _Noise, second: _Noise, items: Array) -> tuple[Array, Array]:
-    """Standard error of a difference, and its degrees of freedom; the items have any number of them."""
+    """Standard error of a difference and its degrees of freedom; the item variance counts as known exactly."""
     error = np.sqrt(first.variance + second.variance + items)
     pooled, known, terms = np.zeros_like(error), np.zeros_like(error), np.zeros_like(error)
     for one in (first, second):
         terms = terms + np.where(one.own, one.variance**2 / np.maximum(one.freedom, 1), 0.0)
-        pooled = pooled + np.where(one.own, 0.0, one.variance)  # one estimate, so the parts of both codes err together
+        pooled = pooled + np.where(one.own, 0.0, one.variance)  # one estimate, so its error is shared by both codes
         known = np.maximum(known, np.where(one.own, 0.0, one.freedom))
     terms = terms + pooled**2 / np.maximum(known, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -97,15 +99,15 @@ def _joint(first: _Noise, second: _Noise, items: Array) -> tuple[Array, Array]:
 
 
 def _upper_tail(gain: Array, error: Array, freedom: Array) -> Array:
-    """Probability of at least such a gain by chance; 1 where the noise of seeds is unknown."""
+    """Probability of at least this gain by chance; 1 where the seed noise is unknown."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(gain == 0, 0.0, gain / error)
     return np.where(freedom > 0, stdtr(np.where(freedom > 0, freedom, 1.0), -t), 1.0)
 
 
 def holm(p_values: Array) -> Array:
-    """Corrected for the number of tests along the last axis; rejecting those below a level errs in at most that share of
-    families, whatever the dependence between them (Holm 1979)."""
+    """P-values corrected for the number of tests along the last axis. Rejecting those below a level has at most that
+    family-wise error rate, whatever the dependence between the tests (Holm 1979)."""
     order = np.argsort(p_values, axis=-1)
     left = p_values.shape[-1] - np.arange(p_values.shape[-1])
     stepped = np.maximum.accumulate(np.take_along_axis(p_values, order, -1) * left, axis=-1)
@@ -116,20 +118,20 @@ def holm(p_values: Array) -> Array:
 
 @dataclass(frozen=True)
 class GainTests:
-    """Tests of the elites of a run, in their order along the last axis."""
+    """Tests of a run's elites, which are along the last axis."""
 
     gain: Array
-    """How much better than the baseline."""
+    """Gain over the baseline; positive means better."""
     error: Array
     """Standard error of the gain."""
     p_value: Array
-    """Probability of at least this gain if there is none; one-sided."""
+    """Probability of at least this gain if there is no true gain; one-sided."""
     corrected: Array
-    """The same, corrected for the number of elites (Holm)."""
+    """The p-value corrected for the number of elites (Holm)."""
     low: Array
-    """Lower limit of the gain; minus infinity where the noise of seeds is unknown. The lower limits of a run hold together
-    with probability 1 - `ALPHA`, lower and upper ones with 1 - 2 `ALPHA` (Bonferroni): a single elite is significant if its
-    lower limit is above 0."""
+    """Lower limit of the gain; minus infinity where the seed noise is unknown. All lower limits of a run hold with
+    probability 1 - `ALPHA`, all lower and upper limits with 1 - 2 `ALPHA` (Bonferroni). A single elite is significant
+    if its lower limit is above 0."""
     high: Array
     """Upper limit of the gain."""
 
@@ -139,8 +141,8 @@ def gain_tests(
 ) -> GainTests:
     """Test every elite against the baseline.
 
-    `baseline` is one code (its last axis has length 1) and higher values are better; `items` is the variance of each gain
-    that the choice of test items causes. Those `excluded`, which failed with one of the seeds, count as tests and have the
+    `baseline` is one code (its last axis has length 1), and higher values are better. `items` is the variance of each
+    gain due to the choice of test items. Elites in `excluded`, which failed with one of the seeds, count as tests with
     p-value 1.
     """
     parts = ("mean", "variance", "n")
@@ -157,38 +159,39 @@ def gain_tests(
 
 
 def paired_items(ours: Array, theirs: Array) -> float:
-    """Variance of the difference of two codes that the choice of items causes, from scores of the same items.
+    """Variance of the difference of two codes due to the choice of items, from scores of the same items.
 
-    Arrays of trials × items. What two codes find hard alike cancels. The part of the seeds that is left in the mean of a few
-    trials is counted here and once more between the trials, so it is not too small.
+    Takes arrays of trials × items. Difficulty common to both codes cancels. The seed noise that remains in the mean of
+    a few trials is counted both here and between the trials, so the total is not too small.
     """
     difference = ours.mean(axis=0) - theirs.mean(axis=0)
     return float(difference.var(ddof=1) / difference.size) if difference.size > 1 else 0.0
 
 
 def unpaired_items(ours: Sequence[Score], theirs: Sequence[Score]) -> float:
-    """An upper limit of the same from standard errors alone: as if the codes found different items hard."""
+    """An upper limit of the same variance, from standard errors alone: it assumes that item difficulty is independent
+    between the codes."""
     return sum(float(np.mean([score.standard_error**2 for score in scores])) for scores in (ours, theirs))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of scores."""
+    """Comparison of two sets of scores."""
 
     gain: float
-    """How much better the mean of the first is."""
+    """Gain of the first set's mean over the second's; positive means better."""
     error: float
     """Standard error of the gain."""
     low: float
-    """Lower limit of the gain, with confidence 1 - `ALPHA` that it lies between both."""
+    """Lower limit of the confidence interval of the gain, with confidence 1 - `ALPHA`."""
     high: float
     """Upper limit of the gain."""
     p_value: float
-    """Probability of at least this difference, in either direction, if there is none."""
+    """Probability of at least this difference, in either direction, if there is no true difference."""
 
     @property
     def agrees(self) -> bool:
-        """Whether the difference may be chance."""
+        """Whether the difference may be due to chance."""
         return self.p_value >= ALPHA
 
 
@@ -200,11 +203,11 @@ def compare(
     *,
     same_code: bool = False,
 ) -> Comparison:
-    """Compare two sets of scores, at least one each, on trials that did not choose the code.
+    """Compare two non-empty sets of scores, from trials that did not choose the code.
 
-    `others` are scores of other codes, such as the baseline's, which help to estimate the noise of seeds. With `same_code`,
-    for a rerun, the items cause no difference if both are of one split. Where no code has two trials, the standard errors of
-    the evaluations stand in for the noise of seeds.
+    `others` are scores of other codes, such as the baseline, which help to estimate the seed noise. With `same_code`,
+    for a rerun, the items cause no difference if both sets are on one split. If no code has two trials, the standard
+    errors of the evaluations are used in place of the seed noise.
     """
     codes = trials_of([[score.value for score in scores] for scores in (ours, theirs, *others) if scores])
     noise = _noise(codes)
