@@ -1,9 +1,9 @@
-"""The one door for code as data.
+"""All operations on code as data.
 
 `trees` reads, writes, compares, patches and merges folders; `rules` says which files may be touched; `settings`
-changes values in a dataclass; `syntax` knows the same code in other clothes; `replies` applies what a language model
-wrote. Everything is a pure function on values, a thin function on folders beside it, and a `Refusal` where a change
-cannot be made.
+changes values in a dataclass; `syntax` recognises code that differs in comments and layout only; `replies` applies the
+reply of a language model. Each operation is a pure function on values, with a thin wrapper for folders. A change that
+cannot be made is returned as a `Refusal`.
 """
 
 from pipeline.patching.refusal import KINDS, Refusal

@@ -1,4 +1,5 @@
-"""Shows what happens to one reply of a language model: the patched code, or the one reason why there is none."""
+"""Applies one reply of a language model to a folder of code: writes the patched code, or prints why the reply is
+refused."""
 
 import argparse
 import json
@@ -27,7 +28,7 @@ exit code 0: OUT_FOLDER holds the patched code
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; the exit code is returned."""
+    """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.patching",
         description=__doc__,
@@ -56,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _apply(options: argparse.Namespace) -> dict[str, str]:
-    """Writes the patched code, or gives the kind and the reason of the refusal. Raises BadInput, OSError."""
+    """Write the patched code and return its diff, or return kind and reason of the refusal. Raises BadInput,
+    OSError."""
     if not options.base.is_dir():
         raise BadInput(f"BASE_FOLDER {options.base} is not a folder")
     if options.out.is_symlink() or (options.out.exists() and not _is_empty(options.out)):

@@ -1,4 +1,4 @@
-"""Settings of a YAML or JSON file, read and changed where they stand.
+"""Settings of a YAML or JSON file, read and changed in place.
 
     optimizer:
       lr: 3e-4  # of AdamW
@@ -22,7 +22,7 @@ _FLOAT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands in a text."""
+    """Position of a value in a text."""
 
     value: object
     start: int
@@ -32,13 +32,14 @@ class Place:
 
 
 def places(source: str, path: str) -> dict[str, Place] | Refusal:
-    """Name → place of every value that stands once and on its own: numbers, texts, booleans, null, and lists in brackets."""
+    """Name → place of every setting that occurs once and is not an alias: numbers, strings, booleans, null, and lists
+    in brackets. A Refusal if the text does not parse."""
     found: dict[str, Place] = {}
     twice: set[str] = set()
     try:
         if path.endswith(".json"):
             json.loads(source)
-            source = source.replace("\t", " ")  # white space that YAML does not take; it cannot stand inside a text
+            source = source.replace("\t", " ")  # white space that YAML rejects; it cannot occur inside a JSON string
         for name, place in _walk(yaml.compose(source, yaml.SafeLoader), source, "", set()):
             twice |= {name} & found.keys()
             found[name] = place
@@ -48,11 +49,11 @@ def places(source: str, path: str) -> dict[str, Place] | Refusal:
 
 
 def literal(value: object, path: str) -> str | None:
-    """A value as every reader of the file takes it; none if it cannot be written."""
+    """A value as text that every parser of the file reads the same way; none if it cannot be written."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, float) and not path.endswith(".json"):
-        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # without the point YAML 1.1 takes it for a text
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))  # without the point YAML 1.1 reads it as a string
     if isinstance(value, list | tuple):
         parts = [literal(part, path) for part in value]
         return None if None in parts else f"[{', '.join(part for part in parts if part is not None)}]"
@@ -63,7 +64,7 @@ def literal(value: object, path: str) -> str | None:
 
 def _walk(node: yaml.Node | None, source: str, name: str, seen: set[int]) -> Iterator[tuple[str, Place]]:
     if node is None or id(node) in seen:
-        return  # an alias: one text for several settings
+        return  # an alias: one piece of text for several settings
     seen.add(id(node))
     start, end = node.start_mark.index, node.end_mark.index
     if isinstance(node, yaml.MappingNode):
@@ -79,17 +80,17 @@ def _walk(node: yaml.Node | None, source: str, name: str, seen: set[int]) -> Ite
 
 
 def _value(node: yaml.Node) -> tuple[object] | None:
-    """The value in a tuple (it may be None); none for what is no number, text, boolean, null or list of them."""
+    """The value in a tuple (it may be None); none unless it is a number, string, boolean, null or a list of them."""
     if isinstance(node, yaml.SequenceNode):
         parts = [_value(part) for part in node.value]
         return None if None in parts else ([part[0] for part in parts if part is not None],)
     if not isinstance(node, yaml.ScalarNode):
         return None
     if node.style is None and node.tag.endswith(":str") and _FLOAT.fullmatch(node.value):
-        return (float(node.value),)  # 3e-4, which YAML 1.1 takes for a text, and every trainer converts
+        return (float(node.value),)  # 3e-4, which YAML 1.1 reads as a string, and every trainer converts
     value = yaml.SafeLoader("").construct_object(node)
     if isinstance(value, str):
-        try:  # JSON writes some characters as two halves
+        try:  # JSON escapes some characters as a surrogate pair
             value = value.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
             return None

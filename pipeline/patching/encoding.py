@@ -1,7 +1,7 @@
-"""The text of a file of code, and its bytes again, by Python's own rule for source files.
+"""Conversion between the bytes and the text of a code file, by Python's own rule for source files.
 
-A Python file is in the encoding that its coding line names (PEP 263), else in UTF-8; any file may begin with a byte order
-mark. A change is made in the text, without the mark; written back, the file has its mark and its encoding as before.
+A Python file has the encoding named in its coding line (PEP 263), else UTF-8; any file may begin with a byte order
+mark. A change is made to the text without the mark; when written back, the file keeps its mark and its encoding.
 """
 
 import codecs
@@ -11,11 +11,11 @@ import tokenize
 from pipeline.patching.refusal import Refusal
 
 _ASCII = bytes(range(128))
-_ESCAPED = ("utf-8", "surrogateescape")  # so that bytes that are not UTF-8 survive
+_ESCAPED = ("utf-8", "surrogateescape")  # preserves bytes that are not UTF-8
 
 
 def text_of(path: str, data: bytes) -> str:
-    """The text of a file, without its byte order mark. Bytes that are no text in its encoding become surrogates."""
+    """The text of a file, without its byte order mark. Bytes that are invalid in its encoding become surrogates."""
     data = data.removeprefix(codecs.BOM_UTF8)
     encoding = coding_of(path, data)
     if encoding is not None:
@@ -29,8 +29,8 @@ def text_of(path: str, data: bytes) -> str:
 
 
 def bytes_of(path: str, text: str, old: bytes) -> bytes | Refusal:
-    """A text as the new content of a file. It keeps the byte order mark that the old content has. Refused where the coding
-    line of the text names an encoding that lacks one of its characters."""
+    """The new content of a file. It has a byte order mark if the old content has one. Refused if the text contains a
+    character that does not exist in the encoding named in its coding line."""
     mark = codecs.BOM_UTF8 if old.startswith(codecs.BOM_UTF8) else b""
     text = text.removeprefix("\ufeff")
     data = text.encode(*_ESCAPED) if _can_be_escaped(text) else text.encode("utf-8", "replace")
@@ -41,7 +41,7 @@ def bytes_of(path: str, text: str, old: bytes) -> bytes | Refusal:
         return mark + text.encode(encoding)
     except UnicodeEncodeError as error:
         lacking = text[error.start : error.end]
-        if _is_escaped(lacking):  # the old text was none in its encoding either
+        if _is_escaped(lacking):  # the old content was invalid in its encoding too
             return mark + data
         line = text.count("\n", 0, error.start) + 1
         what = f"{lacking!r} does not exist in {encoding}, the encoding that the file's coding line names"
@@ -49,13 +49,13 @@ def bytes_of(path: str, text: str, old: bytes) -> bytes | Refusal:
 
 
 def coding_of(path: str, data: bytes) -> str | None:
-    """The encoding that the coding line of a Python file names; none for UTF-8, other files, and encodings that are unknown
-    or do not extend ASCII."""
+    """The encoding named in the coding line of a Python file; none for UTF-8, for other files, and for encodings that
+    are unknown or do not extend ASCII."""
     if not path.endswith((".py", ".pyi")):
         return None
     first = b"".join(data.split(b"\n", 2)[:2][at] + b"\n" for at in range(min(2, data.count(b"\n") + 1)))
     try:
-        # Only the coding line is asked for: without one, what is not UTF-8 is an error here.
+        # Only the coding line matters: without one, bytes that are not UTF-8 raise SyntaxError here.
         encoding, _ = tokenize.detect_encoding(io.BytesIO(first).readline)
         text = _ASCII.decode("ascii")
         extends = text.encode(encoding) == _ASCII and _ASCII.decode(encoding) == text
@@ -69,7 +69,7 @@ def _is_escaped(text: str) -> bool:
 
 
 def _can_be_escaped(text: str) -> bool:
-    """Whether all halves of characters in a text stand for bytes."""
+    """Whether all lone surrogates in a text stand for bytes."""
     try:
         text.encode(*_ESCAPED)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Code as a git repository with a history, made whole or not at all."""
+"""Writes code as a git repository with a history, completely or not at all."""
 
 import os
 import tempfile
@@ -16,17 +16,17 @@ class Commit:
     tree: Mapping[str, Entry]
     """All files."""
     message: str
-    """Subject, an empty line, and more."""
+    """Subject, an empty line, and the body."""
     author: str
-    """Name of who wrote the change."""
+    """Name of the author of the change."""
     at: int
     """Seconds since 1970."""
     parents: tuple[int, ...] = ()
-    """Numbers of earlier commits; the first is the one whose code was changed."""
+    """Numbers of earlier commits; the first is the one that the change applies to."""
 
 
 def write_history(commits: Sequence[Commit], target: Path) -> None:
-    """Write a repository whose branch `main` is the last commit, checked out. Equal commits give equal hashes. Raises
+    """Write a repository with the last commit checked out as branch `main`. Equal commits give equal hashes. Raises
     FileExistsError unless the target is new or an empty folder."""
     target = target.absolute()  # git is called in another folder
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
@@ -48,7 +48,7 @@ def write_history(commits: Sequence[Commit], target: Path) -> None:
 
 
 def _text(commit: Commit, number: int) -> bytes:
-    """A commit in the language of `git fast-import`."""
+    """A commit in the input format of `git fast-import`."""
     name = " ".join("".join(" " if sign in "<>" else sign for sign in commit.author).split()) or "unknown"
     message = commit.message.encode(errors="replace")
     lines = [f"commit refs/heads/main\nmark :{number + 1}\n".encode()]

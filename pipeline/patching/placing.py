@@ -1,15 +1,15 @@
-"""Where the hunks of a reply belong in a file, and the file after them.
+"""Finds where the hunks of a reply belong in a file, and applies them.
 
-A hunk is tried in four readings, each more patient than the one before; the first that fits anywhere decides:
+A hunk is matched at four levels, each more tolerant than the one before; the first level that matches anywhere is used:
 
-1. its old lines, as they are;
-2. white space at the ends of lines aside;
-3. all lines moved by the same indentation, tabs or spaces; added lines are moved with them;
-4. an alignment: removed lines must be there (white space aside), context lines may be slightly off, missing or
-   superfluous, as long as half of all lines are there.
+1. its old lines, exactly;
+2. ignoring white space at the ends of lines;
+3. all lines shifted by the same indentation, in tabs or spaces; added lines are shifted with them;
+4. an alignment: removed lines must be in the file (ignoring white space); context lines may differ slightly, be missing
+   or be superfluous, as long as half of all lines are in the file.
 
-A hunk that fits two places equally well goes to the one at its stated line, or under its stated heading, or between
-its neighbours; if that leaves two, it is refused. Nothing is ever taken because it is merely nearest.
+A hunk that fits two places equally well goes to the one at its stated line, under its stated heading, or between its
+neighbours; if two places remain, it is refused. A place is never chosen just because it is the nearest.
 """
 
 import difflib
@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from pipeline.patching.reading import Hunk, Line
 from pipeline.patching.refusal import Refusal
 
-Pairs = tuple[int | None, ...]  # for each old line of a hunk the line of the file, or None if the file lacks it
+Pairs = tuple[int | None, ...]  # for each old line of a hunk, its index in the file, or None if missing
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a hunk fits."""
+    """A place where a hunk fits."""
 
     start: int
     """The first line of the file that it covers, from 0."""
@@ -33,10 +33,10 @@ class Place:
     """The reading of the hunk that fits here."""
     pairs: Pairs
     tab: int = 4
-    """How many columns a tab is worth when lines are moved."""
+    """Columns per tab when lines are shifted."""
 
     def heading_above(self, heading: str, file: Sequence[str]) -> bool:
-        """Whether this is inside the function or class that the hunk names."""
+        """Whether the place is inside the function or class named by the heading."""
         limit = 1_000_000
         for line in reversed(file[: self.start + 1]):
             if (line.strip() and _width(line, self.tab) < limit) or line.strip() == heading:
@@ -48,20 +48,20 @@ class Place:
 
 @dataclass
 class Changes:
-    """What is done to the lines of one file, all at once."""
+    """All changes to the lines of one file."""
 
     removed: set[int] = field(default_factory=set)
     added: dict[int, list[str]] = field(default_factory=dict)
-    """Before which line of the file → the new lines."""
+    """Index of a line of the file → the new lines before it."""
 
 
 def patch(path: str, text: str, hunks: Sequence[Hunk]) -> str | Refusal:
-    """The text of a file after all hunks. They mean the file as it was; where they cannot, each means the file as the
-    one before left it, as blocks that were written one after another may."""
+    """The text of a file after all hunks. They are applied to the original file; if that fails, one after another, each
+    to the result of the one before, since a model may write blocks that build on each other."""
     done = _patch_at_once(path, text, hunks)
     if not isinstance(done, Refusal) or len(hunks) < 2:
         return done
-    once = {(hunk.readings, hunk.start): hunk for hunk in hunks}  # a block that is merely repeated is meant once
+    once = {(hunk.readings, hunk.start): hunk for hunk in hunks}  # an exact repetition is applied once
     for hunk in once.values():
         after = _patch_at_once(path, text, [hunk])
         if isinstance(after, Refusal):
@@ -95,7 +95,7 @@ def _patch_at_once(path: str, text: str, hunks: Sequence[Hunk]) -> str | Refusal
 
 
 def _is_cut(file: Sequence[str], hunk: Hunk, place: Place) -> bool:
-    """Whether a hunk at the end of a reply does not end as a whole one would: with context that the file has, or with
+    """Whether a hunk at the end of a reply seems incomplete. A complete one ends in context that is in the file, or in
     added lines at the end of the file."""
     last, pair = place.lines[-1], place.pairs[-1] if place.pairs else None
     if last.tag == " ":
@@ -104,7 +104,8 @@ def _is_cut(file: Sequence[str], hunk: Hunk, place: Place) -> bool:
 
 
 def split(text: str) -> list[str]:
-    """The lines with their ends. Only newlines end a line: `str.splitlines` also knows form feeds and more."""
+    """The lines with their line endings. Only newlines end a line: `str.splitlines` also splits at form feeds and
+    more."""
     lines = [line + "\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
     return lines if lines[-1] else lines[:-1]
@@ -114,7 +115,7 @@ def split(text: str) -> list[str]:
 
 
 def _places(file: Sequence[str], hunk: Hunk) -> list[Place]:
-    """All places where the hunk fits, in the least patient reading in which it fits at all."""
+    """All places where the hunk fits, at the strictest level at which it fits anywhere."""
     levels: tuple[Callable[[Sequence[str], tuple[Line, ...]], list[Place]], ...]
     levels = (_exactly, _but_for_line_ends, _but_for_indentation, _aligned)
     if not any(line.tag != "+" for line in hunk.readings[0]):
@@ -127,7 +128,8 @@ def _places(file: Sequence[str], hunk: Hunk) -> list[Place]:
 
 
 def _without_context(file: Sequence[str], hunk: Hunk) -> list[Place]:
-    """Only added lines: they go where the header says if it is right about all else, as `diff -U0` writes them."""
+    """A place for a hunk with only added lines: where the header says, if its counts are right, as in the output of
+    `diff -U0`."""
     if not file:
         return [Place(0, hunk.readings[0], ())]
     if not hunk.start or not hunk.exact or hunk.start > len(file):
@@ -148,7 +150,7 @@ def _but_for_line_ends(file: Sequence[str], lines: tuple[Line, ...]) -> list[Pla
 
 
 def _windows(file: Sequence[str], lines: tuple[Line, ...], seen: Callable[[str], str]) -> list[Place]:
-    """The places where the old lines stand one below the other."""
+    """The places where the old lines match consecutive lines of the file."""
     old, lines_of_file = [seen(text) for text in _old(lines)], [seen(text) for text in file]
     starts = range(len(file) - len(old) + 1)
     hits = [at for at in starts if lines_of_file[at] == old[0] and lines_of_file[at : at + len(old)] == old]
@@ -166,7 +168,8 @@ def _but_for_indentation(file: Sequence[str], lines: tuple[Line, ...]) -> list[P
 
 
 def _moves(file: Sequence[str], place: Place) -> set[int]:
-    """By how many columns the lines of the file stand to the right of those of the hunk."""
+    """Number of columns by which the lines of the file are indented more than those of the hunk; one entry per distinct
+    value."""
     pairs = zip(place.pairs, _old(place.lines), strict=True)
     return {_move(file[at], text, place.tab) for at, text in pairs if at is not None and text.strip()}
 
@@ -184,7 +187,7 @@ _PUNCTUATION = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "�
 
 
 def _squeezed(text: str) -> str:
-    """A line without white space and without the punctuation of typesetters."""
+    """A line without white space, and with typographic punctuation replaced by ASCII."""
     return "".join(text.translate(_PUNCTUATION).split())
 
 
@@ -193,19 +196,19 @@ def _similar(one: str, two: str) -> bool:
     return matcher.real_quick_ratio() >= 0.6 and matcher.quick_ratio() >= 0.6 and matcher.ratio() >= 0.6
 
 
-_MOST_CELLS = 1_000_000  # of an alignment: larger ones cost seconds, and no person would look for them either
+_MOST_CELLS = 1_000_000  # of an alignment; larger ones take seconds
 
 
-Row = dict[int, tuple[int, Pairs]]  # where an alignment ends in the file → its cost and its pairs
+Row = dict[int, tuple[int, Pairs]]  # index of the line at which an alignment ends → its cost and its pairs
 
 
 def _aligned(file: Sequence[str], lines: tuple[Line, ...]) -> list[Place]:
     """The cheapest alignments of the old lines with consecutive lines of the file, by dynamic programming.
 
-    A line costs 0 if it is there, 1 if it is there at another indentation or slightly off, 2 if it is context that
-    the file lacks, 2 for a line of the file that the hunk lacks; empty lines come and go for 1. Next to a change
-    nothing but an empty line may be lacking, or the place of the change would be a guess, and a line that lost its
-    `+` would be lost with it.
+    A line costs 0 if it is in the file, 1 if its indentation or its text differs slightly, and 2 if it is context that
+    the file lacks. A line of the file that the hunk lacks costs 2. An empty line that either lacks costs 1. Next to a
+    change only empty lines may be missing. Otherwise the place of the change would be a guess, and an added line
+    without its `+` would be lost.
     """
     old = [line for line in lines if line.tag != "+"]
     if len(old) * len(file) > _MOST_CELLS or not any(line.text.strip() for line in old):
@@ -239,7 +242,7 @@ def _offer(row: Row, end: int, cost: int, pairs: Pairs, most: int) -> None:
 
 
 def _promising(squeezed: Sequence[str], old: Sequence[Line]) -> list[int]:
-    """Where an alignment may begin: half of the old lines have to be among the lines below."""
+    """Lines at which an alignment may begin: half of the old lines must be among the lines below."""
     wanted = [_squeezed(line.text) for line in old if line.text.strip()]
     known = set(wanted)
     there = [0, *itertools.accumulate(line in known for line in squeezed)]
@@ -248,7 +251,7 @@ def _promising(squeezed: Sequence[str], old: Sequence[Line]) -> list[int]:
 
 
 def _beside_changes(lines: Sequence[Line]) -> list[tuple[bool, bool]]:
-    """For each old line, whether a change stands directly before it, and directly after it."""
+    """For each old line, whether a change is directly before it and directly after it."""
     tags = [" ", *(line.tag for line in lines), " "]
     around = zip(tags, tags[1:-1], tags[2:], strict=False)
     return [(before != " ", after != " ") for before, tag, after in around if tag != "+"]
@@ -260,7 +263,7 @@ def _cheapest(
     old: Sequence[Line],
     row: Row,
 ) -> list[Place]:
-    """The alignments worth believing: at least half of the lines with text are there, and none is cheaper."""
+    """The cheapest alignments among those in which at least half of the lines with text are in the file."""
     wanted = sum(bool(line.text.strip()) for line in old)
     believed: list[tuple[int, Place]] = []
     for cost, pairs in row.values():
@@ -274,7 +277,7 @@ def _cheapest(
             believed.append((cost, Place(first, lines, pairs)))
     least = min((cost for cost, _ in believed), default=0)
     places = {place.pairs: place for cost, place in believed if cost == least}
-    # Alignments that share a line are one place seen twice.
+    # Alignments that share a line are the same place.
     distinct: list[Place] = []
     for place in places.values():
         if not any(set(place.pairs) & set(other.pairs) - {None} for other in distinct):
@@ -286,7 +289,7 @@ def _cheapest(
 
 
 def _choose(file: Sequence[str], hunks: Sequence[Hunk], found: Sequence[list[Place]]) -> list[Place] | Refusal:
-    """One place for each hunk, or the hunk that has several."""
+    """One place for each hunk, or a refusal of the first hunk with several places."""
     narrowed = [_told_apart(file, hunk, places) for hunk, places in zip(hunks, found, strict=True)]
     in_order = _in_order(narrowed)
     if in_order:
@@ -300,7 +303,7 @@ def _choose(file: Sequence[str], hunks: Sequence[Hunk], found: Sequence[list[Pla
 
 
 def _told_apart(file: Sequence[str], hunk: Hunk, places: list[Place]) -> list[Place]:
-    """The places that agree with the stated line, or with the stated heading, if exactly one does."""
+    """The one place at the stated line, or under the stated heading; all places if not exactly one agrees."""
     if len(places) > 1 and hunk.start is not None:
         at_line = [place for place in places if place.start == max(hunk.start - 1, 0)]
         if len(at_line) == 1:
@@ -313,8 +316,8 @@ def _told_apart(file: Sequence[str], hunk: Hunk, places: list[Place]) -> list[Pl
 
 
 def _in_order(found: Sequence[list[Place]]) -> list[Place] | None:
-    """The places of hunks one below the other, if there is exactly one such choice: then taking the first possible
-    place for each from above and the last possible from below come to the same."""
+    """The places of hunks in ascending order, if exactly one such choice exists: then the first possible place for each
+    hunk, from the top, equals the last possible place, from the bottom."""
     first: list[Place] = []
     for places in found:
         below = [place for place in places if not first or place.start > first[-1].start]
@@ -329,7 +332,7 @@ def _in_order(found: Sequence[list[Place]]) -> list[Place] | None:
 
 
 def _nearest(file: Sequence[str], hunk: Hunk) -> str:
-    """What was looked for and not found, and what the file has instead."""
+    """A message with the line that was not found, and the nearest line of the file."""
     old = [text.strip() for text in _old(hunk.readings[0]) if text.strip()]
     there = {line.strip() for line in file}
     missing = next((text for text in old if text not in there), None)
@@ -348,7 +351,7 @@ def _nearest(file: Sequence[str], hunk: Hunk) -> str:
 
 
 def _collect(file: Sequence[str], place: Place, changes: Changes) -> bool:
-    """Enters what the hunk does at its place; False if an earlier hunk changes the same lines."""
+    """Add the changes of a hunk at its place; false if an earlier hunk changes the same lines."""
     moves = _moves(file, place)
     uniform = moves.pop() if len(moves) == 1 else None
     cursor, number = place.start, 0
@@ -374,7 +377,7 @@ def _collect(file: Sequence[str], place: Place, changes: Changes) -> bool:
 
 
 def _move_of_change(file: Sequence[str], place: Place, at: int) -> int:
-    """By how much the removed lines that an added line replaces are moved, if they agree; else 0."""
+    """Number of columns by which the removed lines that an added line replaces are shifted, if they agree; else 0."""
     first = at
     while first and place.lines[first - 1].tag != " ":
         first -= 1
@@ -386,7 +389,7 @@ def _move_of_change(file: Sequence[str], place: Place, at: int) -> int:
 
 
 def _moved(text: str, by: int, place: Place, file: Sequence[str]) -> str:
-    """The line moved to the right by so many columns, in tabs where the file has tabs around it."""
+    """The line shifted to the right by `by` columns, in tabs if the file uses tabs there."""
     tabs = any(file[at].startswith("\t") for at in place.pairs if at is not None)
     spaces_in_tabs = tabs and text.startswith(" ")
     if not text.strip() or (not by and not spaces_in_tabs):
@@ -396,7 +399,7 @@ def _moved(text: str, by: int, place: Place, file: Sequence[str]) -> str:
 
 
 def _rewrite(raw: Sequence[str], changes: Changes, hunks: Sequence[Hunk]) -> str:
-    """The file after the changes, new lines with the line ending that most of its lines have."""
+    """The text of the file after the changes. New lines have the line ending of most of its lines."""
     newline = "\r\n" if 2 * sum(line.endswith("\r\n") for line in raw) > len(raw) else "\n"
     lines: list[str] = []
     for at in range(len(raw) + 1):

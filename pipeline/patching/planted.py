@@ -1,5 +1,5 @@
-"""Files that a patch may not bring or change whatever the globs say: what git or Python acts on by itself, what cannot be
-read, and what takes the place of a module that protected code imports."""
+"""Files that a patch may not add or change, whatever the globs allow: files that git or Python acts on automatically,
+files that cannot be reviewed, and files that shadow a module that protected code imports."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ _COMPILED = re.compile(r"\.(?:py[cod]|so(?:\.[\d.]+)?|dylib|dll|egg|whl|zip|pyz|
 
 
 def _part(path: str, *names: str) -> bool:
-    """Whether a file or folder on the path has one of these names, in any case."""
+    """Whether a file or folder on the path has one of these names, ignoring case."""
     return any(part.lower() in names for part in path.split("/"))
 
 
@@ -42,7 +42,8 @@ REFUSED: tuple[tuple[str, Callable[[str, Entry], bool], str], ...] = (
         "Python reads from it where to import from",
     ),
 )
-"""Name of a kind, whether a new or changed file is of it, and why that is refused. Devices, pipes, sockets and commits of
+"""Name of a kind of file, whether a new or changed file is of that kind, and the reason for refusing it. Devices,
+pipes, sockets and commits of
 nested repositories cannot be part of a tree at all."""
 
 
@@ -62,7 +63,7 @@ def check_planted(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: R
 
 
 def _needed_modules(base: Mapping[str, Entry], rules: Rules) -> dict[tuple[str, str], str]:
-    """What protected code is made of and imports: folder and name of the module, to what it is."""
+    """Protected modules and modules that they import: folder and name of a module to its description."""
     needed = {}
     protected = [path for path in base if path.endswith(".py") and not rules.allows(path)]
     for path in protected:
@@ -81,7 +82,7 @@ def _is_own(base: Mapping[str, Entry], folder: str, module: str) -> bool:
 
 
 def _module(path: str) -> tuple[str, str]:
-    """Folder and name of the module that a file is; of the package if it makes its folder one."""
+    """Folder and name of a file's module; for `__init__.py`, of the package."""
     pure = PurePosixPath(path)
     place = pure.parent if pure.name == "__init__.py" else pure.with_suffix("")
     return place.parent.as_posix(), place.name if pure.suffix == ".py" else ""

@@ -1,15 +1,15 @@
-"""What a language model answered, read into edits: one pass from top to bottom, no file looked at yet.
+"""Parses the reply of a language model into edits, in one pass from top to bottom, without looking at any file.
 
-Three formats are recognised by themselves, inside fences or not, with prose around and between them:
+Three formats are detected automatically, inside fences or not, with prose around and between them:
 
-* unified diffs, also with wrong counts or numbers, without `a/` and `b/`, without hunk headers, and the
-  `*** Update File: …` dialect;
+* unified diffs, including those with wrong counts or line numbers, without `a/` and `b/`, or without hunk headers, and
+  the `*** Update File: …` dialect;
 * search/replace blocks: a line with the path, `<<<<<<< SEARCH`, `=======`, `>>>>>>> REPLACE`;
 * whole files: a line with the path, then a fenced block.
 
-What opens first holds what it contains: a fence inside a hunk, or a diff inside a whole file, is content. The known
-parsers of diffs (unidiff, whatthepatch, `git apply --recount`) trust the counts of a hunk, refuse it or drop its
-last lines when they are wrong, and know no prose; hence this one.
+The outermost element wins: a fence inside a hunk, or a diff inside a whole file, is content. Existing diff parsers
+(unidiff, whatthepatch, `git apply --recount`) trust the counts of a hunk, refuse it or drop its last lines if the
+counts are wrong, and do not support prose; hence this parser.
 """
 
 import ast
@@ -27,7 +27,7 @@ Tag = Literal[" ", "-", "+"]
 
 
 class Line(NamedTuple):
-    """A line of a hunk: kept, removed or added; the text without its line ending."""
+    """A line of a hunk: kept, removed or added. Its text has no line ending."""
 
     tag: Tag
     text: str
@@ -35,35 +35,35 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Hunk:
-    """A change of consecutive lines."""
+    """A change to consecutive lines."""
 
     where: str
-    """How a refusal names it: "hunk 2" or "block 1"."""
+    """Name for refusals: "hunk 2" or "block 1"."""
     readings: tuple[tuple[Line, ...], ...]
-    """Its lines; more than one reading where the text does not tell and only the file can."""
+    """Its lines; several readings if the text is ambiguous and only the file can decide."""
     start: int | None = None
-    """The line of the old file at which it says it begins, from 1; None if it does not say."""
+    """The stated first line in the old file, from 1; None if not stated."""
     heading: str = ""
-    """What stands behind `@@ … @@`: by custom the function or class around the hunk."""
+    """The text after `@@ … @@`: by convention the function or class around the hunk."""
     exact: bool = False
-    """Its counts agree with its lines."""
+    """Whether its counts match its lines."""
     short: bool = False
-    """It has fewer lines than its counts say."""
+    """Whether it has fewer lines than its counts say."""
     maybe_cut: bool = False
-    """The reply ends in it, and neither its counts nor a fence say that it is all there."""
+    """Whether the reply ends in it, and neither its counts nor a fence confirm that it is complete."""
     old_bare: bool = False
     new_bare: bool = False
-    """`\\ No newline at end of file` stands behind the last line of the old or new side."""
+    """Whether `\\ No newline at end of file` follows the last line of the old or new side."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What a reply says about one file, in its own words."""
+    """One change to one file, as the reply states it."""
 
     path: str
     """As written; "" if no file is named."""
     new_path: str = ""
-    """The second name of a diff, as written, if there is one."""
+    """The second path of a diff, as written, if there is one."""
     hunks: tuple[Hunk, ...] = ()
     text: str | None = None
     """The whole new content."""
@@ -72,9 +72,9 @@ class Edit:
     moves: bool = False
     """A rename from `path` to `new_path`."""
     mode: str = ""
-    """The mode that a git header asks for, such as 100755."""
+    """The mode in a git header, such as 100755."""
     loose: bool = False
-    """The file is named in the middle of a sentence, which is weak evidence for a whole file."""
+    """Whether the file is named in the middle of a sentence, which is weak evidence for a whole file."""
 
 
 class Fence(NamedTuple):
@@ -94,7 +94,8 @@ class Fence(NamedTuple):
 
 
 def read(reply: str, known: Collection[str] = ()) -> tuple[Edit, ...] | Refusal:
-    """The edits of a reply, in order. `known` are the paths of the base: they make a path easier to recognise."""
+    """The edits of a reply, in order, or a refusal. `known` are the paths of the base, which help to recognise a
+    path."""
     split = split_reasoning(reply.removeprefix("\ufeff").replace("\r\n", "\n"))
     text = split.answer
     if split.unclosed:
@@ -113,7 +114,7 @@ def read(reply: str, known: Collection[str] = ()) -> tuple[Edit, ...] | Refusal:
     return edits
 
 
-# Lines that mean something -----------------------------------------------------------------------------------------
+# Significant lines -------------------------------------------------------------------------------------------------
 
 _FENCE = re.compile(r"( *)(`{3,}|~{3,})([^`]*)$")
 _SEARCH = re.compile(r"<{5,9} ?(?:SEARCH|ORIGINAL)\b[ :]*(.*)$")
@@ -135,7 +136,7 @@ def _dedent(line: str, width: int) -> str:
 
 
 def _suits(fence: Fence, path: str) -> bool:
-    """Whether the language of a fence may be that of the file: commands to type are no Python."""
+    """Whether a fence with this language can hold the file: shell commands are not Python."""
     return fence.language not in _SHELL_LANGUAGES or path.endswith(".sh") or not _SOURCE.search(path)
 
 
@@ -157,7 +158,7 @@ _SOURCE = re.compile(r"\.(?:py|pyi|pyx|md|rst|txt|json|jsonl|ya?ml|toml|cfg|ini|
 
 
 def path_of(line: str, known: Collection[str] = ()) -> tuple[str, bool] | None:
-    """The path that a line names, and whether the line is nothing else; None if it names no path or several."""
+    """The path that a line names, and whether the line contains nothing else; None if it names no path or several."""
     text = line.strip()
     while (shorter := _LIST_MARK.sub("", text).strip()) != text:
         text = shorter
@@ -170,7 +171,7 @@ def path_of(line: str, known: Collection[str] = ()) -> tuple[str, bool] | None:
 
 
 def _bare(text: str) -> str:
-    """Without the marks around a name: `**model.py**:` is model.py."""
+    """The text without the marks around it: `**model.py**:` becomes model.py."""
     return text.strip().strip("*`\"'():,;").strip()
 
 
@@ -184,7 +185,7 @@ def _is_path(text: str) -> bool:
 
 
 class _Reader:
-    """Where the pass stands, and what it has found."""
+    """The position of the pass, and the edits found so far."""
 
     def __init__(self, text: str, known: Collection[str]) -> None:
         self.ends_whole = text.endswith("\n")
@@ -192,8 +193,8 @@ class _Reader:
         self.known = known
         self.at = 0
         self.found: list[Edit] = []
-        self.fence: Fence | None = None  # the fence around the diff or the blocks being read
-        self.path = ""  # the file that was named last
+        self.fence: Fence | None = None  # the fence around the current diff or blocks
+        self.path = ""  # the path that was named last
         self.blocks = 0
 
     def edits(self) -> tuple[Edit, ...] | Refusal:
@@ -229,7 +230,8 @@ class _Reader:
     # Fenced blocks
 
     def _fenced(self, fence: Fence) -> Refusal | None:
-        """A fence opens: around a diff or blocks, which are read next, or around a whole file or an illustration."""
+        """Handle the opening of a fence around a diff or blocks, which are read next, or around a whole file or an
+        illustration."""
         inside = next((at for at in range(self.at + 1, len(self.lines)) if self.lines[at].strip()), len(self.lines))
         path, clean = self._path_of_file(fence, inside)
         closers = self._closers(fence)
@@ -252,7 +254,8 @@ class _Reader:
         return None
 
     def _wraps_changes(self, fence: Fence, inside: int, content: Sequence[str], file: str) -> bool:
-        """Whether a fence holds a diff or blocks, below a path or not, and is not a file that shows some."""
+        """Whether a fence holds a diff or blocks, with or without a path above them, and not a file whose content looks
+        like some."""
         if path_of(self._line(inside), self.known) and self._change_starts(inside + 1):
             inside += 1
         if fence.language in _DIFF_LANGUAGES or self._change_starts(inside):
@@ -264,7 +267,8 @@ class _Reader:
         return self._diff_starts(at) or bool(_SEARCH.match(self._line(at).strip()))
 
     def _path_of_file(self, fence: Fence, inside: int) -> tuple[str, bool]:
-        """The path of a whole file: in the fence's own line, on the line above, or in a comment that comes first."""
+        """The path of a whole file: in the opening line of the fence, on the line above, or in a comment on its first
+        line."""
         for word in reversed(re.split(r"[ :=]", fence.info)):
             if _bare(word) in self.known or _SOURCE.search(_bare(word)):
                 return _bare(word), True
@@ -277,7 +281,8 @@ class _Reader:
         return above or ("", False)
 
     def _closers(self, fence: Fence) -> list[int]:
-        """The lines that could close this fence; before one that does by count, fences with a language are nested."""
+        """Indexes of lines that could close this fence, those that do so by counting nested fences with a language
+        first."""
         depth = 1
         sure: list[int] = []
         maybe: list[int] = []
@@ -293,7 +298,8 @@ class _Reader:
         return sure + maybe
 
     def _content(self, fence: Fence, closers: Sequence[int], path: str) -> list[str]:
-        """The lines in a fence. Of a Python file with fences in its text, as many as it takes to parse."""
+        """The lines in a fence. For a Python file that contains fences, up to the first closing line with which it
+        parses."""
         contents = [self.lines[self.at + 1 : at] for at in closers]
         if path.endswith(".py"):
             for content in contents:
@@ -302,7 +308,7 @@ class _Reader:
         return contents[0] if contents else self.lines[self.at + 1 :]
 
     def _stray_fences(self, at: int) -> bool:
-        """Whether the fences below do not pair up."""
+        """Whether the fences below are unbalanced."""
         opened: Fence | None = None
         for line in self.lines[at:]:
             if opened and opened.closed_by(line):
@@ -314,7 +320,7 @@ class _Reader:
     # Search/replace blocks
 
     def _block(self) -> Refusal | None:
-        """From `<<<<<<< SEARCH` to its `>>>>>>> REPLACE`; blocks inside it are content."""
+        """Read one block, from `<<<<<<< SEARCH` to its `>>>>>>> REPLACE`; blocks inside it are content."""
         first, width = self.at, _indent(self.lines[self.at])
         self.blocks += 1
         where = f"block {self.blocks}"
@@ -339,7 +345,7 @@ class _Reader:
         if not dividers:
             return Refusal("unreadable", f"{where} ({self.path or 'no file named'}): there is no ======= line in it")
         sides = [(body[:at], body[at + 1 :]) for at in dividers]
-        if not self.path.endswith(".md"):  # where fences are content
+        if not self.path.endswith(".md"):  # in which fences are content
             sides += [(_without_fence(search), _without_fence(replace)) for search, replace in sides]
         if not any(line.strip() for line in sides[0][0]):
             self.found.append(Edit(self.path, text="".join(line + "\n" for line in sides[0][1]), creates=True))
@@ -363,17 +369,17 @@ class _Reader:
         )
 
     def _bare_hunk_starts(self) -> bool:
-        """In a fence that says diff: a changed line where a header should be."""
+        """Whether a hunk without a header starts here: a changed line in a fence marked as a diff."""
         fenced = self.fence is not None and self.fence.language in _DIFF_LANGUAGES
         return fenced and self._line(self.at).lstrip(" ").startswith(("+", "-"))
 
     def _diff(self) -> Refusal | None:
-        """The header and the hunks of one file."""
+        """Read the header and the hunks of one file."""
         width = _indent(self.lines[self.at]) if self._diff_starts(self.at) else self.fence.indent if self.fence else 0
         header = self._header(width)
         if isinstance(header, Refusal):
             return header
-        if not (header.path or header.new_path):  # the file may be named above, or be the one before
+        if not (header.path or header.new_path):  # the file may be named above, or be the same as before
             above = self._path_above(self.at)
             header = Edit(above[0] if above else self.path)
         self.path = header.new_path if header.path in ("", "/dev/null") else header.path
@@ -398,11 +404,11 @@ class _Reader:
         return None
 
     def _says_enough(self, header: Edit) -> bool:
-        """Whether a header means something without hunks. At the end of a reply it may be half a header."""
+        """Whether a header is meaningful without hunks. At the end of a reply it may be incomplete."""
         at_end = self.at >= len(self.lines)
         if header.moves and at_end and not self.ends_whole:
             return header.new_path.endswith(_suffix(header.path))
-        if header.creates and not header.new_path.endswith("__init__.py"):  # the one file that is often empty
+        if header.creates and not header.new_path.endswith("__init__.py"):  # the only file that is often empty
             below = self._line(self.at)
             return not at_end and (not below.strip() or self._diff_starts(self.at) or _fence(below) is not None)
         return header.creates or header.deletes or header.moves or bool(header.mode)
@@ -412,7 +418,7 @@ class _Reader:
         return _dedent(below, width).startswith("@@")
 
     def _header(self, width: int) -> Edit | Refusal:
-        """All lines before the first hunk."""
+        """Read all lines before the first hunk."""
         fields: dict[str, str] = {}
         while self.at < len(self.lines):
             line = _dedent(self.lines[self.at], width).rstrip()
@@ -457,13 +463,13 @@ class _Reader:
         return Edit(old or new, new, creates=creates, deletes=deletes, mode=mode)
 
     def _hunk(self, header: str, width: int, number: int) -> Hunk:
-        """The lines of a hunk, to where it stops being one. The counts are believed for one thing only: where a diff
-        that no fence closes may end."""
+        """Read the lines of a hunk up to its end. Its counts are used only to find where a diff without a fence may
+        end."""
         counts = _HUNK.match(header)
         stated = (int(counts[2] or 1), int(counts[4] or 1)) if counts else None
         lines: list[Line] = []
-        sure = 0  # so many lines belong to the hunk for certain
-        met = 0  # the counts are met after so many lines, where an empty line follows
+        sure = 0  # number of lines that certainly belong to the hunk
+        met = 0  # number of lines after which the counts are met and an empty line follows
         old = new = 0
         bare: set[Tag] = set()
         while self.at < len(self.lines):
@@ -481,7 +487,7 @@ class _Reader:
             if raw.startswith("\\"):
                 bare |= {lines[-1].tag} if lines else set()
             else:
-                # Without a tag it is a context line that lost its space, or prose, and of that no more follows.
+                # A line without a tag is a context line that lost its space, or the start of prose after the hunk.
                 line = Line(_TAGS[raw[0]], raw[1:]) if raw[:1] in _TAGS else Line(" ", raw)
                 lines.append(line)
                 old, new = old + (line.tag != "+"), new + (line.tag != "-")
@@ -490,7 +496,7 @@ class _Reader:
         body = tuple(lines[:sure])
         readings = [body]
         if self.fence is None and met and all(line.tag != "+" for line in body[met:]) and len(body) > met:
-            readings.append(body[:met])  # what follows may be a list in the prose below
+            readings.append(body[:met])  # the rest may be a list in the prose below
         size = (sum(line.tag != "+" for line in body), sum(line.tag != "-" for line in body))
         short = stated is not None and (size[0] < stated[0] or size[1] < stated[1])
         return Hunk(
@@ -506,8 +512,8 @@ class _Reader:
         )
 
     def _hunk_ends(self, raw: str, width: int, blank_before: bool) -> bool:
-        """Whether something else begins here. A `---` line is a header only with `+++` and `@@` below it: it may be
-        the removal of a line that begins with two dashes."""
+        """Whether the hunk ends before this line. A `---` line is a header only if `+++` and `@@` follow: otherwise it
+        may remove a line that begins with two dashes."""
         if raw.startswith(_HUNK_ENDS) or _DIALECT.match(raw) or _SEARCH.match(raw):
             return True
         if raw.startswith("--- ") and _dedent(self._line(self.at + 1), width).startswith("+++ "):
@@ -516,8 +522,8 @@ class _Reader:
         return self.fence is None and prose and blank_before
 
     def _cut(self, hunk: Hunk) -> str:
-        """Why the reply seems to end in the middle of this hunk, or "". Where it is the file that can tell, `placing`
-        judges."""
+        """Why the reply seems to end in the middle of this hunk, or "". Cases that depend on the file are decided in
+        `placing`."""
         lines = hunk.readings[0]
         if not hunk.maybe_cut:
             return ""
@@ -531,14 +537,14 @@ class _Reader:
 
 
 def _without_fence(lines: list[str]) -> list[str]:
-    """The lines in a fence, if there is one around all of them."""
+    """The lines without the fence around them, if there is one."""
     text = [at for at, line in enumerate(lines) if line.strip()]
     fence = _fence(lines[text[0]]) if len(text) > 1 else None
     return lines[text[0] + 1 : text[-1]] if fence and fence.closed_by(lines[text[-1]]) else lines
 
 
 def compare(search: Sequence[str], replace: Sequence[str]) -> tuple[Line, ...]:
-    """The lines of a hunk that makes one text of the other."""
+    """The lines of a hunk that turns `search` into `replace`."""
     lines: list[Line] = []
     for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, search, replace, autojunk=False).get_opcodes():
         if tag == "equal":
@@ -550,7 +556,7 @@ def compare(search: Sequence[str], replace: Sequence[str]) -> tuple[Line, ...]:
 
 
 def _header_path(text: str) -> str:
-    """The path of a `---` or `+++` line: no time stamp, no quotes, no remark."""
+    """The path of a `---` or `+++` line, without time stamp, quotes or remark."""
     path = text.split("\t")[0].strip()
     path = re.sub(r" +\d{4}-\d\d-\d\d[ T].*$", "", path)
     path = re.sub(r" +\((?:original|modified|old|new|updated|before|after)[^)]*\)$", "", path)
@@ -561,7 +567,7 @@ def _header_path(text: str) -> str:
 
 
 def _without_prefixes(old: str, new: str) -> tuple[str, str]:
-    """The two names without git's `a/` and `b/`, if that is what they are."""
+    """The two paths without git's `a/` and `b/`, if they have these prefixes."""
     prefixed = old.startswith("a/") or old in ("", "/dev/null"), new.startswith("b/") or new in ("", "/dev/null")
     if not all(prefixed):
         return old, new
@@ -569,7 +575,7 @@ def _without_prefixes(old: str, new: str) -> tuple[str, str]:
 
 
 def _unescape(found: re.Match[str]) -> str:
-    """One escape of a path that git put in quotes."""
+    """The character for one escape sequence in a path that git quoted."""
     code = found[1]
     return chr(int(code, 8) & 255) if code.isdigit() and len(code) == 3 else {"t": "\t", "n": "\n"}.get(code, code)
 
@@ -580,7 +586,7 @@ def _suffix(path: str) -> str:
 
 
 def _is_complete(fields: Mapping[str, str], next_path: str) -> bool:
-    """Whether a header needs no hunks, and the `---` line below it is about another file."""
+    """Whether a header is complete without hunks, and the `---` line below it belongs to another file."""
     named = {fields.get("rename from", ""), *_git_paths(fields.get("git", " "))} - {""}
     own = {_without_prefixes(path, "")[0] for path in named} | {"/dev/null"}
     whole = fields.keys() & {"rename to", "deleted file", "mode"}
@@ -588,7 +594,7 @@ def _is_complete(fields: Mapping[str, str], next_path: str) -> bool:
 
 
 def _git_paths(text: str) -> tuple[str, str]:
-    """The two paths of `diff --git a/x b/x`, which may hold spaces when they are the same."""
+    """The two paths of `diff --git a/x b/x`, which may contain spaces if they are the same."""
     middle = len(text) // 2
     old, new = text[:middle], text[middle + 1 :]
     if text[middle : middle + 1] == " " and old[2:] == new[2:]:

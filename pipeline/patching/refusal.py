@@ -1,4 +1,4 @@
-"""The one way in which this room says no: a value with a kind and a line for the writer of the change."""
+"""The result of a change that cannot be made: a value with a kind and one line for its author."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -6,20 +6,20 @@ from typing import Literal, get_args
 from pipeline.text import plain_line, writable
 
 RefusalKind = Literal[
-    "unreadable",  # the text holds no change, or none that can be understood
-    "cut_off",  # the text stops in the middle of a change
-    "elided",  # code is left out behind a placeholder such as "# ... rest unchanged"
+    "unreadable",  # the text contains no change, or none that can be parsed
+    "cut_off",  # the text ends in the middle of a change
+    "elided",  # code is replaced by a placeholder such as "# ... rest unchanged"
     "ambiguous",  # the change fits two places, two files or two meanings equally well
-    "wrong_file",  # the file is not there, or the change fits nowhere in it
-    "partial",  # some of the change fits and some of it does not
-    "conflict",  # two changes of the same lines or the same file exclude each other
+    "wrong_file",  # the file does not exist, or the change fits nowhere in it
+    "partial",  # only a part of the change fits
+    "conflict",  # two changes of the same lines or the same file contradict each other
     "protected",  # the change touches a file that must not be touched
-    "planted",  # the change brings a file that git or Python acts on by itself, or that takes the place of another
+    "planted",  # the change adds a file that git or Python acts on automatically, or that shadows another
     "outside",  # the change leaves the folder: an absolute path, "..", a link
-    "syntax",  # the Python that it leaves does not parse
-    "deletes_everything",  # nothing would be left of the code, or of a file that held code
-    "no_change",  # the code is the same afterwards
-    "unknown_setting",  # the class has no such setting; the reason lists those it has
+    "syntax",  # the resulting Python code does not parse
+    "deletes_everything",  # nothing would remain of the code, or of a file that contained code
+    "no_change",  # the resulting code is the same
+    "unknown_setting",  # the class has no such setting; the reason lists the valid ones
     "bad_value",  # a setting's new value cannot be written as a Python literal
 ]
 KINDS: tuple[str, ...] = get_args(RefusalKind)
@@ -31,7 +31,7 @@ class Refusal:
 
     kind: RefusalKind
     reason: str
-    """One line that a model or a person can act on: the file, the hunk or block, and what was seen there."""
+    """One line that a model or a user can act on: the file, the hunk or block, and what was found there."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", plain_line(writable(self.reason)))

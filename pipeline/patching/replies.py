@@ -1,8 +1,8 @@
-"""A reply becomes code: every edit finds its file, is made, and what comes out is judged as a whole.
+"""Applies a reply to code: finds the file of every edit, makes the edit, and checks the result as a whole.
 
-A reply is applied if a careful person could apply it, and refused, with a reason and nothing written, if it is
-ambiguous, touches a protected file, leaves the folder, applies only in part, leaves Python that does not parse,
-deletes everything, leaves code out behind a placeholder, or changes nothing.
+A reply is applied if a careful reader could apply it. It is refused, with a reason and without writing anything, if it
+is ambiguous, touches a protected file, leaves the folder, applies only in part, results in Python that does not parse,
+deletes everything, replaces code by a placeholder, or changes nothing.
 """
 
 import ast
@@ -23,9 +23,9 @@ from pipeline.patching.trees import Entry, Tree, parents, read_tree, write_tree
 
 
 def apply_reply(base: Path, reply: str, target: Path, rules: Rules | None = None) -> Refusal | None:
-    """Writes to the target, a new folder, what the reply makes of the base. On a refusal nothing is written.
+    """Apply the reply to the base and write the result to the target, a new folder. On a refusal nothing is written.
 
-    Raises NotADirectoryError without a base and FileExistsError if the target holds something.
+    Raises NotADirectoryError if the base is missing and FileExistsError if the target is not empty.
     """
     tree = read_tree(base)
     patched = tree if isinstance(tree, Refusal) else patched_tree(tree, reply, rules)
@@ -62,7 +62,7 @@ def patched_tree(base: Mapping[str, Entry], reply: str, rules: Rules | None = No
 
 
 def _resolve(edit: Edit, base: Mapping[str, Entry], rules: Rules) -> str | Refusal:
-    """The path in the base that an edit means; for a new file the path that it will have."""
+    """The path in the base that an edit refers to; for a new file, its future path."""
     if not edit.path:
         return _only_file_that_fits(edit, base, rules)
     written = [edit.path] if edit.moves else [edit.path, edit.new_path]
@@ -96,7 +96,7 @@ def _resolve(edit: Edit, base: Mapping[str, Entry], rules: Rules) -> str | Refus
 
 
 def _clean(name: str) -> str | Refusal:
-    """A path as the tree writes it, or why it cannot be one inside the folder."""
+    """A path in the tree's notation, or a refusal if it is not a valid path inside the folder."""
     path = name.strip().replace("\\", "/")
     if path.startswith(("/", "~")) or re.match(r"[A-Za-z]:", path):
         return Refusal("outside", f"{name} is an absolute path: write it relative to the folder of the code")
@@ -112,7 +112,7 @@ def _clean(name: str) -> str | Refusal:
 
 
 def _existing(path: str, base: Mapping[str, Entry]) -> str | Refusal | None:
-    """The file that a path means which may have too many folders before it, or too few."""
+    """The file of the base that a path refers to, even with too many or too few leading folders."""
     parts = path.split("/")
     for skip in range(len(parts)):
         shorter = "/".join(parts[skip:])
@@ -125,23 +125,23 @@ def _existing(path: str, base: Mapping[str, Entry]) -> str | Refusal | None:
 
 
 def _only_adds(edit: Edit) -> bool:
-    """Whether a diff can only be of a new file, though it does not say so."""
+    """Whether a diff must be of a new file, though it does not say so."""
     lines = [line for hunk in edit.hunks for line in hunk.readings[0]]
     return bool(lines) and all(line.tag == "+" for line in lines) and all(hunk.start == 0 for hunk in edit.hunks)
 
 
 def _same_root(edits: Sequence[Edit], resolved: Sequence[str], base: Mapping[str, Entry]) -> list[str]:
-    """The paths, new files without the folders that the reply also wrote before the files that exist."""
+    """The paths; those of new files without the leading folders that the reply also added to existing files."""
     roots = {edit.path.removesuffix(path) for edit, path in zip(edits, resolved, strict=True) if path in base}
     root = roots.pop() if len(roots) == 1 else ""
     return [path if path in base or not root.endswith("/") else path.removeprefix(root) for path in resolved]
 
 
 def _new_or_whole(edit: Edit, path: str, base: Mapping[str, Entry]) -> str | Refusal:
-    """The path of a whole file: as written, unless the file that it replaces is clear from its content."""
+    """The path of a whole file: as written, unless its content shows that it replaces an existing file."""
     if path in base:
         return path
-    if edit.creates and edit.text is None:  # a diff that says that the file is new is believed
+    if edit.creates and edit.text is None:  # a diff that states that the file is new is trusted
         return path
     existing = _existing(path, base)
     folder_exists = "/" in path and any(known.startswith(path.rsplit("/", 1)[0] + "/") for known in base)
@@ -158,7 +158,7 @@ def _alike(old: str, new: str) -> bool:
 
 
 def _only_file_that_fits(edit: Edit, base: Mapping[str, Entry], rules: Rules) -> str | Refusal:
-    """The file of a change that names none: the only one that it fits."""
+    """The file of a change that names no file: the only one that it fits."""
     where = edit.hunks[0].where if edit.hunks else "a new file"
     fits = [
         path
@@ -171,11 +171,11 @@ def _only_file_that_fits(edit: Edit, base: Mapping[str, Entry], rules: Rules) ->
     return Refusal("ambiguous" if fits else "wrong_file", f"{where} names no file, and {seen}: write the path above it")
 
 
-# What happens to it --------------------------------------------------------------------------------------------------
+# Making the edits ----------------------------------------------------------------------------------------------------
 
 
 def _edit_file(tree: Tree, path: str, edits: Sequence[Edit], rules: Rules) -> Refusal | None:
-    """Makes all edits of one file in the tree."""
+    """Make all edits of one file in the tree."""
     old = tree.get(path)
     if _is_link(old):
         return Refusal("outside", f"{path}: {path} is a link, and nothing is written through links")
@@ -190,7 +190,7 @@ def _edit_file(tree: Tree, path: str, edits: Sequence[Edit], rules: Rules) -> Re
     if len(edits) > 1 and not only_hunks and any(each != edit for each in edits):
         return Refusal("ambiguous", f"{path} is given {len(edits)} times in different ways")
     if (hunks or edit.deletes or edit.moves) and (refusal := rules.check([path])):
-        return refusal  # before the hunks are looked for: this is what the writer has to know first
+        return refusal  # before the hunks are matched: for the author this reason matters more
     if old and b"\0" in old.data and (hunks or edit.text is not None):
         return Refusal("unreadable", f"{path} is not a text file")
     if edit.mode and edit.mode not in ("100644", "100755"):
@@ -214,7 +214,7 @@ def _edit_file(tree: Tree, path: str, edits: Sequence[Edit], rules: Rules) -> Re
 
 
 def _write(tree: Tree, path: str, edit: Edit) -> Refusal | None:
-    """A new file, or a whole one."""
+    """Write a new file, or replace a whole file."""
     old = tree.get(path)
     if edit.text is None:
         lines = [line for hunk in edit.hunks for line in hunk.readings[0]]
@@ -242,7 +242,8 @@ def _write(tree: Tree, path: str, edit: Edit) -> Refusal | None:
 
 
 def _move(tree: Tree, path: str, edit: Edit, rules: Rules) -> Refusal | None:
-    """A rename, with the hunks that it may have. Only the old name is looked for; the new one is meant as written."""
+    """Rename a file and apply its hunks, if any. Only the old path may be incomplete; the new one is taken as
+    written."""
     goal = _clean(edit.new_path)
     if isinstance(goal, Refusal):
         return goal
@@ -266,7 +267,7 @@ def _text(path: str, entry: Entry) -> str:
 
 
 def _put(tree: Tree, path: str, text: str, edit: Edit) -> Refusal | None:
-    """Enters the new text of a file, in the file's encoding and mode."""
+    """Put the new text of a file into the tree, with the file's encoding and mode."""
     old = tree.get(path)
     mode = old.mode if old else "100644"
     if edit.mode:
@@ -278,11 +279,11 @@ def _put(tree: Tree, path: str, text: str, edit: Edit) -> Refusal | None:
     return None
 
 
-# What came out -------------------------------------------------------------------------------------------------------
+# Checking the result -------------------------------------------------------------------------------------------------
 
 
 def judge(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) -> Refusal | None:
-    """None if the tree may stand. What counts is what changed, not what the reply said that it changes."""
+    """None if the tree is acceptable, else a refusal. Checks the actual changes, not those that the reply states."""
     changed = sorted(path for path in {*base, *tree} if base.get(path) != tree.get(path))
     if not changed:
         return Refusal("no_change", "the code is the same afterwards")
@@ -307,7 +308,7 @@ def judge(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) ->
 
 
 def _emptied(path: str, old: Entry, new: Entry) -> Refusal | None:
-    """A file that held something and holds nothing now, or nothing but comments."""
+    """A refusal if the file had content and is now empty, or has nothing but comments."""
 
     def holds(entry: Entry) -> bool:
         if path.endswith(".py") and check_python(path, entry.data) is None:
@@ -331,7 +332,7 @@ _PHRASES = (
 
 
 def is_placeholder(line: str) -> bool:
-    """Whether a line stands for code that was left out: `# ... existing code ...`, `// rest unchanged`, `[...]`."""
+    """Whether a line is a placeholder for omitted code: `# ... existing code ...`, `// rest unchanged`, `[...]`."""
     found = _COMMENT.match(line.strip())
     comment, said = (found[1], found[2].lower()) if found else (None, "")
     said = said.replace("…", "...")
@@ -347,7 +348,7 @@ def is_placeholder(line: str) -> bool:
 
 
 def _elided(path: str, old: str, new: str) -> Refusal | None:
-    """A new line that stands for code that was left out."""
+    """A refusal if a new line is a placeholder for omitted code."""
     there = {line.strip() for line in old.split("\n")}
     for number, line in enumerate(new.split("\n"), 1):
         if line.strip() not in there and is_placeholder(line):
@@ -356,7 +357,8 @@ def _elided(path: str, old: str, new: str) -> Refusal | None:
 
 
 def _stubbed(path: str, old: bytes, new: bytes) -> Refusal | None:
-    """A `...` among statements, or as the body of a function that had another body, where the old code had none."""
+    """A refusal for a `...` that the old code did not have, among statements or as the body of a function that had
+    another body."""
     if not path.endswith(".py"):
         return None
     before = dict(_bodies(_parsed(path, old)))
@@ -371,7 +373,7 @@ def _stubbed(path: str, old: bytes, new: bytes) -> Refusal | None:
 
 
 def _parsed(path: str, source: bytes) -> ast.Module:
-    """The syntax of a file, by its bytes: Python decodes them; empty where it is no Python."""
+    """The syntax tree of a file, from its bytes, since Python decodes them itself; empty if it is not valid Python."""
     return ast.Module([], []) if check_python(path, source) is not None else ast.parse(source)
 
 

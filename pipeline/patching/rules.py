@@ -1,8 +1,8 @@
 """Which files a patch may touch.
 
-Globs mean what they mean in a `.gitignore` file: `*.py` and `evaluate.py` match at any depth, `model/*.py` and
-`/train.py` are anchored at the folder, `ideas/` and `ideas/**` cover everything below, a later `!glob` takes back
-an earlier one. Protected wins over evolvable; with no evolvable globs every file that is not protected is evolvable.
+Globs follow the rules of a `.gitignore` file: `*.py` and `evaluate.py` match at any depth, `model/*.py` and
+`/train.py` are anchored at the folder, `ideas/` and `ideas/**` cover everything below, a later `!glob` cancels an
+earlier one. Protected wins over evolvable; with no evolvable globs every file that is not protected is evolvable.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from pipeline.patching.refusal import Refusal
 
 
 class Rules:
-    """The evolvable and the protected globs of a baseline. Raises ValueError for a glob that cannot be read."""
+    """The evolvable and protected globs of a baseline. Raises ValueError for an invalid glob."""
 
     def __init__(self, evolvable: Iterable[str] = (), protected: Iterable[str] = ()) -> None:
         self.evolvable = tuple(evolvable)
@@ -33,7 +33,7 @@ class Rules:
         return not self._protected.match_file(path) and (not self.evolvable or self._evolvable.match_file(path))
 
     def check(self, paths: Iterable[str]) -> Refusal | None:
-        """None if a patch may touch all of these files, else the reason about the first that it may not."""
+        """None if a patch may touch all of these files, else a refusal of the first that it may not."""
         for path in paths:
             if self._protected.match_file(path):
                 return Refusal("protected", f"{path} is protected ({', '.join(self.protected)}): leave it as it is")

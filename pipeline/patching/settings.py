@@ -1,10 +1,11 @@
-"""Settings of a baseline, read and changed in the text of the file that holds them. Three forms are known:
+"""Settings of a baseline, read and changed in the text of the file that contains them. Three forms are supported:
 
     @dataclass
     class Settings:
         learning_rate: float = 3e-4  # of AdamW
 
-constants at the top level of a module (`learning_rate = 3e-4`, with no class named), and the keys of a YAML or JSON file
+constants at the top level of a module (`learning_rate = 3e-4`, without a class name), and the keys of a YAML or JSON
+file
 (data_files.py). Only the characters of a value change; comments, order and layout stay, so that two changes of different
 settings merge.
 """
@@ -18,8 +19,8 @@ from pipeline.patching.refusal import Refusal
 
 
 def read_settings(source: str, class_name: str, path: str = "settings.py") -> dict[str, object] | Refusal:
-    """Name → value of the settings whose values are literals; computed ones (`field(…)`, `2 * 8`) are left out. No class:
-    the constants of the module. In a YAML or JSON file names have a dot for each level."""
+    """Name → value of the settings whose values are literals; computed ones (`field(…)`, `2 * 8`) are omitted. Without
+    a class name, the constants of the module. In a YAML or JSON file, names have a dot for each level."""
     if path.endswith(data_files.SUFFIXES):
         places = data_files.places(source, path)
         return places if isinstance(places, Refusal) else {name: place.value for name, place in places.items()}
@@ -33,7 +34,8 @@ def read_settings(source: str, class_name: str, path: str = "settings.py") -> di
 def edit_settings(
     source: str, class_name: str, changes: Mapping[str, object], path: str = "settings.py"
 ) -> str | Refusal:
-    """The source with these settings set to these values. A setting that has its value already keeps its text."""
+    """The source with these settings changed to these values, or a refusal. A setting that already has its value keeps
+    its text."""
     if path.endswith(data_files.SUFFIXES):
         return _edit_data(source, changes, path)
     found = _values(source, class_name)
@@ -87,8 +89,8 @@ def _unknown(place: str, name: str, found: Mapping[str, object]) -> Refusal:
 
 
 def _values(source: str, class_name: str) -> dict[str, ast.expr] | Refusal:
-    """Name → value node of the annotated assignments in the body of the class; without one, of all assignments at the top
-    level of the module to a name that has only one there."""
+    """Name → value node of the annotated assignments in the body of the class; without a class name, of the assignments
+    at the top level of the module to names that are assigned only once there."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError) as error:
@@ -116,7 +118,7 @@ def _assigned(node: ast.stmt) -> tuple[str, ast.expr] | None:
 
 
 def _literal(node: ast.expr) -> tuple[object] | None:
-    """The value in a tuple (it may be None), or None if it has to be computed."""
+    """The value in a tuple (it may be None), or None if it is not a literal."""
     try:
         return (ast.literal_eval(node),)
     except ValueError:
@@ -131,12 +133,13 @@ def _literal_text(text: str) -> tuple[object] | None:
 
 
 def _same(one: object, two: object) -> bool:
-    """Equal and written alike: 1, 1.0 and True are three values for a setting."""
+    """Whether two values are equal and written the same way: 1, 1.0 and True are three different values of a
+    setting."""
     return repr(one) == repr(two)
 
 
 def _line_starts(data: bytes) -> list[int]:
-    """Where each line begins, as `ast` counts lines and columns: in bytes, at every newline."""
+    """Byte offset of each line, as `ast` counts lines and columns."""
     starts = [0]
     for line in data.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))

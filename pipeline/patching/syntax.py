@@ -1,4 +1,4 @@
-"""Python seen as syntax: does it parse, and is it the same code in other clothes?"""
+"""Python syntax: whether code parses, and a hash that ignores comments, layout and docstrings."""
 
 import ast
 import hashlib
@@ -11,12 +11,12 @@ from pipeline.patching.trees import Entry, read_tree
 
 
 def check_python(path: str, source: bytes) -> Refusal | None:
-    """None if this is no Python file or compiles, else the line that does not."""
+    """None if the file compiles or is not Python, else a refusal with the line that does not parse."""
     if not path.endswith(".py"):
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape is the writer's, and no reason to refuse
+            warnings.simplefilter("ignore")  # an invalid escape sequence is no reason to refuse
             compile(source, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         line = (error.text or "").strip()
@@ -27,13 +27,13 @@ def check_python(path: str, source: bytes) -> Refusal | None:
 
 
 def imported_modules(path: str, entry: Entry) -> set[str]:
-    """Top-level names that a file of Python imports."""
+    """Top-level names of the modules that a Python file imports."""
     if not path.endswith(".py"):
         return set()
     try:
         tree = ast.parse(entry.data)
     except (SyntaxError, ValueError):
-        return set()  # said elsewhere
+        return set()  # reported by `check_python`
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -44,10 +44,10 @@ def imported_modules(path: str, entry: Entry) -> set[str]:
 
 
 def syntax_hash(base: Path, variant: Path) -> str | Refusal:
-    """A hash of what a variant does differently: equal for two variants that differ in comments, layout and
-    docstrings only, and that of the base itself for a variant that changes nothing else.
+    """A hash of a variant's changes to the base: equal for two variants that differ only in comments, layout and
+    docstrings, and equal to the hash of the unchanged base for a variant that changes nothing else.
 
-    Compare hashes made by one version of Python: the names of its syntax tree are part of them.
+    Compare only hashes from the same version of Python, because they depend on the names in its syntax tree.
     """
     old, new = read_tree(base), read_tree(variant)
     if isinstance(old, Refusal):
@@ -75,7 +75,7 @@ def hash_of_changes(base: Mapping[str, Entry], variant: Mapping[str, Entry]) -> 
 
 
 def _meaning(path: str, entry: Entry | None) -> bytes | None:
-    """What of a file can make a difference when it runs."""
+    """The part of a file that can make a difference when it runs."""
     if entry is None:
         return None
     if path.endswith(".py") and entry.mode != "120000" and check_python(path, entry.data) is None:

@@ -1,8 +1,8 @@
-"""Folders of code as values: read, write, copy, compare, patch and merge them, all or nothing.
+"""Reads, writes, copies, compares, patches and merges folders of code, each completely or not at all.
 
-A tree is what git would keep of a folder: files with their bytes, whether they can be executed, and links. Empty
-folders, times and owners are not part of it. Git does the heavy part, in a scratch repository of its own, so that
-neither the user's settings nor a `.gitattributes` file in the code changes a result.
+A tree holds what git would store of a folder: files with their bytes, whether they are executable, and links. Empty
+folders, times and owners are not part of it. Git does most of the work, in a scratch repository, so that neither the
+user's settings nor a `.gitattributes` file in the code affects a result.
 """
 
 import os
@@ -19,7 +19,7 @@ from pipeline.patching.refusal import Refusal
 IGNORED = ("__pycache__", ".git", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 """Names of files and folders that are never part of the code."""
 
-Mode = Literal["100644", "100755", "120000"]  # file, program, link: the modes of git
+Mode = Literal["100644", "100755", "120000"]  # git's modes for a file, an executable file and a link
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Entry:
     """One file of a tree."""
 
     data: bytes
-    """Its content; for a link, where it points."""
+    """Its content; for a link, its target."""
     mode: Mode = "100644"
 
 
@@ -36,7 +36,7 @@ Tree = dict[str, Entry]
 
 
 def read_tree(folder: Path, ignore: Sequence[str] = IGNORED) -> Tree | Refusal:
-    """The code in a folder. Refuses links that leave it and what is neither file, folder nor link."""
+    """The code in a folder. Refuses links that leave the folder, and anything but files, folders and links."""
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a folder")
     tree: Tree = {}
@@ -58,7 +58,8 @@ def read_tree(folder: Path, ignore: Sequence[str] = IGNORED) -> Tree | Refusal:
 
 
 def check_links(tree: Mapping[str, Entry]) -> Refusal | None:
-    """None if every link of the tree stays within it; a link through another link is not followed but refused."""
+    """None if every link of the tree stays inside it, else a refusal. A link through another link is refused, not
+    followed."""
     links = {path for path, entry in tree.items() if entry.mode == "120000"}
     for path in links:
         goal = os.fsdecode(tree[path].data)
@@ -72,7 +73,7 @@ def check_links(tree: Mapping[str, Entry]) -> Refusal | None:
 
 
 def write_tree(tree: Mapping[str, Entry], target: Path) -> None:
-    """Writes a folder, whole or not at all. Raises FileExistsError unless the target is new or an empty folder."""
+    """Write a folder, completely or not at all. Raises FileExistsError unless the target is new or an empty folder."""
     if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
         raise FileExistsError(f"{target} exists")
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
@@ -83,7 +84,7 @@ def write_tree(tree: Mapping[str, Entry], target: Path) -> None:
 
 
 def _write_files(tree: Mapping[str, Entry], folder: Path) -> None:
-    # Links come last: no file is then ever written through one.
+    # Links come last, so that no file is ever written through one.
     for path, entry in sorted(tree.items(), key=lambda item: item[1].mode == "120000"):
         file = folder / path
         if "/" in path:
@@ -97,7 +98,7 @@ def _write_files(tree: Mapping[str, Entry], folder: Path) -> None:
 
 
 def copy_tree(source: Path, target: Path, ignore: Sequence[str] = IGNORED) -> Refusal | None:
-    """Copies the code of a folder, whole or not at all; the copy is writable even where the source is not."""
+    """Copy the code of a folder, completely or not at all; the copy is writable even if the source is not."""
     tree = read_tree(source, ignore)
     if isinstance(tree, Refusal):
         return tree
@@ -106,8 +107,8 @@ def copy_tree(source: Path, target: Path, ignore: Sequence[str] = IGNORED) -> Re
 
 
 def diff_trees(base: Path, variant: Path) -> str | Refusal:
-    """The unified diff that makes the variant of the base: `a/` and `b/` before paths relative to the two folders,
-    binary files and modes included, renames as a deletion and a new file, "" when the code is the same."""
+    """The unified diff from the base to the variant, or "" if the code is the same. Paths are relative to the two
+    folders, after `a/` and `b/`; binary files and modes are included; a rename is a deletion and a new file."""
     old, new = read_tree(base), read_tree(variant)
     if isinstance(old, Refusal):
         return old
@@ -131,12 +132,12 @@ def diff(base: Mapping[str, Entry], variant: Mapping[str, Entry]) -> str:
 
 
 def _commit(branch: str, tree: Mapping[str, Entry]) -> bytes:
-    """A tree as a commit in the language of `git fast-import`."""
+    """A tree as a commit in the input format of `git fast-import`."""
     return f"commit refs/heads/{branch}\ncommitter x <x> 0 +0000\ndata 0\n".encode() + fast_import_files(tree)
 
 
 def fast_import_files(tree: Mapping[str, Entry]) -> bytes:
-    """The files of a commit in the language of `git fast-import`."""
+    """The files of a commit in the input format of `git fast-import`."""
     parts = []
     for path, entry in tree.items():
         quoted = os.fsencode(path).replace(b"\\", b"\\\\").replace(b'"', b'\\"').replace(b"\n", b"\\n")
@@ -146,9 +147,10 @@ def fast_import_files(tree: Mapping[str, Entry]) -> bytes:
 
 
 def apply_diff(base: Path, diff: str, target: Path) -> Refusal | None:
-    """Writes to the target what the diff makes of the base, by `git apply`: exactly, whole, or not at all.
+    """Apply the diff to the base by `git apply` and write the result to the target. Applies exactly, and completely or
+    not at all.
 
-    For diffs that this room made. What a model wrote is read by `replies`, which is more patient.
+    For diffs made by this module. Diffs by a language model are applied by `replies`, which is more tolerant.
     """
     tree = read_tree(base)
     patched = tree if isinstance(tree, Refusal) else apply(tree, diff)
@@ -172,7 +174,8 @@ def apply(base: Mapping[str, Entry], diff: str) -> Tree | Refusal:
 
 
 def changed_paths(diff: str) -> tuple[str, ...]:
-    """The files that a diff touches, as git reads it, sorted; a rename touches both names. Raises ValueError if git
+    """Sorted paths of the files that a diff touches, as git reads it; a rename touches both paths. Raises ValueError if
+    git
     cannot read the diff."""
     if not diff:
         return ()
@@ -181,13 +184,14 @@ def changed_paths(diff: str) -> tuple[str, ...]:
     if done.returncode:
         raise ValueError(done.stderr.decode(errors="replace").strip())
     paths = {record.split("\t", 2)[2] for record in os.fsdecode(done.stdout).split("\0") if record}
-    sources = ("rename from ", "copy from ")  # git names only where such a file goes
+    sources = ("rename from ", "copy from ")  # git lists only the new path of such a file
     paths |= {line.split(" from ", 1)[1] for line in diff.split("\n") if line.startswith(sources)}
     return tuple(sorted(paths))
 
 
 def merge_trees(base: Path, ours: Path, theirs: Path, target: Path) -> Refusal | None:
-    """Writes the three-way merge to the target, or refuses with kind `conflict` and the files and lines."""
+    """Write the three-way merge to the target, or return a refusal of kind `conflict` that lists the files and
+    lines."""
     trees = [read_tree(folder) for folder in (base, ours, theirs)]
     for tree in trees:
         if isinstance(tree, Refusal):
@@ -200,8 +204,9 @@ def merge_trees(base: Path, ours: Path, theirs: Path, target: Path) -> Refusal |
 
 
 def merge(base: Mapping[str, Entry], ours: Mapping[str, Entry], theirs: Mapping[str, Entry]) -> Tree | Refusal:
-    """`merge_trees` on values: a file that one side changed is that side's, also when it was added or deleted; a file
-    that both changed is merged by `git merge-file`; one side's change and the other's deletion are a conflict."""
+    """`merge_trees` on values: a file that only one side changed, added or deleted is taken from that side; a file that
+    both sides changed is merged by `git merge-file`; a change on one side and a deletion on the other are a
+    conflict."""
     merged: Tree = {}
     conflicts: list[str] = []
     for path in sorted({*base, *ours, *theirs}):
@@ -224,12 +229,12 @@ def merge(base: Mapping[str, Entry], ours: Mapping[str, Entry], theirs: Mapping[
 
 
 def parents(path: str) -> list[str]:
-    """The folders that a path goes through."""
+    """All parent folders of a path."""
     return [parent.as_posix() for parent in PurePosixPath(path).parents][:-1]
 
 
 def _merge_file(path: str, old: Entry | None, one: Entry | None, two: Entry | None) -> Entry | str:
-    """The merged file, or its name and what is in conflict."""
+    """The merged file, or a description of the conflict that begins with the path."""
     if one is None or two is None:
         return f"{path} (deleted by one of them)"
     if "120000" in (one.mode, two.mode) or any(b"\0" in side.data for side in (one, two)):
@@ -247,11 +252,11 @@ def _merge_file(path: str, old: Entry | None, one: Entry | None, two: Entry | No
     return Entry(done.stdout, mode)
 
 
-_MARKER = 31  # long enough for no line of code to look like a marker of ours
+_MARKER = 31  # long enough that no line of code looks like a marker
 
 
 def _conflict_lines(merged: bytes) -> str:
-    """Where the conflicts of a merged text lie, in lines of its first side."""
+    """The conflicts of a merged text, as line numbers of its first side."""
     places, number, side, first = [], 0, "both", 0
     for line in merged.split(b"\n"):
         if side == "both" and line.startswith(b"<" * _MARKER):
@@ -267,7 +272,7 @@ def _conflict_lines(merged: bytes) -> str:
 
 
 class _Git:
-    """git in a repository of its own."""
+    """Runs git in a separate repository."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -277,7 +282,7 @@ class _Git:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_ATTR_NOSYSTEM": "1",
-            "HOME": folder,  # for a git older than 2.32, which does not know GIT_CONFIG_GLOBAL
+            "HOME": folder,  # for git older than 2.32, which does not support GIT_CONFIG_GLOBAL
             "XDG_CONFIG_HOME": folder,
             "LC_ALL": "C.UTF-8",
         }
@@ -286,7 +291,7 @@ class _Git:
         Path(folder, "HEAD").write_text("ref: refs/heads/none\n")
         settings = "repositoryformatversion = 0\nbare = false\nquotePath = false\nautocrlf = false\n"
         Path(folder, "config").write_text(f"[core]\n{settings}fileMode = true\nsymlinks = true\n")
-        # These win over every .gitattributes file in the code.
+        # These override every .gitattributes file in the code.
         Path(folder, "info/attributes").write_text("* !text !eol !filter !ident !diff !whitespace !encoding\n")
 
     def __call__(
@@ -304,7 +309,7 @@ class _Git:
 
 
 def git_in(folder: Path) -> _Git:
-    """git in a new repository that stays, whose folder is empty so far."""
+    """git in a new, permanent repository in an empty folder."""
     return _Git(str(folder))
 
 

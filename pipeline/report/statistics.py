@@ -6,8 +6,8 @@ same trials is invalid. A claim rests on seeds that chose nothing, scored on the
 two parts:
 
 * seeds: s²/n for each code, where s² is the larger of the variance pooled over all codes and the code's own variance.
-The pooled variance is too small for a code that is noisier than the others, and search prefers noisy codes; a code's
-own variance, from a few seeds, is often too small by chance;
+  The pooled variance is too small for a code that is noisier than the others, and search prefers noisy codes; a code's
+  own variance, from a few seeds, is often too small by chance;
 * items: all trials are scored on the same problems or rows, so this part does not shrink with more seeds.
 
 The test is Welch's, one-sided, with the degrees of freedom of Satterthwaite (Welch, Biometrika 34, 1947; Satterthwaite,
