@@ -323,7 +323,7 @@ def test_a_dry_run_tells_the_cost_from_the_real_prompts_and_asks_nothing(
     ):
         assert words in out, out
     after = bench.run("r", *SEARCH, *served(provider), "dry_run=true", "stop.generations=3").ok().out
-    assert "generation 2, 3 candidates" in after and "price unknown of openai/default: give llm.usd_in" in after
+    assert "generation 2, 3 candidates" in after and "price unknown of openai/default: set llm.usd_in" in after
     assert len(provider.asked) == before and len(bench.archive("r").generations) == 2
 
 
