@@ -1,7 +1,7 @@
-"""What a run takes in hours of GPUs (of cores where a trial has no GPU): requested, used, wasted, waited.
+"""Device hours of a run: requested, used, wasted, waited. Devices are GPUs, or cores if trials have no GPU.
 
-Counts every try. Start and end are taken from the job's own clock; where the cluster keeps accounts, theirs is taken
-instead, because a job also holds its GPUs before our first and after our last line.
+Every try counts. Times are those of the cluster's accounting if it has any, because a job also holds its GPUs before and
+after our program runs; otherwise those of the job's own clock.
 """
 
 from collections import Counter
@@ -15,20 +15,20 @@ from pipeline.store.views import Attempt, Try
 
 @dataclass(frozen=True)
 class Account:
-    """Hours of devices."""
+    """Device hours of some jobs."""
 
     device: str
     """`GPU` or `core`."""
     requested_h: float
-    """Time limits of all jobs submitted, times their devices."""
+    """Time limits of all submitted jobs, times their devices."""
     used_h: float
-    """Time the jobs held their devices."""
+    """Time for which the jobs held their devices, times the devices."""
     evaluate_h: float
-    """Part of `used_h` that scored checkpoints."""
+    """Part of `used_h` spent on scoring checkpoints."""
     wasted_h: Mapping[str, float]
-    """Part of `used_h` that neither trained nor scored: by kind of failure, and `start_up`."""
+    """Part of `used_h` spent on neither training nor scoring: by kind of failure, and `start_up`."""
     waited_h: float
-    """Hours in the queue, not times devices; no part of `used_h`, and held against no limit."""
+    """Hours in the queue, not multiplied by devices; not part of `used_h`, and never counted against a limit."""
 
     def __add__(self, other: "Account") -> "Account":
         wasted = Counter(self.wasted_h)
@@ -43,7 +43,7 @@ class Account:
         )
 
     def text(self) -> str:
-        """One line for a person."""
+        """The account in one line."""
         line = f"{self.device} hours: {self.used_h:.2f} used of {self.requested_h:.2f} requested"
         if self.evaluate_h:
             line += f", {self.evaluate_h:.2f} of them for scoring"
@@ -60,9 +60,9 @@ class GenerationAccount:
     at: float
     """Seconds since 1970."""
     generation: Account
-    """All its tries."""
+    """Account of all its tries."""
     candidates: Mapping[str, Account]
-    """By id."""
+    """Accounts by candidate id."""
 
 
 @dataclass(frozen=True)
@@ -72,35 +72,36 @@ class RunAccount:
     at: float
     """Seconds since 1970."""
     run: Account
-    """All tries."""
+    """Account of all tries."""
     baseline: Account
-    """Those of the unmodified code."""
+    """Account of the tries of the unmodified code."""
 
 
 def trial_h(config: Config) -> float:
-    """Device hours that one trial can cost at most."""
+    """The most device hours that one trial can cost."""
     return config.train.resources.time_min * config.train.resources.devices / 60
 
 
 def account(config: Config, tries: Iterable[Try], seconds: Mapping[str, float], now: float) -> Account:
-    """Add up some tries. `seconds` is what the cluster accounts to job ids; jobs it does not know are counted by their own
-    clock, and those still running up to `now`, seconds since 1970."""
+    """The account of some tries. `seconds` is the time by job id in the cluster's accounting; other jobs are counted by
+    their own clock, and running ones up to `now`, seconds since 1970."""
     return _added(config, Spent(), tries, seconds, now)
 
 
 def account_of_run(config: Config, archive: Archive, seconds: Mapping[str, float], now: float) -> Account:
-    """The whole run in a time that does not grow with the archive; tries of candidates that are over by their own clocks."""
+    """The account of the whole run, computed in time independent of the archive's size. Ended tries of candidates are
+    counted by their own clocks."""
     open_tries = (one for candidate in archive.open for one in candidate.tries() if one.result is None)
     return _added(config, archive.index.spent, [*tries_of([archive.baseline]), *open_tries], seconds, now)
 
 
 def tries_of(holders: Iterable[Attempt]) -> list[Try]:
-    """All tries of some holders of trials."""
+    """All tries of some attempts."""
     return [one for holder in holders for trial in holder.trials for one in trial.tries]
 
 
 def committed_h(config: Config, archive: Archive, now: float) -> float:
-    """GPU hours that are spent, or may yet be spent by what is in flight: each job up to its time limit."""
+    """GPU hours that are spent or may still be spent by jobs in flight, each up to its time limit; 0 without GPUs."""
     if not config.train.resources.gpus_per_node:
         return 0.0
     count = config.train.resources.devices

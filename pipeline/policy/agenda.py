@@ -1,4 +1,4 @@
-"""Every trial that a run still needs, the most urgent first."""
+"""All trials that a run still needs, most urgent first."""
 
 from collections.abc import Iterator
 
@@ -16,12 +16,12 @@ from pipeline.store.views import Attempt, Candidate, Trial
 
 
 def agenda(terms: Terms, archive: Archive) -> Iterator[Wanted]:
-    """The baseline's trials, then those of the search method; when the search is over the race, the final trials of the
-    elites, and the measurements. How a result is confirmed does not depend on the method that found it."""
+    """The baseline's trials, then those of the search method; after the search the race, the final trials of the elites and
+    the measurements. Confirmation does not depend on the search method."""
     yield from _baselines(terms, archive)
     if archive.alarm is not None:
         return
-    if not finishing(terms, archive):  # where the budget ended the search, its reserve is not for candidates left over
+    if not finishing(terms, archive):  # if the budget ended the search, its reserve is for the elites
         yield from terms.method.wanted_trials(archive)
         return
     yield from _confirmations(terms, archive)
@@ -30,11 +30,10 @@ def agenda(terms: Terms, archive: Archive) -> Iterator[Wanted]:
 
 
 def reference_seeds(terms: Terms, archive: Archive) -> Iterator[tuple[Purpose, int]]:
-    """Purpose and seed of every trial of the unmodified baseline that is wanted by now.
+    """Purpose and seed of every trial of the unmodified baseline that is wanted so far.
 
-    Where jobs run on machines that nobody watches, one more is trained in each later generation (the canary). One in each
-    wave would be one beside nearly every trial, as a wave is what became ready since the last tick. An alarm needs
-    one, too."""
+    On an unattended cluster one more (the canary) is trained in each later generation. One per wave would nearly double the
+    cost, since a wave holds only trials that became ready since the last tick. Each alarm also needs one."""
     select = terms.config.select
     for number in range(select.baseline_seeds):
         yield Purpose.BASELINE, seed_of(terms.config, number)
@@ -49,13 +48,13 @@ def reference_seeds(terms: Terms, archive: Archive) -> Iterator[tuple[Purpose, i
 
 
 def elites(terms: Terms, archive: Archive, most: int | None = None) -> tuple[Candidate, ...]:
-    """The best candidates, best first: by the race, which is by search trials alone where `select.confirm` has no rounds.
-    With `most`, so many by search trials. The final trials change nothing: what is tested must not depend on them."""
+    """The best candidates, best first: the leaders of the race, or with `most` that many by search trials. Without rounds in
+    `select.confirm` the race uses search trials only. Final trials have no influence on what is tested."""
     return race(terms, archive).leaders if most is None else by_search(terms, archive, most)
 
 
 def measured(terms: Terms, archive: Archive) -> list[tuple[str, Attempt]]:
-    """The codes whose time to `measure.target` is measured with their names, the baseline first."""
+    """Name and code of each attempt whose time to `measure.target` is measured, baseline first."""
     codes = terms.config.measure.codes
     if codes is Codes.none:
         return []
@@ -71,7 +70,7 @@ def is_done(terms: Terms, archive: Archive) -> bool:
 
 
 def trials_left(terms: Terms, archive: Archive) -> int:
-    """Number of trials still to come, estimated: for the time left."""
+    """Estimated number of trials still to come, from which the remaining time is computed."""
     config = terms.config
     if finishing(terms, archive):
         return sum(1 for _ in agenda(terms, archive)) + race(terms, archive).later
@@ -86,7 +85,7 @@ def trials_left(terms: Terms, archive: Archive) -> int:
 
 
 def _generations(terms: Terms, archive: Archive) -> int:
-    """How many generations were opened; in steady mode how many of the full size they would make."""
+    """Number of opened generations; in steady mode the equivalent number of full-size generations."""
     if terms.config.search.mode is Mode.steady:
         return -(-archive.count // max(1, terms.config.ideate.candidates))
     return len(archive.generations)
@@ -98,8 +97,8 @@ def _baselines(terms: Terms, archive: Archive) -> Iterator[Wanted]:
 
 
 def _confirmations(terms: Terms, archive: Archive) -> Iterator[Wanted]:
-    """The trials of the race; when it is over, the final ones of the elites and the scorings on the test split, one for each
-    checkpoint of the baseline and of the final trials."""
+    """The trials of the race; after the race, the final trials of the elites and the scorings on the test split, one for
+    each checkpoint of the baseline and of the final trials."""
     found = race(terms, archive)
     yield from found.pending
     if found.pending:

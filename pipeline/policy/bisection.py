@@ -1,9 +1,9 @@
-"""How long a code takes to a target: the shortest budget that reaches it, found by bisection.
+"""Time to target: the smallest budget with which a code reaches a target, found by bisection.
 
-A look is a whole training with a budget of its own, scored by the trusted evaluator when it is over. So no evaluation
-counts as training time, a variant needs nothing that a search does not need, and the learning rate comes down at the end of
-each budget, as it would in a recipe that is meant to be that short. Looks halve the interval between the largest budget that
-falls short and the smallest that reaches the target.
+A look is a complete training with its own budget, scored afterwards by the trusted evaluator. So evaluation does not count
+as training time, a variant needs nothing beyond what a search needs, and the learning rate decays at the end of each budget,
+as in a recipe designed for that length. Each look halves the interval between the largest budget that falls short and the
+smallest that reaches the target.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,25 +18,24 @@ from pipeline.store.views import Attempt, Trial
 
 @dataclass(frozen=True)
 class Look:
-    """What one budget came to."""
+    """The result of training with one budget."""
 
     budget: float
     """In the unit of the clock: steps, or minutes."""
     reached: bool
     """Whether the score is at least as good as the target; false without a score."""
     train_s: float
-    """Seconds of training, all tries together."""
+    """Seconds of training, summed over all tries."""
 
 
 def looks(terms: Terms, attempt: Attempt) -> list[Look]:
-    """The closed trainings of a code: its first with the whole budget, and its looks."""
+    """The closed trainings of a code: the first with the full budget, and the looks."""
     whole = attempt.of(Purpose.SEARCH, Purpose.BASELINE)[:1]
     return [_look(terms, trial) for trial in (*whole, *attempt.of(Purpose.LOOK)) if trial.closed]
 
 
 def next_budget(train: TrainConfig, seen: Sequence[Look], most: int) -> float | None:
-    """The budget of the next look; none when the whole budget falls short, after `most` looks, or when no step lies
-    between."""
+    """The budget of the next look; none if the full budget falls short, after `most` looks, or if no step lies between."""
     reached, short = _bounds(seen)
     if reached is None or len(seen) > most:
         return None
@@ -47,7 +46,7 @@ def next_budget(train: TrainConfig, seen: Sequence[Look], most: int) -> float | 
 
 
 def wanted_looks(terms: Terms, attempt: Attempt) -> Iterator[Wanted]:
-    """The next look at a code, if one is wanted."""
+    """The next look at a code, if any."""
     begun = attempt.of(Purpose.LOOK)
     unfinished = next((trial for trial in begun if not trial.closed), None)
     if unfinished is not None:
@@ -60,7 +59,7 @@ def wanted_looks(terms: Terms, attempt: Attempt) -> Iterator[Wanted]:
 
 
 def time_to_target(terms: Terms, name: str, attempt: Attempt) -> TimeToTarget:
-    """What the looks at a code show. The configuration has a target."""
+    """The time to target of a code by its looks. `measure.target` must be set."""
     seen, target = looks(terms, attempt), terms.config.measure.target
     assert target is not None
     reached, short = _bounds(seen)

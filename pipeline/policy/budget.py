@@ -1,4 +1,4 @@
-"""What `budget.gpu_hours` still allows."""
+"""How many trials `budget.gpu_hours` still allows."""
 
 import sys
 
@@ -9,7 +9,7 @@ from pipeline.store.archive import Archive
 
 
 def affordable(terms: Terms, archive: Archive, final: bool) -> int:
-    """How many more trials `budget.gpu_hours` has room for; in the search a reserve is left for the `final` ones."""
+    """How many more trials fit into `budget.gpu_hours`; during the search a reserve is kept for the `final` trials."""
     budget, needs = terms.config.budget, terms.config.train.resources
     if not budget.gpu_hours or not needs.gpus_per_node:
         return sys.maxsize
@@ -18,14 +18,14 @@ def affordable(terms: Terms, archive: Archive, final: bool) -> int:
 
 
 def out_of_budget(terms: Terms, archive: Archive, final: bool) -> bool:
-    """Whether `budget.gpu_hours` has no room for another trial, and nothing is left to decide on."""
+    """Whether no further trial fits into `budget.gpu_hours` and no trial is undecided."""
     return not affordable(terms, archive, final) and not undecided(terms, archive)
 
 
 def undecided(terms: Terms, archive: Archive) -> int:
-    """How many trials have a job that waits or runs, or a result that is not decided on yet.
+    """Number of trials with a waiting or running job, or with an undecided result.
 
-    A candidate's result stays undecided while the baseline has no score to compare it with, so those do not count then."""
+    While the baseline has no score, results of candidates cannot be decided and do not count."""
     compared = any(trial.score is not None for trial in archive.baseline.trials)
     return sum(
         not to_retry(trial, terms.config.train.retries)

@@ -1,4 +1,4 @@
-"""What a run may cost of devices and of disk, before it starts and before each wave."""
+"""Upper bounds on the device hours and disk space of a run, before it starts and before each wave."""
 
 import itertools
 from dataclasses import dataclass
@@ -8,50 +8,50 @@ from pipeline.policy.accounting import trial_h
 from pipeline.policy.race import confirmations
 
 _FILES_PER_TRY = 60
-"""Records, logs, submitit's files, and what a baseline may write beside its checkpoint."""
+"""Records, logs, submitit's files, and files that a baseline may write besides its checkpoint."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The most that a run can cost."""
+    """Upper bounds on the cost of a run."""
 
     trainings: int
-    """Trials, none of them retried."""
+    """Trials, without retries."""
     scorings: int
     """Jobs that only score a checkpoint on the test split."""
     device: str
     """`GPU` or `core`."""
     device_h: float
-    """Hours of devices, every job up to its time limit."""
+    """Device hours with every job up to its time limit."""
     disk_gb: float
-    """What stays on disk together with what is in flight, GB."""
+    """GB of kept checkpoints and of trials in flight."""
     files: int
     """Number of files and folders."""
 
     def lines(self, config: Config) -> list[str]:
-        """For a person."""
+        """The bounds as text."""
         train, budget = config.train, config.budget
         lines = [
             f"jobs: {self.trainings} trainings, {self.scorings} scorings on the test split; each at most "
             f"{train.resources.time_min} min on {train.resources.devices} {self.device}(s); retried at most "
-            f"{train.retries} times where a machine is at fault",
+            f"{train.retries} times after machine faults",
             f"the whole run: at most {self.device_h:.1f} {self.device} hours without retries",
             f"the whole run: at most {self.disk_gb:.1f} GB and {self.files} files in {config.runs}",
         ]
         if budget.gpu_hours and self.device == "GPU":
             lines.append(
-                f"budget.gpu_hours={budget.gpu_hours:g} stops it before, {budget.reserve:.0%} kept for the elites"
+                f"budget.gpu_hours={budget.gpu_hours:g} stops it earlier, with {budget.reserve:.0%} kept for the elites"
             )
         return lines
 
 
 def forecast(config: Config, slots: int) -> Forecast:
-    """The most that a run can cost with `slots` jobs at once."""
+    """Upper bounds on the cost of a run with `slots` jobs at once."""
     select, stop, keep = config.select, config.stop, config.keep.checkpoints
     candidates = stop.generations * config.ideate.candidates
     if stop.candidates:
         candidates = min(candidates, stop.candidates)
-    candidates += len(config.ideate.seeds)  # a run as a seed brings its elites, and is counted as one
+    candidates += len(config.ideate.seeds)  # a run given as a seed adds several elites but is counted as one
     candidates *= 1 + config.implement.crash_repairs  # each crash may be repaired and trained again
     canaries = stop.generations - 1 if select.canary and config.cluster.unattended else 0
     baselines = select.baseline_seeds + canaries
@@ -73,7 +73,7 @@ def forecast(config: Config, slots: int) -> Forecast:
 
 
 def _most_kept(config: Config) -> int:
-    """The most trials of candidates whose checkpoints are kept at once with `keep.checkpoints=elites`."""
+    """The most candidate trials whose checkpoints are kept at the same time with `keep.checkpoints=elites`."""
     rounds = [*config.select.confirm, [config.select.elites, config.select.elite_seeds]]
     seeds = itertools.accumulate(seeds for _, seeds in rounds)
     return max(candidates * (1 + trained) for (candidates, _), trained in zip(rounds, seeds, strict=True))

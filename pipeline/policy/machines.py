@@ -1,5 +1,5 @@
-"""Faults of machines that no single job can show: a node where everything fails, another model of GPU, and unrelated ideas
-that fail alike. What is found here never scores an idea."""
+"""Machine faults that no single job can show: a node on which everything fails, a different GPU model, and unrelated ideas
+that fail in the same way. These findings never score an idea."""
 
 import heapq
 import re
@@ -13,12 +13,12 @@ from pipeline.store.archive import Archive
 from pipeline.store.views import Attempt, Candidate, Trial, Try
 
 _UNRELATED = 3
-"""So many unrelated candidates in a row that fail alike raise an alarm."""
+"""Number of consecutive unrelated candidates with the same failure that raises an alarm."""
 _NODE_FAULTS = frozenset({FailureKind.NODE_FAIL, FailureKind.DEVICE, FailureKind.FILE_SYSTEM, FailureKind.VANISHED})
 _SHUN_S = 6 * 3600.0
-"""How long a node is avoided after its last fault: by then somebody may have repaired it."""
+"""Seconds for which a node is avoided after its last fault; it may have been repaired by then."""
 _MOST_SHUNNED = 8
-"""More nodes than these do not break one by one: then it is something that they share."""
+"""Most nodes to avoid: if more fail, the cause is probably shared."""
 _SINGLE = frozenset(
     {
         FailureKind.CANCELLED,
@@ -30,11 +30,11 @@ _SINGLE = frozenset(
         FailureKind.ALTERED,
     }
 )
-"""Faults that are retried one by one, and say nothing about other jobs."""
+"""Faults that are retried individually and say nothing about other jobs."""
 
 
 def shunned(archive: Archive, now: float) -> tuple[str, ...]:
-    """Nodes to submit no job to: their last two tries were spoiled there, or they have another model of GPU."""
+    """Nodes to avoid: the last two tries there failed by node faults, or the node has a different GPU model."""
     last_on = {node: [one for one, _ in archive.ended(entries)] for node, entries in archive.index.last_on.items()}
     for one in tries_of([archive.baseline]):
         if one.result is not None and one.result.host:
@@ -50,7 +50,7 @@ def shunned(archive: Archive, now: float) -> tuple[str, ...]:
 
 
 def reference_gpu(archive: Archive) -> str | None:
-    """The GPU model that a run is measured on: that of the baseline's first scored trial; none while that is not known."""
+    """The GPU model of the run, which is that of the baseline's first trial; none until that trial has a score."""
     for trial in archive.baseline.of(Purpose.BASELINE)[:1]:
         for one in trial.tries:
             if one.result is not None and one.result.score is not None:
@@ -59,13 +59,13 @@ def reference_gpu(archive: Archive) -> str | None:
 
 
 def signature(failure: Failure) -> str:
-    """What failures of the same cause share: the first line, without numbers and places."""
+    """A text that is equal for failures of the same cause: stage, kind, and the first line without numbers and paths."""
     line = re.sub(r"\S*/\S*", "PATH", failure.reason.splitlines()[0] if failure.reason else "")
     return f"{failure.stage}/{failure.kind}: {re.sub(r'(0x)?[0-9][0-9a-f.]*', 'N', line)[:200]}"
 
 
 def cause_for_alarm(terms: Terms, archive: Archive) -> Alarm | None:
-    """A canary that failed, or unrelated candidates that fail alike, one after the other and with no score in between."""
+    """An alarm for a failed canary, or for unrelated candidates that failed consecutively in the same way; else none."""
     known_seeds = {raised.alarm.seed for raised in archive.alarms}
     for trial in archive.baseline.of(Purpose.CANARY):
         if trial.failure is not None and trial.seed not in known_seeds:
@@ -96,7 +96,7 @@ def deciding_trial(archive: Archive, alarm: Alarm) -> Trial | None:
 
 
 def blamed(candidate: Candidate, alarm: Alarm) -> tuple[Attempt, Trial, Failure] | None:
-    """What failed of a candidate in the way that an alarm is about, if something did."""
+    """The attempt, trial and failure of a candidate that match an alarm; none if they do not."""
     attempt = candidate.attempt
     trial = attempt.trained if attempt is not None else None
     if attempt is None or trial is None or trial.newest.result is None or trial.newest.result.failure is None:
@@ -106,14 +106,14 @@ def blamed(candidate: Candidate, alarm: Alarm) -> tuple[Attempt, Trial, Failure]
 
 
 def _ended(archive: Archive) -> Iterator[tuple[Try, Candidate | None]]:
-    """The tries that ended last, newest first, and whose they are; none for the baseline's."""
+    """The most recently ended tries, newest first, each with its candidate, or none for the baseline."""
     baselines = [(one, None) for one in tries_of([archive.baseline]) if one.result is not None]
     baselines.sort(key=lambda pair: -pair[0].ended_at)
     return heapq.merge(baselines, archive.ended(archive.index.recent[::-1]), key=lambda pair: -pair[0].ended_at)
 
 
 def _lineage(archive: Archive, candidate: str) -> set[str]:
-    """A candidate and all that it builds on."""
+    """Ids of a candidate and all its ancestors."""
     found: set[str] = set()
     left = [candidate]
     while left:

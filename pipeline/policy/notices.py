@@ -1,4 +1,4 @@
-"""What a person should be told of a run while nobody watches."""
+"""Notices about an unattended run that a person should receive."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 
 _LEVELS = (100, 80)
-"""Percent of a budget at which it is told."""
+"""Percentages of a budget that cause a notice."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing to tell."""
+    """One notice."""
 
     cause: str
-    """The same for the same cause."""
+    """Key that is equal for the same cause."""
     text: str
-    """For people, one line."""
+    """One line for people."""
 
 
 def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup]) -> Iterator[Notice]:
-    """All that holds now: a pause, what waits for a person (such as used-up credit), a budget at 80 and 100 %, the best that
-    other seeds confirm, and the end."""
+    """All current notices: a pause, a holdup that requires a person (such as used-up credit), 80 or 100 % of a budget, the
+    confirmed best candidate, and the end of the run."""
     if archive.pause is not None:
         yield Notice(f"pause {archive.pause.at:.0f}", f"paused: {archive.pause.reason}")
     for holdup in holdups:
         if holdup.next_at is None:
-            yield Notice(f"waiting {holdup.what}", f"waits for a person ({holdup.what}): {holdup.reason}")
+            yield Notice(f"waiting {holdup.what}", f"manual action required ({holdup.what}): {holdup.reason}")
     budget_h = terms.config.budget.gpu_hours
     if budget_h:
         share = 100 * committed_h(terms.config, archive, terms.clock()) / budget_h
@@ -53,7 +53,7 @@ def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup]) -> Iterat
 
 
 def confirmed_best(terms: Terms, archive: Archive) -> Standing | None:
-    """The best of the elites that were trained again with other seeds, by these trials."""
+    """The best elite by its trials with other seeds; none before any has a score."""
     reference = baseline_estimate(archive)
     if reference is None:
         return None

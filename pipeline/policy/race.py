@@ -1,9 +1,9 @@
-"""The race that chooses the elites: rounds of fewer candidates and more seeds.
+"""The race that chooses the elites: successive rounds with fewer candidates and more seeds.
 
-The best score of a search is lucky, so several candidates are trained again with other seeds, and only the better ones enter
-the next round: sequential halving (Karnin, Koren and Somekh, ICML 2013). A candidate that is clearly out gets no further
-seed, as in racing (Maron and Moore, NIPS 1993). The seeds of the race chose the elites, so no claim rests on them: those of
-the final trials come after.
+The best score of a search is partly luck, so several candidates are trained again with other seeds, and only the better ones
+enter the next round: sequential halving (Karnin, Koren and Somekh, ICML 2013). A candidate that is clearly out gets no
+further seeds, as in racing (Maron and Moore, NIPS 1993). The seeds of the race chose the elites, so no claim rests on them;
+the final trials use new ones.
 """
 
 import itertools
@@ -23,22 +23,22 @@ from pipeline.store.views import Candidate
 
 @dataclass(frozen=True)
 class Race:
-    """How far a race is."""
+    """The state of a race."""
 
     leaders: tuple[Candidate, ...]
-    """The elites once it is over, until then the best so far; best first. Fewer than `select.elites` if others are out."""
+    """The elites if the race is over, else the best so far; best first. Fewer than `select.elites` if others are out."""
     racing: tuple[Candidate, ...]
-    """Those that may still become elites."""
+    """Candidates that may still become elites."""
     pending: tuple[Wanted, ...]
-    """Trials that its round still needs, most urgent first; none once it is over."""
+    """Trials that the current round still needs, most urgent first; empty once the race is over."""
     seeds: tuple[int, ...]
-    """Seeds of the race so far, the open round included; once it is over, those of the final trials."""
+    """Seeds of all rounds up to the current one; once the race is over, the seeds of the final trials."""
     later: int = 0
-    """The most trainings that come after its round, the final ones included; 0 once it is over."""
+    """Most trainings after the current round, including the final ones; 0 once the race is over."""
 
 
 def race(terms: Terms, archive: Archive) -> Race:
-    """The race by the trials so far. Without rounds it is over at once: the best by search are the elites."""
+    """The race according to the trials so far. Without rounds it is over at once, and the best by search are the elites."""
     select = terms.config.select
     rounds = select.confirm if select.elites else []
     racing = by_search(terms, archive, rounds[0][0] if rounds else select.elites)
@@ -49,7 +49,7 @@ def race(terms: Terms, archive: Archive) -> Race:
         racing = _in_race(terms, archive, racing, used, places)
         pending = tuple(
             trial
-            for number in new  # one seed of all before the next of any, so that those clearly out are seen early
+            for number in new  # one seed for all before the next seed for any, so that bad candidates are found early
             for one in racing
             if one.attempt is not None
             for trial in wanted(one.attempt, Purpose.CONFIRM, seed_of(terms.config, number))
@@ -62,13 +62,13 @@ def race(terms: Terms, archive: Archive) -> Race:
 
 
 def final_seeds(config: Config) -> tuple[int, ...]:
-    """Seeds of the final trials of each elite. They chose nothing."""
+    """Seeds of the final trials of each elite, which no choice depends on."""
     first = 1 + sum(seeds for _, seeds in config.select.confirm)
     return tuple(seed_of(config, number) for number in range(first, first + config.select.elite_seeds))
 
 
 def confirmations(config: Config, candidates: int) -> int:
-    """The most trainings of candidates after the search, the final ones included."""
+    """The most trainings of candidates after the search, including the final ones."""
     select = config.select
     if not select.elites:
         return 0
@@ -77,8 +77,8 @@ def confirmations(config: Config, candidates: int) -> int:
 
 
 def by_search(terms: Terms, archive: Archive, most: int) -> tuple[Candidate, ...]:
-    """The best candidates by what all search trials say of them (`report/posterior.py`), best first. Those that a person
-    pinned come first, and those banned not at all."""
+    """The best candidates by posterior mean of the search trials (`report/posterior.py`), best first. Pinned candidates
+    come first; banned ones are excluded."""
     best = pinned(terms.metric, archive)
     for candidate, _ in ranked(archive, terms.metric, knowledge(archive), max(POOL, most)):
         if len(best) >= most:
@@ -89,9 +89,9 @@ def by_search(terms: Terms, archive: Archive, most: int) -> tuple[Candidate, ...
 
 
 def survivors(metric: Metric, estimates: Sequence[Estimate | None], reference: Estimate, places: int) -> Iterator[int]:
-    """Numbers of the codes that are not clearly out, best first; those without an estimate last.
+    """Indices of the codes that are not clearly out, best first; codes without an estimate last.
 
-    Out is who is clearly worse than the reference, or than as many others as there are places.
+    A code is out if it is clearly worse than the reference, or than at least `places` others.
     """
     known = [(number, one) for number, one in enumerate(estimates) if one is not None]
 
@@ -107,8 +107,8 @@ def survivors(metric: Metric, estimates: Sequence[Estimate | None], reference: E
 def _in_race(
     terms: Terms, archive: Archive, racing: Sequence[Candidate], seeds: Sequence[int], places: int
 ) -> tuple[Candidate, ...]:
-    """Who is still in the race by the trials with these seeds, best first. A code that fails with one of them is out; one
-    that a person pinned is not, and comes first."""
+    """Candidates still in the race by the trials with these seeds, best first. A candidate that failed with one of the seeds
+    is out. Pinned candidates always stay, and come first."""
     reference = baseline_estimate(archive)
     kept = [one for one in racing if archive.is_pinned(one.id)]
     others = [one for one in racing if one not in kept and not _failed(one, seeds)]
@@ -123,6 +123,6 @@ def _in_race(
 
 
 def _failed(candidate: Candidate, seeds: Sequence[int]) -> bool:
-    """Whether the code failed with one of the seeds; a fault of a machine says nothing about it."""
+    """Whether the code failed with one of the seeds; machine faults do not count."""
     trials = candidate.attempt.of(Purpose.CONFIRM) if candidate.attempt is not None else ()
     return any(one.seed in seeds and one.failure is not None and not one.failure.kind.infrastructure for one in trials)

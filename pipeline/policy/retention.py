@@ -1,4 +1,4 @@
-"""What of a run may be removed: nothing needs it again, and no step is reopened by its absence."""
+"""Which folders of a run may be removed: nothing needs them again, and their absence reopens no step."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ from pipeline.store.views import Candidate
 
 
 def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]) -> Iterator[Path]:
-    """Folders of some candidates that the settings `keep.*` do not keep, and which are there. Checkpoints
-    still needed for the test split are kept."""
+    """Existing folders of some candidates that the settings `keep.*` do not keep. Checkpoints still needed for the test
+    split are kept."""
     needed = {wanted.of.paths for wanted in agenda(terms, archive) if wanted.of is not None}
     best = would_be_elites(terms, archive)
     keep = terms.config.keep
@@ -28,14 +28,14 @@ def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]
                 if _removable(keep.checkpoints, candidate.id in best and trial.purpose is not Purpose.LOOK):
                     checkpoints = (one.paths.checkpoint for one in trial.tries)
                     yield from (checkpoint for checkpoint in checkpoints if checkpoint.is_dir())
-            # A failure may be taken back, and then its code is trained again.
+            # A failure may be taken back; then the code is trained again.
             scored = candidate.score is not None and all(trial.closed for trial in attempt.trials)
             if scored and _removable(keep.variants, candidate.id in best) and attempt.paths.variant.is_dir():
                 yield attempt.paths.variant
 
 
 def would_be_elites(terms: Terms, archive: Archive) -> set[str]:
-    """Ids of those who may become elites: who would be now, and as many with the best scores, since the estimate of these
+    """Ids of candidates that may become elites: those in the race, and as many with the best scores, since their estimates
     may rise again."""
     racing = race(terms, archive).racing
     best_scores = itertools.islice(archive.ranked(terms.metric.direction is Direction.maximize), len(racing))
@@ -43,7 +43,7 @@ def would_be_elites(terms: Terms, archive: Archive) -> set[str]:
 
 
 def left_over(archive: Archive) -> Iterator[Path]:
-    """Resume state of closed trials, which a killed controller did not remove."""
+    """Resume state of closed trials that a killed controller did not remove."""
     for holder in archive.holders():
         for trial in holder.trials:
             yield from (one.paths.resume for one in trial.tries if trial.closed and one.paths.resume.is_dir())

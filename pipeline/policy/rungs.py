@@ -1,10 +1,10 @@
-"""Successive halving: every candidate is trained with part of the budget first, and only the better ones get more.
+"""Successive halving: every candidate is first trained with part of the budget, and only the better ones get more.
 
-With generations all candidates of one are compared when each has its score of a rung (Karnin, Koren and Somekh, ICML 2013;
-Jamieson and Talwalkar, AISTATS 2016). In steady mode a candidate is compared at once with all scores of that rung so far, so
-that nobody waits: asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys
-2020), in its form that stops at once whoever is not among the best. A rung is a training of its own; it starts anew, because
-schedules come down at the end of each budget.
+In generational mode all candidates of a generation are compared once each has its score of a rung (Karnin, Koren and Somekh,
+ICML 2013; Jamieson and Talwalkar, AISTATS 2016). In steady mode a candidate is compared at once with all scores of that rung
+so far: asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020), in
+the variant that stops a candidate at once if it is not among the best. Each rung is a separate training from the start,
+because learning rate schedules decay at the end of each budget.
 """
 
 import bisect
@@ -29,8 +29,8 @@ def rung_budgets(config: Config) -> list[float]:
 def next_training(
     config: Config, metric: Metric, archive: Archive, candidate: Candidate, seed: int
 ) -> Iterator[Wanted]:
-    """The training that a candidate without an outcome needs next: its next rung, or its search trial. None while it waits
-    for others to be compared with."""
+    """The next training of a candidate without an outcome: its next rung, or its search trial. Empty while it waits for the
+    scores of others."""
     attempt = candidate.attempt
     assert attempt is not None
     for number, budget in enumerate(rung_budgets(config)):
@@ -42,7 +42,7 @@ def next_training(
 
 
 def stopped_early(config: Config, metric: Metric, archive: Archive, candidate: Candidate) -> Failure | None:
-    """The failure of a candidate that is not among the best of a rung; none while it is, or cannot be compared yet."""
+    """A failure if the candidate is not among the best of its last rung; none if it is, or cannot be compared yet."""
     attempt = candidate.attempt
     if candidate.closed or attempt is None or attempt.failure is not None or attempt.search is not None:
         return None
@@ -64,7 +64,7 @@ def stopped_early(config: Config, metric: Metric, archive: Archive, candidate: C
 
 
 def _passed(config: Config, metric: Metric, archive: Archive, candidate: Candidate, number: int) -> bool:
-    """Whether a candidate is among the best of a rung; one that has begun what comes after it is."""
+    """Whether a candidate is among the best of a rung, or has already begun a later training."""
     attempt = candidate.attempt
     assert attempt is not None
     later = rung_budgets(config)[number + 1 :]
@@ -74,7 +74,7 @@ def _passed(config: Config, metric: Metric, archive: Archive, candidate: Candida
 
 
 def _kept(config: Config, metric: Metric, value: float, values: list[float]) -> bool:
-    """Whether a value is among the best `search.keep` of some values, lowest first, which it is one of."""
+    """Whether a value is in the best share `search.keep` of `values`, which are sorted ascending and contain it."""
     room = max(1, math.ceil(config.search.keep * len(values)))
     if metric.goodness(1.0) > 0:
         return len(values) - bisect.bisect_right(values, value) < room
@@ -82,7 +82,7 @@ def _kept(config: Config, metric: Metric, value: float, values: list[float]) -> 
 
 
 def _others(config: Config, archive: Archive, candidate: Candidate, number: int) -> list[float] | None:
-    """The scores of a rung to compare with, lowest first, the candidate's own among them; none while some are missing."""
+    """The scores of a rung to compare with, ascending, including the candidate's own; none while some are missing."""
     budget = rung_budgets(config)[number]
     if config.search.mode is Mode.steady:
         return archive.index.rungs.get(budget, [])

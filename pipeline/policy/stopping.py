@@ -1,4 +1,4 @@
-"""When the search is over."""
+"""Stop rules of the search."""
 
 import datetime
 
@@ -11,11 +11,11 @@ from pipeline.store.archive import Archive
 
 
 def stop_reason(terms: Terms, archive: Archive) -> str | None:
-    """The first stop rule that holds; none while the search may continue. Raises `BadInput` for a bad date."""
+    """The first stop rule that holds, in words; none while the search may continue. Raises `BadInput` for a bad date."""
     config, stop, metric = terms.config, terms.config.stop, terms.metric
     if not config.ideate.candidates:
         if archive.decided and not archive.waiting:
-            return "every proposal is tried (ideate.candidates=0)"
+            return "every proposal has been tried (ideate.candidates=0)"
     elif config.search.mode is Mode.steady:
         if archive.count >= stop.generations * config.ideate.candidates:
             return f"stop.generations={stop.generations} reached"
@@ -38,7 +38,7 @@ def stop_reason(terms: Terms, archive: Archive) -> str | None:
 
 
 def finishing(terms: Terms, archive: Archive) -> bool:
-    """Whether the search is over and only the elites are left to confirm."""
+    """Whether the search is over and only the confirmation of the elites is left."""
     if not archive.generations or stop_reason(terms, archive) is None:
         return False
     decided = archive.decided == len(archive.generations) and archive.all_closed
@@ -46,7 +46,7 @@ def finishing(terms: Terms, archive: Archive) -> bool:
 
 
 def parse_date(date: str) -> float:
-    """Seconds since 1970 of a date as `stop.date` takes it. Raises `BadInput`."""
+    """A date in the format of `stop.date` as seconds since 1970. Raises `BadInput`."""
     try:
         return datetime.datetime.fromisoformat(date).astimezone().timestamp()
     except ValueError:

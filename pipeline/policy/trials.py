@@ -1,4 +1,4 @@
-"""A trial that should come to a score, and whether a job may be submitted for it."""
+"""Wanted trials, and whether a job may be submitted for a trial."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ UNCOUNTED = frozenset({FailureKind.INTERRUPTED, FailureKind.SPOILED})
 
 @dataclass(frozen=True)
 class Wanted:
-    """A trial that is not closed yet, or not begun."""
+    """A trial that is not closed or not begun yet."""
 
     holder: Attempt
     """The code to train: an attempt of a candidate, or the baseline."""
@@ -22,13 +22,13 @@ class Wanted:
     seed: int
     """Seed of training."""
     budget: float | None = None
-    """Budget in the unit of the clock, steps or minutes; none means that of the run."""
+    """Budget in the unit of the clock, steps or minutes; none means the run's budget."""
     of: Trial | None = None
-    """With `test`: the trial whose checkpoint is scored."""
+    """For purpose `test`: the trial whose checkpoint is scored."""
 
     @property
     def found(self) -> Trial | None:
-        """What is on disk of it."""
+        """The trial on disk; none if it has not begun."""
         of = self.of.paths.folder.name if self.of is not None else None
         for trial in self.holder.of(self.purpose):
             job = trial.tries[0].job
@@ -37,13 +37,13 @@ class Wanted:
         return None
 
     def new_paths(self, taken: int = 0) -> TrialPaths:
-        """Where it goes if nothing is on disk of it; `taken` new trials of the same code come before."""
+        """Paths for a trial that is not on disk yet, after `taken` other new trials of the same code."""
         numbers = [number_of(trial.paths.folder.name) for trial in self.holder.trials]
         return self.holder.paths.trial(max(numbers, default=-1) + 1 + taken)
 
 
 def wanted(holder: Attempt, purpose: Purpose, seed: int, budget: float | None = None) -> Iterator[Wanted]:
-    """The trial, unless it is closed."""
+    """Yields the trial unless it is closed."""
     one = Wanted(holder, purpose, seed, budget)
     found = one.found
     if found is None or not found.closed:
@@ -51,16 +51,15 @@ def wanted(holder: Attempt, purpose: Purpose, seed: int, budget: float | None = 
 
 
 def is_ready(trial: Trial | None, retries: int) -> bool:
-    """Whether a job may be submitted for a trial: none was yet, or a machine spoiled the last and another is allowed.
-
-    A trial whose last try has ended otherwise is only waiting to be closed."""
+    """Whether a job may be submitted for a trial: it has no try yet, or a machine fault spoiled the last one and a retry is
+    allowed. A trial whose last try ended otherwise is only waiting to be closed."""
     return trial is None or to_retry(trial, retries)
 
 
 def to_retry(trial: Trial, retries: int) -> bool:
-    """Whether the newest try was spoiled by a machine, and one more is allowed. A try that ended together with its
-    controller does not count, nor one that the unmodified baseline also failed. Not if an earlier job that was given up has
-    left a result after all, nor if a person first has to put a file back."""
+    """Whether the newest try was spoiled by a machine fault and another is allowed. Tries that ended together with their
+    controller, or that the unmodified baseline also failed, do not use up retries. False if an earlier job that was given up
+    has left a result after all, or if a person must restore a file first."""
     if trial.deciding is not trial.newest:
         return False
     kinds = [one.failure.kind if one.failure is not None else None for one in trial.tries]

@@ -1,4 +1,4 @@
-"""What every stage gets beside the archive: the run that is moved forward, and the parts that move it."""
+"""The argument of every stage besides the archive: the run and its parts (cluster, makers, sandbox, model)."""
 
 import functools
 import math
@@ -22,34 +22,34 @@ from pipeline.store.run import Run
 from pipeline.store.views import Attempt, Candidate, Trial
 
 SUBMITTING, POLLING, ASKING = "submitting jobs", "asking about jobs", "asking the language model"
-"""What can be held up."""
+"""Activities that can be held up."""
 _IDEA_WORKERS = 8
-"""Generations whose ideas are written at once; with `search.mode=steady` several are open together."""
+"""Generations whose ideas are written in parallel; with `search.mode=steady` several are open at the same time."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
 _SETTLE_S = 60.0
 _TOLD_S = 600.0
-"""A cause that comes back within this time is no news."""
+"""A cause that recurs within this time is not logged again."""
 
 
 class Background:
-    """Work that a tick starts and a later tick finds done in the files. One at a time for each key."""
+    """Work that one tick starts and a later tick finds completed in the files; one piece at a time for each key."""
 
     def __init__(self, workers: int) -> None:
-        """`workers` codes are written at once; ideas have workers of their own, so that neither waits for the other."""
+        """`workers` codes are written in parallel; ideas have separate workers, so that neither waits for the other."""
         self._codes = ThreadPoolExecutor(workers, thread_name_prefix="code")
         self._ideas = ThreadPoolExecutor(_IDEA_WORKERS, thread_name_prefix="ideas")
         self._running: dict[str, Future[None]] = {}
         self.done = threading.Event()
-        """Set whenever a piece of work is over."""
+        """Set whenever a piece of work ends."""
         self.stopping = threading.Event()
-        """Set when the program ends: work that waits for others gives up."""
+        """Set when the program ends: work that is waiting gives up."""
         self.alone = threading.Lock()
-        """For what two pieces of work must not do at the same time."""
+        """Held for what two pieces of work must not do at the same time."""
         self.codes: dict[str, tuple[str, str]] = {}
-        """Syntax hash to the candidate and the attempt that wrote it, since the archive was read. Guarded by `alone`."""
+        """Candidate and attempt by syntax hash, of code written since the archive was read. Guarded by `alone`."""
 
     def start(self, key: str, work: Callable[[], None], ideas: bool = False) -> None:
-        """Start writing code, or `ideas`, unless it is under way. Raises what an earlier call with this key raised."""
+        """Start writing code, or `ideas`, unless already running. Raises the exception of the previous work of this key."""
         future = self._running.get(key)
         if future is not None and future.done():
             del self._running[key]
@@ -60,7 +60,7 @@ class Background:
             self._running[key].add_done_callback(lambda _: self.done.set())
 
     def check(self) -> None:
-        """Raise what finished work raised."""
+        """Raise the exception of finished work, if any."""
         for key, future in list(self._running.items()):
             if future.done():
                 del self._running[key]
@@ -71,7 +71,7 @@ class Background:
         return any(not future.done() for future in self._running.values())
 
     def close(self) -> None:
-        """Start nothing more and wait for what runs."""
+        """Start no more work and wait for running work."""
         self.stopping.set()
         for pool in (self._ideas, self._codes):
             pool.shutdown(wait=True, cancel_futures=True)
@@ -79,21 +79,21 @@ class Background:
 
 @dataclass
 class Bookmark:
-    """How far this process came with what it does once for each outcome. Forgotten when it ends."""
+    """Progress of this process through work that is done once per outcome. Lost when the process ends."""
 
     learned: int = 0
     """Number of the last outcome that the ideator learned from."""
     closed_trials: int | None = None
-    """How many trials were closed when disk was last freed; none at the start."""
+    """Number of closed trials when disk was last freed; none at the start."""
     watched: set[str] = field(default_factory=set)
-    """Ids of candidates that were open, or elites, since then: only these can have something to remove."""
+    """Ids of candidates that have been open or elites since then: only these can have folders to remove."""
     intact_at: float = -math.inf
-    """When the hashes of the run's code were compared last."""
+    """When the hashes of the run's code were last compared, in seconds since 1970."""
 
 
 class Holdups:
-    """What the run waits for. Each cause makes one event when it begins and one when it is over, and is in waiting.json in
-    between; what failed is tried again after pauses that grow."""
+    """What the run waits for. Each cause is logged as one event when it begins and one when it is over, and is in
+    waiting.json in between. A failed activity is retried after growing pauses."""
 
     def __init__(self, run: Run, clock: Callable[[], float]) -> None:
         self._run = run
@@ -103,35 +103,35 @@ class Holdups:
         self._open = {one.what: one for one in (waiting.holdups if waiting is not None else ())}
         self._pauses: dict[str, float] = {}
         self._told: dict[str, tuple[str, float]] = {}
-        """The last cause of each, and when it was there."""
+        """Last cause of each activity, and when it ended."""
         self._quiet: set[str] = set()
-        """Those whose cause was no news when it came back."""
+        """Activities whose current cause was not logged, because it recurred soon."""
 
     @property
     def open(self) -> tuple[Holdup, ...]:
-        """Those of now, the oldest first."""
+        """The current holdups, oldest first."""
         return tuple(self._open.values())
 
     def lasts(self, what: str, seconds: float) -> bool:
-        """Whether it has been held up for so long since this process began."""
+        """Whether an activity has been held up for at least `seconds` since this process began."""
         holdup = self._open.get(what)
         return holdup is not None and self._clock() - max(holdup.since, self._began) >= seconds
 
     def due(self, what: str) -> bool:
-        """Whether to try now: nothing keeps it from being done, or the pause is over. The first try of a process is."""
+        """Whether to try an activity now: it is not held up, the pause is over, or this process has not tried it yet."""
         holdup = self._open.get(what)
         if holdup is None or what not in self._pauses:
             return True
         return holdup.next_at is not None and self._clock() >= holdup.next_at
 
     def failed(self, what: str, reason: str) -> None:
-        """It was tried in vain, and is tried again after a pause."""
+        """Record that an activity failed; it is retried after a pause."""
         pause_s = min(2 * self._pauses.get(what, _FIRST_PAUSE_S / 2), _LONGEST_PAUSE_S)
         self._pauses[what] = pause_s
         self.wait(what, reason, self._clock() + pause_s)
 
     def wait(self, what: str, reason: str, next_at: float | None) -> None:
-        """It cannot be done until then; with no time, until a person acts."""
+        """Record that an activity is held up until `next_at`, seconds since 1970; with none, until a person acts."""
         now, old = self._clock(), self._open.get(what)
         if old is not None and _cause(old.reason) == _cause(reason):
             new = Holdup(what, old.reason, old.since, next_at)
@@ -148,7 +148,7 @@ class Holdups:
             self._write()
 
     def over(self, what: str) -> None:
-        """It was done, or need not be done."""
+        """Record that an activity succeeded or is no longer needed."""
         old = self._open.pop(what, None)
         self._pauses.pop(what, None)
         if old is not None:
@@ -159,9 +159,9 @@ class Holdups:
                 self._run.event("waiting is over", detail=f"{what}, after {now - old.since:.0f} s")
 
     def fade(self, what: str) -> None:
-        """It did not fail now, which says little until the time of the next try has passed."""
+        """Record that an activity did not fail just now. The holdup ends only once the time of the next try has passed."""
         old = self._open.get(what)
-        # What an earlier process met is not over because this one has not met it yet.
+        # A holdup of an earlier process is not over just because this process has not met it yet.
         settled_at = self._began + _SETTLE_S
         if old is not None and self._clock() >= max(old.next_at or 0.0, settled_at):
             self.over(what)
@@ -174,61 +174,61 @@ class Holdups:
 
 
 def _cause(reason: str) -> str:
-    """A reason without what differs from time to time: numbers and ids."""
+    """A reason without its variable parts, numbers and ids."""
     return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", reason)
 
 
 @dataclass(frozen=True)
 class Context(Terms):
-    """One run being moved forward."""
+    """A run in progress with its parts."""
 
     run: Run
-    """Its folder, locked by this process."""
+    """The run folder, locked by this process."""
     cluster: Cluster
     ideator: Ideator
     implementer: Implementer
     sandbox: Sandbox
-    """For smoke tests; a job makes its own."""
+    """Sandbox for smoke tests; a job makes its own."""
     rules: Rules
     """Which files a patch may touch."""
     background: Background
     data: Path
-    """Prepared data."""
+    """Folder of the prepared data."""
     model: Model | None = None
-    """The language model, where one is needed."""
+    """The language model, if one is needed."""
     policy_clusters: Mapping[PolicyWork, Cluster] = field(default_factory=dict)
-    """Where the jobs of a policy that learns run, each kind with resources of its own."""
+    """Clusters for the jobs of a learning policy; each kind of job has its own resources."""
     bookmark: Bookmark = field(default_factory=Bookmark)
 
     @functools.cached_property
     def holdups(self) -> Holdups:
-        """What it waits for now."""
+        """What the run waits for."""
         return Holdups(self.run, self.clock)
 
     @functools.cached_property
     def notifier(self) -> Notifier:
-        """Who tells a person."""
+        """Sends notices with `notify.command`."""
         return Notifier(self.run, self.clock, self.config.notify.command)
 
     def pause(self, where: Path, reason: str) -> None:
-        """Start nothing new until a person resumes the run. `reason` says what to do first."""
+        """Pause the run until a person resumes it. `reason` says what to do first."""
         full = f"{reason}, then: python -m pipeline resume {self.run.paths.folder}"
         if files.create(self.run.paths.pause, Pause("groundwork", full, self.clock())):
             self.run.event("paused", where, full)
 
     def note_model(self) -> None:
-        """Note whether the language model answers."""
+        """Update the holdup of the language model."""
         trouble = (self.model.trouble or self.model.delay) if self.model is not None else None
         if trouble is not None:
             self.holdups.wait(ASKING, trouble.reason.removesuffix("; asked again later"), trouble.until)
         elif self.background.busy:
-            self.holdups.fade(ASKING)  # asked again, and no answer yet
+            self.holdups.fade(ASKING)  # retried, no answer yet
         else:
             self.holdups.over(ASKING)
 
     @property
     def trouble(self) -> Trouble | None:
-        """Why the language model cannot be asked now, if so."""
+        """Why the language model cannot be used now; none if it can."""
         return self.model.trouble if self.model is not None else None
 
 
@@ -239,9 +239,9 @@ def take_back(
     trial: Trial,
     excused: Callable[[Failure], bool] = lambda failure: True,
 ) -> None:
-    """Open a failed trial again, and its attempt and candidate if they failed by it and their failure is `excused`. May be
-    cut off anywhere and called again."""
-    # The attempt's first: while the candidate's is there, no stage looks at it.
+    """Reopen a failed trial, and its attempt and candidate if they failed because of it and their failure is `excused`.
+    Idempotent; may be interrupted anywhere."""
+    # The attempt first: while the candidate's failure exists, no stage reads the candidate.
     for decided in (attempt, candidate) if trial.purpose in (Purpose.SEARCH, Purpose.RUNG) else ():
         if decided.failure is not None and excused(decided.failure):
             run.take_back(decided.paths.failure, decided.paths.old_failure)

@@ -1,4 +1,4 @@
-"""Stage 4: evaluate. The scoring itself runs inside the job (`job/trial.py`); here the controller reads what came of it and
+"""Stage 4: evaluate. The scoring itself runs inside the job (`job/trial.py`); here the controller reads the results and
 closes trials with a Score or a Failure."""
 
 import shutil
@@ -18,11 +18,11 @@ from pipeline.store.run import is_void, void, with_job_id
 from pipeline.store.views import Attempt, Trial, Try
 
 _SILENCE_S = 125.0
-"""How long after its last refusal the cluster counts as answering again: in its pauses it says what it knew before."""
+"""Seconds after its last refusal until the cluster counts as answering again: while it pauses it repeats old answers."""
 
 
 def step(context: Context, archive: Archive) -> None:
-    """Give every try that is over its result, and every trial that is decided its score or failure."""
+    """Write a result for every ended try, and a score or failure for every decided trial."""
     _end_tries(context, archive)
     _reopen(context, archive)
     for holder, trial in archive.open_trials():
@@ -40,7 +40,7 @@ def _stop_early(context: Context, archive: Archive) -> None:
 
 
 def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
-    """End all jobs of a run and return their number; what was trained and not saved is trained again later."""
+    """Cancel all jobs of a run; returns their number. Training since the last save is lost and repeated later."""
     in_flight = archive.in_flight()
     for one in in_flight:
         _end(one, FailureKind.INTERRUPTED, reason, now)
@@ -49,7 +49,7 @@ def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int
 
 
 def _end_tries(context: Context, archive: Archive) -> None:
-    """Ask the cluster once about all jobs, and declare the end of those that can write no result themselves."""
+    """Query the cluster once for all jobs, and declare the end of those that can no longer write a result themselves."""
     now = context.clock()
     in_flight = archive.in_flight()
     lost = [one for one in in_flight if one.job.job_id is None]
@@ -76,10 +76,10 @@ def _end_tries(context: Context, archive: Archive) -> None:
             context.cluster.cancel([job_id])
             reason = f"Slurm can never start {job_id}: {status.reason}"
             _end(one, FailureKind.INTERRUPTED, reason, now)
-            context.pause(one.paths.folder, f"{reason}; change what it asks for")
+            context.pause(one.paths.folder, f"{reason}; change the resources it requests")
         elif status.phase is Phase.ENDED and (one.claim is not None or void(one.paths)):
             reason = f"no result: {status.reason}"
-            if status.last_line and one.claim is None:  # it died before it could say anything in its own files
+            if status.last_line and one.claim is None:  # it died before it could write to its own files
                 reason += f"; its log ends with: {status.last_line}"
             _end(one, status.fault or FailureKind.VANISHED, reason, now, status.node.partition(",")[0])
         else:
@@ -88,7 +88,7 @@ def _end_tries(context: Context, archive: Archive) -> None:
 
 
 def _adopt(context: Context, one: Try, job_id: str | None, now: float) -> None:
-    """A try whose submitter was killed: its job is known by its name or its claim, or it must never run."""
+    """Settle a try whose submitter was killed: its job is found by its name or its claim, or the try is voided."""
     if job_id is not None:
         context.run.replace(one.paths.job, with_job_id(one.job, job_id, now))
     elif one.claim is not None and not is_void(one.claim):
@@ -99,8 +99,8 @@ def _adopt(context: Context, one: Try, job_id: str | None, now: float) -> None:
 
 
 def _end(one: Try, kind: FailureKind, reason: str, now: float, node: str = "") -> None:
-    """Declare the end of a try that wrote no result itself. No job starts it any more; if one is at it after all, and comes
-    to a result, that is the one that counts."""
+    """Declare the end of a try that wrote no result itself. No job can start it from now on; if one is already running it
+    and still writes a result, that result counts."""
     if one.claim is None:
         void(one.paths)
     failure = Failure(Stage.TRAIN, kind, reason, one.paths.folder.name)
@@ -111,10 +111,10 @@ def _end(one: Try, kind: FailureKind, reason: str, now: float, node: str = "") -
 
 
 def _reopen(context: Context, archive: Archive) -> None:
-    """Take back failures by faults of machines where a job has left a result since; the next tick closes the trial by that.
-    May be cut off anywhere and called again."""
+    """Take back failures by machine faults where a job has written a result since; the next tick closes the trial by it.
+    Idempotent; may be interrupted anywhere."""
     for trial in archive.baseline.trials:
-        # Of the baseline's own no fault of a machine is final.
+        # For the baseline no machine fault is final.
         excused = trial.purpose is Purpose.BASELINE and trial.failure is not None and trial.failure.kind.infrastructure
         if trial.overruled or excused:
             context.run.take_back(trial.paths.failure, trial.paths.old_failure)
@@ -127,7 +127,7 @@ def _reopen(context: Context, archive: Archive) -> None:
 
 
 def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) -> None:
-    """Decide a trial by its tries, if it can be decided."""
+    """Close a trial by the result of its tries, if it can be decided."""
     one, run = trial.deciding, context.run
     if one.result is None or not _comparable(context, archive, trial, one):
         return
@@ -136,7 +136,7 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
         return
     score, failure = one.score, one.failure
     if score is not None and trial.purpose is Purpose.SEARCH and not run.paths.derived.exists():
-        # A run about one candidate trains its parts, of which one may do nothing; that is its result.
+        # A run derived from one candidate trains its parts; a part without effect is a valid result there.
         copied = _copied(archive, score)
         score, failure = (None, copied) if copied is not None else (score, failure)
     if score is not None:
@@ -150,15 +150,15 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
             _pause(context, archive, trial, failure)
             return
         if trial.purpose in (Purpose.SEARCH, Purpose.RUNG):
-            run.create(holder.paths.failure, failure)  # before the trial is closed and no longer looked at
+            run.create(holder.paths.failure, failure)  # before the trial is closed and no longer read
         run.create(trial.paths.failure, failure)
     for tried in trial.tries:
         shutil.rmtree(tried.paths.resume, ignore_errors=True)
 
 
 def _copied(archive: Archive, score: Score) -> Failure | None:
-    """A failure for a checkpoint that other code made before: no two changes give the same weights unless one of them does
-    nothing, or took the other's."""
+    """A failure if other code made the same checkpoint before: two changes give equal weights only if one has no effect, or
+    copied the other's checkpoint."""
     whose = archive.same_checkpoint(score.checkpoint)
     if whose is None:
         return None
@@ -169,9 +169,9 @@ def _copied(archive: Archive, score: Score) -> Failure | None:
 
 
 def _stop(context: Context, one: Try) -> None:
-    """End a job whose trial needs it no longer, since an earlier one that was given up left a result after all."""
+    """End a job that its trial no longer needs, because an earlier job that was given up has left a result after all."""
     if one.job.job_id is None:
-        return  # it is found, or can never run, first
+        return  # first the job must be found or the try voided
     try:
         context.cluster.cancel([one.job.job_id])
     except ClusterRefused as refused:
@@ -182,19 +182,19 @@ def _stop(context: Context, one: Try) -> None:
 
 
 def _pause(context: Context, archive: Archive, trial: Trial, failure: Failure) -> None:
-    """Wait for a person: a file was changed, or the machines let no job of the unmodified code end and no more retry is
-    allowed. When the run is resumed the retries begin anew."""
+    """Pause the run for a person: a file was changed, or every job of the unmodified code was stopped by a machine fault and
+    no retry is left. Once the run is resumed, retries are counted from zero again."""
     run, seen = context.run, failure.reason.splitlines()[0] if failure.reason else ""
     if failure.kind is FailureKind.ALTERED:
-        context.pause(trial.paths.folder, f"{seen}; put it back as it was")
+        context.pause(trial.paths.folder, f"{seen}; restore it")
     else:
         context.pause(
             trial.paths.folder,
-            f"no job of the unmodified baseline came to a result, by a fault of the machines and not of the code "
+            f"no job of the unmodified baseline gave a result, due to a fault of the machines, not of the code "
             f"({failure.kind}: {seen}); see {trial.paths.folder} and the logs in {run.paths.jobs}, repair the machines",
         )
     if archive.pause is None:
-        run.reader.touch(trial.paths.folder)  # look at once again: until the pause is in force, retries would start
+        run.reader.touch(trial.paths.folder)  # read it again at once: until the pause is in force, retries would start
         return
     for one in trial.tries:
         old = one.failure
@@ -210,7 +210,7 @@ def _pause(context: Context, archive: Archive, trial: Trial, failure: Failure) -
 
 
 def _comparable(context: Context, archive: Archive, trial: Trial, one: Try) -> bool:
-    """Whether a try ran on the GPU model of the run. One that did not is spoiled, and decided at the next tick."""
+    """Whether a try ran on the GPU model of the run. If not, it is marked as spoiled, which the next tick decides on."""
     if one.score is None or one.result is None or not one.result.gpu or trial.purpose is Purpose.TEST:
         return True
     wanted = reference_gpu(archive)

@@ -1,5 +1,5 @@
-"""Stage 1: propose. Opens generations and gives each candidate its idea: those that people brought in, and as many of the
-ideator's as the search method planned."""
+"""Stage 1: ideate. Opens generations and gives each candidate its idea: proposals of people, and as many ideas of the
+ideator as the search method planned."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ from pipeline.store.views import Generation
 
 
 def step(context: Context, archive: Archive) -> None:
-    """Open the next generation when it is due, and request the ideas that open ones lack."""
+    """Open the next generation when it is due, and request the ideas that open generations still need."""
     _learn(context, archive)
     room = room_for_more(context, archive)
     if room is not None:
@@ -34,7 +34,7 @@ def step(context: Context, archive: Archive) -> None:
 
 
 def room_for_more(context: Context, archive: Archive) -> Room | None:
-    """What the next generation may be; none while none is due."""
+    """Size and place of the next generation; none if none is due."""
     if archive.generations and stop_reason(context, archive) is not None:
         return None
     ideas = context.config.ideate.candidates
@@ -49,7 +49,7 @@ def room_for_more(context: Context, archive: Archive) -> Room | None:
 
 
 def _steady_room(context: Context, archive: Archive) -> Room | None:
-    """Candidates for slots that would stand idle, and for those that come free while these are being made."""
+    """Room for idle slots, and for slots that become free while new candidates are being made; none if there is none."""
     config, slots = context.config, context.cluster.slots()
     ahead = math.ceil(slots * config.search.ahead)
     missing = sum(one.parents.size - len(one.candidates) for one in archive.generations[archive.complete :])
@@ -58,7 +58,7 @@ def _steady_room(context: Context, archive: Archive) -> Room | None:
     pending = archive.index.unclosed + missing + baselines
     room = slots + ahead - pending
     if room < max(1, ahead // 2) and pending >= slots:
-        return None  # a few at a time: each opening costs a look at the archive, and files
+        return None  # several at a time, since each opening reads the archive and writes files
     limit = config.stop.generations * config.ideate.candidates
     if config.stop.candidates:
         limit = min(limit, config.stop.candidates)
@@ -91,7 +91,7 @@ def _open(context: Context, archive: Archive, room: Room) -> None:
 
 
 def _include_proposals(context: Context, generation: Generation) -> None:
-    """Make candidates of the proposals of a generation, numbered after the ideator's own."""
+    """Turn the proposals of a generation into candidates, numbered after those of the ideator."""
     there = {number_of(one.id) for one in generation.candidates}
     for number, name in enumerate(generation.parents.proposals, generation.parents.ideas):
         if number not in there:
@@ -109,7 +109,7 @@ def _request(context: Context, archive: Archive, generation: Generation) -> None
 
 
 def _propose(context: Context, archive: Archive, generation: Generation) -> None:
-    """Write idea after idea; each is based on those before it, as in an unbroken run."""
+    """Write the missing ideas in order; each depends on those before it, as in an uninterrupted run."""
     parents = tuple(archive.candidate(name) for name in generation.parents.candidates)
     count = generation.parents.ideas
     exploits = round(generation.parents.exploit_share * count) if parents else 0
@@ -133,7 +133,7 @@ def _propose(context: Context, archive: Archive, generation: Generation) -> None
 
 
 def _end_early(context: Context, archive: Archive, generation: Generation, ideas: int, error: UsedUp) -> None:
-    """Let a generation be complete with the ideas that it has. Raises the error where nothing would be left to do."""
+    """Complete a generation with the ideas that it has. Raises `error` if no work would be left."""
     smaller = without_more(generation.parents, ideas, archive.waiting)
     if smaller.size or stop_reason(context, archive) is not None:
         context.run.replace(generation.paths.parents, smaller)
@@ -144,7 +144,7 @@ def _end_early(context: Context, archive: Archive, generation: Generation, ideas
 
 
 def without_more(parents: Parents, ideas: int, waiting: tuple[str, ...]) -> Parents:
-    """The parents of a generation that gets no more ideas; one that would be empty takes up the proposals that wait."""
+    """The parents of a generation that gets no more ideas; an empty generation includes the waiting proposals."""
     empty = not ideas and not parents.proposals
     return replace(parents, ideas=ideas, proposals=waiting if empty else parents.proposals)
 

@@ -1,4 +1,4 @@
-"""Stage 2: turn ideas into variants that import and take one step."""
+"""Stage 2: implement. Turns ideas into variants that import and take one training step."""
 
 import functools
 import shutil
@@ -37,14 +37,14 @@ _CRASHES = frozenset(
         FailureKind.BAD_CHECKPOINT,
     }
 )
-"""Ends of an attempt that its code is to blame for and new code may repair."""
+"""Failures of an attempt that its code caused and that new code may repair."""
 _LOG_LINES = 60
 _SMOKE_GB = 10.0
 _INTACT_S = 60.0
 
 
 def step(context: Context, archive: Archive) -> None:
-    """Start what has an idea and no variant, or a variant that crashed; close candidates whose last attempt failed."""
+    """Start an attempt for candidates without a variant or with a crashed one; fail candidates whose last attempt failed."""
     context.background.check()
     unwritten = archive.complete < len(archive.generations)
     for candidate in archive.open:
@@ -66,12 +66,12 @@ def _to_repair(context: Context, candidate: Candidate, failure: Failure) -> bool
 
 
 def _check_stuck(context: Context, archive: Archive) -> None:
-    """Raises `CannotContinue` when a person has to act for the language model, and nothing else is left to do."""
+    """Raise `CannotContinue` if the language model requires manual action and no other work is left."""
     trouble = context.trouble
     if trouble is None or trouble.until is not None or context.background.busy:
         return
     if not any(agenda(context, archive)):
-        raise CannotContinue(f"{trouble.reason}; then type the same command again")
+        raise CannotContinue(f"{trouble.reason}; then run the same command again")
 
 
 def _fail(context: Context, candidate: Candidate, attempt: AttemptPaths, failure: Failure) -> None:
@@ -81,7 +81,7 @@ def _fail(context: Context, candidate: Candidate, attempt: AttemptPaths, failure
 
 
 def _implement(context: Context, archive: Archive, candidate: Candidate) -> None:
-    """Write an attempt of a candidate, up to smoke.json or failure.json. Resumes where a killed call ended."""
+    """Write an attempt of a candidate, up to smoke.json or failure.json. Resumes where a killed call stopped."""
     done = [attempt for attempt in candidate.attempts if attempt.failure is not None]
     attempt = candidate.paths.attempt(len(done))
     if attempt.smoke.exists() or attempt.failure.exists():
@@ -101,14 +101,14 @@ def _implement(context: Context, archive: Archive, candidate: Candidate) -> None
 
 
 def _is_intact(context: Context, attempt: AttemptPaths) -> bool:
-    """Whether the code that a patch applies to is what the run started with; pauses the run if it is not. What was intact
-    just now is not hashed again for the next candidate: each trial checks it once more before it starts."""
+    """Whether the pristine code is unchanged since the run started; pauses the run if not. The hashes are compared at most
+    once a minute, since each trial compares them again before it starts."""
     manifest, bookmark, now = context.run.manifest, context.bookmark, context.clock()
     if manifest is None or now - bookmark.intact_at < _INTACT_S:
         return True
     altered = altered_code(context.run.paths, manifest)
     if altered is not None:
-        context.pause(attempt.folder, f"{altered}; put it back as it was")
+        context.pause(attempt.folder, f"{altered}; restore it")
     else:
         bookmark.intact_at = now
     return altered is None
@@ -136,7 +136,9 @@ def _write_variant(
     refusal = context.rules.check(paths) or check_planted(baseline, made.tree, context.rules)
     if refusal is not None:
         return Failure(Stage.IMPLEMENT, FailureKind.REFUSED, refusal.reason)
-    with context.background.alone:  # of two that write the same code at the same time, the second has to see the first
+    with (
+        context.background.alone
+    ):  # of two candidates with the same code at the same time, the second must see the first
         twin = _twin(context, archive, syntax)
         if twin is not None:
             return twin
@@ -152,7 +154,7 @@ def _write_variant(
 
 
 def _given(context: Context, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal | None:
-    """The code that came with an idea, if it did."""
+    """The code that came with an idea, or why it cannot be used; none if it came without code."""
     if idea.change is None or idea.change.text is None:
         return None
     made = given_tree(parents[0] if parents else baseline, idea.change, context.rules)
@@ -160,7 +162,7 @@ def _given(context: Context, idea: Idea, baseline: Tree, parents: Sequence[Tree]
 
 
 def _crash(paths: RunPaths, candidate: Candidate, attempt: Attempt) -> Crash:
-    """What a repair starts from."""
+    """The input of a repair: the crashed code, its failure and the end of its log."""
     assert attempt.failure is not None
     log = attempt.paths.smoke_log
     if attempt.failure.try_ is not None and attempt.search is not None:
@@ -170,12 +172,11 @@ def _crash(paths: RunPaths, candidate: Candidate, attempt: Attempt) -> Crash:
 
 
 def _twin(context: Context, archive: Archive, syntax: str) -> Failure | None:
-    """A failure that names the attempt with the same code, whoever wrote it and however it ends; a machine's fault
-    does not count, and neither do duplicates.
+    """A failure that names an earlier attempt with the same code, regardless of its author and outcome; none if there is no
+    such attempt. Attempts that ended by a machine fault, and duplicates, do not count.
 
-    The code is not trained again. Its score is shared: whoever reads this failure finds it with the twin
-    (`Archive.shared_score`), also when it comes later. The candidate itself is never ranked, since the same code in two
-    places would take the place of another as parent and as elite."""
+    The code is not trained again. The twin's score is shared (`Archive.shared_score`), even if it is known only later. The
+    candidate itself is never ranked, since the same code twice would take another candidate's place as parent and elite."""
     known = [
         (candidate.id, attempt.paths.folder.name)
         for candidate, attempt in archive.same_code(syntax)
@@ -191,7 +192,7 @@ def _twin(context: Context, archive: Archive, syntax: str) -> Failure | None:
 
 
 def _smoke(context: Context, attempt: AttemptPaths) -> Failure | None:
-    """Close the attempt when it imports and takes one training step."""
+    """Run the smoke test: the variant must import and take one training step. Writes smoke.json, or returns the failure."""
     attempt.smoke_log.unlink(missing_ok=True)
     stopping = context.background.stopping.is_set
     outcome, limits = run_smoke(
@@ -204,7 +205,7 @@ def _smoke(context: Context, attempt: AttemptPaths) -> Failure | None:
         stopping,
     )
     if outcome.ended is End.STOPPED:
-        return None  # the program ends; it is done again
+        return None  # the program is ending; the test is repeated on resume
     failure = failure_of(Stage.IMPLEMENT, outcome, limits, files.tail(attempt.smoke_log))
     if failure is None:
         context.run.create(attempt.smoke, Smoke(outcome.seconds))
@@ -221,7 +222,7 @@ def run_smoke(
     log: Path,
     stopping: Callable[[], bool] = lambda: False,
 ) -> tuple[Outcome, RunLimits]:
-    """The baseline's `smoke` on a variant, on the CPU of this machine; ended as soon as `stopping` returns true."""
+    """Run the baseline's `smoke` on a variant, on the CPU of this machine; stopped as soon as `stopping` returns true."""
     limits = RunLimits(60 * config.implement.smoke_limit_min, config.train.resources.mem_gb, disk_gb=_SMOKE_GB)
     with scratch_folder(config.cluster.scratch) as scratch:
         own = Path(scratch["TMPDIR"])

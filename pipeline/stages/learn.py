@@ -1,5 +1,5 @@
-"""Reinforcement learning of the ideator: each step is a generation. A job samples its ideas, the five stages execute them,
-and a job updates the policy from all rewards that have come. All state is in `policy/step_NNN/`."""
+"""Reinforcement learning of the ideator: each step is a generation. One job samples the ideas, the five stages execute them,
+and another job updates the policy from all rewards known by then. All state is in `policy/step_NNN/`."""
 
 import shutil
 from collections import Counter
@@ -31,7 +31,7 @@ from pipeline.store.views import Candidate, Generation
 
 
 def step(context: Context, archive: Archive) -> None:
-    """Bring the policy to the newest generation, and let it sample that. Does nothing for other ideators."""
+    """Update the policy for the newest generation, then sample its ideas. Does nothing for other ideators."""
     newest = archive.newest
     if not isinstance(context.ideator, PolicyIdeator) or newest is None or newest.complete:
         return
@@ -48,7 +48,7 @@ def step(context: Context, archive: Archive) -> None:
 
 
 def end_jobs(context: Context, archive: Archive) -> None:
-    """End the jobs of the policy; they are done again later."""
+    """End the jobs of the policy; they are repeated later."""
     if isinstance(context.ideator, PolicyIdeator) and archive.newest is not None:
         for number in range(max(0, archive.newest.number - 1), archive.newest.number + 1):
             paths = archive.paths.policy_step(number)
@@ -61,7 +61,7 @@ def _seed(context: Context, number: int) -> int:
 
 
 def _first(context: Context, paths: PolicyPaths) -> PolicyStep:
-    """The policy that the run starts with. The prepared one is copied, so that the run stays whole without it."""
+    """The initial policy. A prepared policy is copied, so that the run does not depend on the original."""
     start, checkpoint = prepared_policy(context.data), ""
     if not context.config.rl.model:
         if not start.is_dir():
@@ -78,12 +78,12 @@ def _first(context: Context, paths: PolicyPaths) -> PolicyStep:
 
 
 def prepared_policy(data: Path) -> Path:
-    """Where `prepare` puts the tiny policy: beside the baseline's data, which its hash closes."""
+    """Folder of the tiny policy made by `prepare`. It is outside the baseline's data folder, which is covered by a hash."""
     return data.parent.parent / "policy" / f"{data.parent.name}_{data.name}"
 
 
 def _learned(context: Context, archive: Archive, number: int) -> PolicyStep | None:
-    """The policy after the update of a step; none while it is not done."""
+    """The policy after the update of a step; none while the update is not done."""
     paths, after = archive.paths.policy_step(number), archive.paths.policy_step(number + 1)
     now = files.read(paths.step, PolicyStep)
     task = files.read_if_there(paths.update.task, PolicyTask)
@@ -101,7 +101,7 @@ def _learned(context: Context, archive: Archive, number: int) -> PolicyStep | No
 
 
 def _update_task(context: Context, archive: Archive, now: PolicyStep) -> PolicyTask:
-    """What the update learns from: decided once, from the outcomes that are read by now."""
+    """The task of an update: which ideas it learns from, decided once, from the outcomes read so far."""
     rl, first = context.config.rl, max(0, now.step - context.config.rl.staleness)
     steps = [(number, outcomes_of(context.metric, archive, number)) for number in range(first, now.step + 1)]
     rows = tuple(PolicyRow(one.step, one.number, one.reward, one.advantage) for one in lessons(steps, now.step, rl))
@@ -114,7 +114,7 @@ def _update_task(context: Context, archive: Archive, now: PolicyStep) -> PolicyT
 
 
 def outcomes_of(metric: Metric, archive: Archive, number: int) -> list[Outcome]:
-    """What came of the samples of a step, in their order."""
+    """The outcomes of the samples of a step, in order."""
     generation = archive.generations[number]
     prompts = files.read(archive.paths.policy_step(number).sample.task, PolicyTask).prompts
     before = Counter(identity(archive, one) for earlier in archive.generations[:number] for one in earlier.candidates)
@@ -128,7 +128,7 @@ def outcomes_of(metric: Metric, archive: Archive, number: int) -> list[Outcome]:
 
 
 def _learned_before(archive: Archive, number: int) -> set[int]:
-    """Which samples of a step an update has learned from."""
+    """Numbers of the samples of a step that an update has already learned from."""
     learned: set[int] = set()
     for later in range(number, len(archive.generations)):
         task = files.read_if_there(archive.paths.policy_step(later).update.task, PolicyTask)
@@ -137,7 +137,7 @@ def _learned_before(archive: Archive, number: int) -> set[int]:
 
 
 def identity(archive: Archive, candidate: Candidate) -> str:
-    """Equal for equal ideas: by the hash of the code, else by the words."""
+    """A key that is equal for equal ideas: the hash of the code, else the sorted words of the text."""
     attempt = archive.twin(candidate) or candidate.attempt
     if attempt is not None and attempt.implementation is not None:
         return attempt.implementation.syntax
@@ -147,8 +147,8 @@ def identity(archive: Archive, candidate: Candidate) -> str:
 
 
 def reward_for(metric: Metric, archive: Archive, candidate: Candidate) -> float | None:
-    """Of what came of an idea: none while nothing has, and where a machine failed; 0 where the idea did. The same code has
-    the score of the first."""
+    """The reward of a candidate: from its score, or from that of its twin; 0 if the idea failed; none if there is no outcome
+    yet or a machine failed."""
     score = archive.shared_score(candidate)
     if score is not None:
         return reward_of(metric, score.value)
@@ -164,7 +164,7 @@ def reward_for(metric: Metric, archive: Archive, candidate: Candidate) -> float 
 
 
 def _close(context: Context, archive: Archive, made: PolicyStep, task: PolicyTask, done: TryPaths | None) -> PolicyStep:
-    """Measure a step, then close it by the policy that it made."""
+    """Record the measures of a step, then close it by writing the resulting policy."""
     _measure(context, archive, made.step - 1, task, done)
     if done is None and not archive.paths.policy_step(made.step - 1).update.task.exists():
         context.run.create(archive.paths.policy_step(made.step - 1).update.task, task)
@@ -174,7 +174,7 @@ def _close(context: Context, archive: Archive, made: PolicyStep, task: PolicyTas
 
 
 def nothing(task: PolicyTask) -> str:
-    """Why an update was left out."""
+    """Why an update was skipped."""
     if not task.rows:
         return "no update: no group has two rewards"
     if not any(row.reward for row in task.rows):

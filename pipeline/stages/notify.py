@@ -1,4 +1,4 @@
-"""Tells a person by `notify.command`, without waiting for it; a cause again an hour after it was over, at the earliest."""
+"""Send notices with `notify.command`, without waiting for it; a cause again an hour after it ended, at the earliest."""
 
 import contextlib
 import subprocess
@@ -10,20 +10,20 @@ from pipeline.store.run import Run
 
 _AGAIN_S = 3600.0
 _LIMIT_S = 60.0
-"""How long the command may take."""
+"""Time limit of the command, seconds."""
 
 
 class Notifier:
-    """Tells each cause once while it holds."""
+    """Sends one notice for each cause while it holds."""
 
     def __init__(self, run: Run, clock: Callable[[], float], command: Sequence[str]) -> None:
         self._run, self._clock, self._command = run, clock, command
         self._told = files.read_if_there(run.paths.notified, dict[str, float]) or {}
-        """Cause to when it last held, seconds since 1970."""
+        """When each cause last held, seconds since 1970."""
         self._started: list[tuple[float, subprocess.Popen[bytes]]] = []
 
     def tell(self, found: Iterable[Notice]) -> None:
-        """Tell what is new among all that holds now."""
+        """Send the new ones among all current notices."""
         now, known = self._clock(), dict(self._told)
         self._told = {cause: at for cause, at in self._told.items() if now - at < _AGAIN_S}
         for notice in found:
@@ -51,7 +51,7 @@ class Notifier:
         with (
             contextlib.suppress(BrokenPipeError),
             process.stdin as stdin,
-        ):  # far less than a pipe holds: it never blocks
+        ):  # far less than the capacity of a pipe, so that it never blocks
             stdin.write(f"{text[:4000]}\n".encode())
         self._started.append((self._clock(), process))
         self._run.event("notified", detail=notice.text)

@@ -1,4 +1,4 @@
-"""Stage 5: select. Decides after each generation who is built upon, and at the end of a run who was best."""
+"""Stage 5: select. Chooses the parents after each generation, and the elites at the end of a run."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ from pipeline.store.views import Generation, State
 
 
 def step(context: Context, archive: Archive) -> None:
-    """Close the generations of which enough is known, and the run when all of it is."""
+    """Close generations with enough outcomes, and the run once everything is decided."""
     _check_baseline(archive)
     for generation in archive.open_generations:
         if _decidable(context, archive, generation):
@@ -32,12 +32,12 @@ def step(context: Context, archive: Archive) -> None:
     if done and archive.report is None:
         _write_report(context, archive)
     elif not done and archive.report is not None:
-        # Other stop rules, or a mark that makes another elite: the run continues and is reported again.
+        # Stop rules or marks have changed: the run continues and is reported again.
         context.run.take_back(archive.paths.report, archive.paths.old_report)
 
 
 def _write_report(context: Context, archive: Archive) -> None:
-    from pipeline.report.report import final_report  # brings scipy, which every command would load at its start
+    from pipeline.report.report import final_report  # imports scipy, which would slow the start of every command
 
     if not archive.baseline.scores(*REFERENCE):
         raise CannotContinue("budget.gpu_hours is used up before the baseline has a score; raise it and resume")
@@ -62,11 +62,11 @@ def _decidable(context: Context, archive: Archive, generation: Generation) -> bo
     closed, count = sum(one.closed for one in generation.candidates), len(generation.candidates)
     if context.config.search.mode is Mode.steady:
         return closed == count
-    if len(archive.generations) >= context.config.stop.generations:  # nothing is left to hurry for
+    if len(archive.generations) >= context.config.stop.generations:  # no later generation waits for an early selection
         return archive.all_closed
     quorum, slots = context.config.select.quorum, context.cluster.slots()
     if quorum < 1 and closed and slots < count:
-        # With more slots than candidates some are always idle, and nothing would ever be learned from.
+        # Decide once a slot is idle. With more slots than candidates one always is, and a selection would learn too little.
         retries = context.config.train.retries
         waiting = any(is_ready(wanted.found, retries) for wanted in agenda(context, archive))
         unmade = any(one.state is State.PROPOSED for one in generation.candidates)
@@ -83,7 +83,7 @@ def _baseline_done(context: Context, archive: Archive) -> bool:
 
 def _check_baseline(archive: Archive) -> None:
     for trial in archive.baseline.of(Purpose.BASELINE):  # a canary raises an alarm instead
-        # A fault of a machine says nothing about the code: evaluate pauses the run for it.
+        # A machine fault says nothing about the code; the stage evaluate pauses the run for it.
         if trial.failure is not None and not trial.failure.kind.infrastructure:
             raise CannotContinue(
                 f"the unmodified baseline failed ({trial.failure.stage}/{trial.failure.kind}): "
@@ -92,7 +92,8 @@ def _check_baseline(archive: Archive) -> None:
 
 
 def _account(context: Context, generation: Generation) -> None:
-    """Account for a generation by one question to the cluster. Derived from its tries, so that its summary stays true."""
+    """Write the account of a generation with one query to the cluster. It is computed from the tries, so that it stays
+    correct when written again."""
     config, now = context.config, context.clock()
     tries = [one for candidate in generation.candidates for one in candidate.tries()]
     seconds = context.cluster.usage([one.job.job_id for one in tries if one.job.job_id is not None])
@@ -102,7 +103,8 @@ def _account(context: Context, generation: Generation) -> None:
 
 
 def _account_for_all(context: Context, archive: Archive) -> None:
-    """The run's account is the sum of its generations' and the baseline's. Those of elites have grown since."""
+    """Write the account of the run, the sum over generations and baseline. Generations with elites are accounted again,
+    since their final trials were added."""
     config, now = context.config, context.clock()
     later = (Purpose.CONFIRM, Purpose.TEST, Purpose.LOOK)
     grown = {one.paths.folder.parent for one in archive.candidates if any(code.of(*later) for code in one.attempts)}

@@ -1,4 +1,4 @@
-"""Moves a task that is no trial forward: submits its job, reads what came of it, submits another if a machine failed."""
+"""Advance a task other than a trial: submit its job, read the result, submit another job after a machine fault."""
 
 from dataclasses import replace
 
@@ -13,8 +13,8 @@ from pipeline.store.tasks import result_of, tries_of
 
 
 def advance(context: Context, cluster: Cluster, paths: TaskPaths, task: PolicyTask) -> TryPaths | None:
-    """The job that did the task, once there is one; until then takes the next step towards it. Raises `CannotContinue` where
-    trying again cannot help."""
+    """Take the next step of a task. Returns the try that completed it, none until then. Raises `CannotContinue` if a retry
+    cannot help."""
     tries = tries_of(paths)
     if not tries:
         context.run.create(paths.task, task)
@@ -32,14 +32,14 @@ def advance(context: Context, cluster: Cluster, paths: TaskPaths, task: PolicyTa
     if not result.failure.kind.infrastructure or len(spoiled) > context.config.train.retries:
         raise CannotContinue(
             f"the {task.work} job of step {task.step} failed ({result.failure.kind}: {result.failure.reason}); "
-            f"see {context.run.paths.jobs}; to try again, remove {paths.folder} and type the same command"
+            f"see {context.run.paths.jobs}; to try again, remove {paths.folder} and run the same command"
         )
     _submit(context, cluster, paths, len(tries))
     return None
 
 
 def end(context: Context, cluster: Cluster, paths: TaskPaths) -> None:
-    """End the job of a task, if one waits or runs; it is done again later."""
+    """End the waiting or running job of a task, if any; it is repeated later."""
     for one in tries_of(paths)[-1:]:
         if result_of(one) is None:
             job_id = files.read(one.job, Job).job_id
@@ -70,7 +70,7 @@ def _submit(context: Context, cluster: Cluster, paths: TaskPaths, number: int) -
 
 
 def _look(context: Context, cluster: Cluster, one: TryPaths) -> None:
-    """Ask about a job, and declare its end where it is gone without a result."""
+    """Query the state of a job, and declare its end if it is gone without a result."""
     job = files.read(one.job, Job)
     job_id = job.job_id
     try:
@@ -92,7 +92,7 @@ def _look(context: Context, cluster: Cluster, one: TryPaths) -> None:
 
 
 def _claimed(one: TryPaths) -> str | None:
-    """Id of the job that has a try, where one has."""
+    """Id of the job that claimed a try; none if no job has."""
     claim = files.read_if_there(one.claim, Claim)
     return claim.job_id if claim is not None and not is_void(claim) else None
 

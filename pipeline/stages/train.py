@@ -1,4 +1,4 @@
-"""Stage 3: train. Opens the trials that are wanted and submits one wave of jobs for those that are ready."""
+"""Stage 3: train. Opens the wanted trials and submits one wave of jobs for those that are ready."""
 
 import shutil
 from collections import Counter
@@ -67,7 +67,7 @@ def step(context: Context, archive: Archive) -> None:
 
 
 def _new_try(wanted: Wanted, new: Counter[str]) -> TryPaths:
-    """The folder of the next job of a trial; `new` counts the trials of each code that begin in this wave."""
+    """The folder of a trial's next try; `new` counts the new trials of each code in this wave."""
     found = wanted.found
     if found is not None:
         return found.paths.try_(len(found.tries))
@@ -87,13 +87,13 @@ def _job(context: Context, wanted: Wanted, name: str) -> Job:
         return job
     newest = saved[-1]
     started = newest.claim.at if newest.claim is not None else context.clock()
-    # What the resume state holds counts against the budget; what was trained after it is lost and does not.
+    # Training up to the resume state counts against the budget; training after it is lost and does not.
     used_s = newest.job.used_s + max(0.0, newest.paths.resume.stat().st_mtime - started)
     return replace(job, resume_from=newest.paths.folder.name, used_s=used_s)
 
 
 def _job_name(context: Context, place: str) -> str:
-    """Unique among all runs, and readable in the cluster's lists: `gw-NAME-g0c3-a0-t0-r0`."""
+    """A job name that is unique among all runs and readable in the cluster's lists: `gw-NAME-g0c3-a0-t0-r0`."""
     letters = {"generation": "g", "candidate": "c", "attempt": "a", "trial": "t", "try": "r"}
     parts = []
     for part in place.split("/"):

@@ -1,4 +1,4 @@
-"""What keeps a long run going besides the five stages: watching for broken machines, and freeing disk."""
+"""Upkeep of a long run besides the five stages: watching for broken machines, sending notices, and freeing disk."""
 
 import shutil
 
@@ -11,11 +11,11 @@ from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate, State
 
 _NEWEST = 2
-"""Generations that are looked through for removable folders when a controller starts."""
+"""Number of newest generations that are searched for removable folders when a controller starts."""
 
 
 def watch_machines(context: Context, archive: Archive) -> None:
-    """Raise an alarm where there is cause, and give the open one its verdict."""
+    """Raise an alarm if there is cause, and decide the open one."""
     raised, run = archive.alarm, context.run
     if raised is None:
         alarm = cause_for_alarm(context, archive)
@@ -41,13 +41,13 @@ def watch_machines(context: Context, archive: Archive) -> None:
 
 
 def notify(context: Context, archive: Archive) -> None:
-    """Tell a person what is new, if `notify.command` says how."""
+    """Send new notices, if `notify.command` is set."""
     if context.config.notify.command:
         context.notifier.tell(notices(context, archive, context.holdups.open))
 
 
 def free_disk(context: Context, archive: Archive) -> None:
-    """Remove what nothing needs since trials were closed."""
+    """Remove folders that nothing needs any more, after trials were closed."""
     bookmark, states = context.bookmark, archive.index.trial_states
     if bookmark.closed_trials is None:
         newest = archive.generations[-_NEWEST:]
@@ -64,12 +64,12 @@ def free_disk(context: Context, archive: Archive) -> None:
 
 
 def _excuse(context: Context, candidate: Candidate, alarm: Alarm) -> bool:
-    """Open a candidate again whose failure the alarm was about. May be cut off anywhere and called again."""
+    """Reopen a candidate if the alarm was about its failure. Idempotent; may be interrupted anywhere."""
     found = blamed(candidate, alarm)
     if found is None:
         return False
     attempt, trial, failure = found
-    reason = f"the unmodified baseline failed alike; it was: {failure.reason}"
+    reason = f"the unmodified baseline failed in the same way; the failure was: {failure.reason}"
     context.run.create(trial.newest.paths.spoiled, Failure(failure.stage, FailureKind.SPOILED, reason, failure.try_))
     take_back(context.run, candidate, attempt, trial)
     return True

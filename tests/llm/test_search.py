@@ -262,7 +262,7 @@ def test_a_suspended_key_pauses_the_model_and_trials_are_still_collected(bench: 
     (error,) = stopped.err.splitlines()
     (notice,) = (line for line in stopped.out.splitlines() if line.startswith("waiting"))
     assert "(asking the language model): openai/default: the account or its key is suspended" in notice
-    assert error.startswith("error: ") and error.endswith("then type the same command again")
+    assert error.startswith("error: ") and error.endswith("then run the same command again")
     assert KEY not in stopped.err + stopped.out
     assert asked == 3  # ideas, the code of one, and the one that was refused
     archive = bench.archive("r")

@@ -71,7 +71,9 @@ def test_a_run_lives_on_the_ideas_of_people_alone(tmp_path: Path, toy_data: Path
     bench.run("r", *FEW, "ideate.candidates=0").ok()
     archive = bench.archive("r")
     assert [one.idea.title for one in archive.candidates] == ["Batch"] and archive.candidates[0].score is not None
-    assert archive.report is not None and archive.report.stopped == "every proposal is tried (ideate.candidates=0)"
+    assert (
+        archive.report is not None and archive.report.stopped == "every proposal has been tried (ideate.candidates=0)"
+    )
 
 
 def test_a_command_implements_an_idea_of_the_bank_that_has_no_patch(tmp_path: Path, toy_data: Path) -> None:

@@ -128,7 +128,7 @@ def test_no_search_is_out_of_budget_while_a_result_is_undecided() -> None:
         ([*[0.6] * 4, *[0.7] * 4], {"stop": StopConfig(patience=1)}, None),
         ([0.6] * 11, {"search": SearchConfig(mode=Mode.steady)}, None),
         ([0.6] * 12, {"search": SearchConfig(mode=Mode.steady)}, "stop.generations=3 reached"),
-        ([0.6], {"ideate": IdeateConfig(candidates=0)}, "every proposal is tried (ideate.candidates=0)"),
+        ([0.6], {"ideate": IdeateConfig(candidates=0)}, "every proposal has been tried (ideate.candidates=0)"),
     ],
 )
 def test_stop_rules(values: list[float], groups: dict[str, object], reason: str | None) -> None:
