@@ -93,7 +93,7 @@ BAD = [
     (["llm=null"], "Config group override must be a string", ""),
     (["hydra.run.dir=x"], "hydra.run.dir has no effect here", "run= and runs="),
     (["hydra/launcher=basic"], "hydra/launcher has no effect here", "-m"),
-    (["prompts.first=x"], "prompts.first is not given so", "prompts/NAME.md"),
+    (["prompts.first=x"], "prompts.first cannot be set here", "prompts/NAME.md"),
     (["seed"], "seed cannot be read as KEY=VALUE", ""),
     (["'"], "' cannot be read as KEY=VALUE", ""),
     (["stop={generatons: 3}"], "generatons", ""),

@@ -1,4 +1,4 @@
-"""What the rest of the program knows of language models: ask, and get an answer or be told to wait."""
+"""The interface to language models for the rest of the program: send a prompt, get an answer or a reason to wait."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -9,48 +9,49 @@ from pipeline.text import split_reasoning, writable
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why no model can be asked for now. It is nobody's idea's fault."""
+    """Why a model cannot be used for now. No idea is to blame."""
 
     reason: str
-    """One line for a person: what was seen, what to do."""
+    """One line for the user: what happened, what to do."""
     until: float | None
-    """Seconds since 1970 when it is tried again; none when a person has to act."""
+    """Time of the next try, seconds since 1970; none if a user has to act."""
 
 
 class Unanswered(Exception):
-    """Raised instead of an answer. Whoever meets it leaves its work as it was, to go on when the pause is over."""
+    """Raised instead of an answer. Callers stop without changing any state, and retry after the pause."""
 
 
 class Model(Protocol):
-    """Answers prompts. The same prompt and sample are answered, and paid for, only once in a run."""
+    """A language model. The same prompt and sample are answered, and paid for, only once in a run."""
 
     @property
     def trouble(self) -> Trouble | None:
-        """Why nothing is answered for now, if so."""
+        """Why no prompt is answered for now; none if prompts are answered."""
 
     @property
     def delay(self) -> Trouble | None:
-        """Why an answer that is asked for is late, if so."""
+        """Why a requested answer is late; none if no answer is late."""
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
-        """The answer, without reasoning in its text; `sample` counts several to one prompt. Raises `Unanswered`."""
+        """The answer, without reasoning in its text; `sample` numbers several answers to one prompt. Raises
+        `Unanswered`."""
 
 
 class AnswerStore(Protocol):
-    """Where answers are kept."""
+    """Storage of answers."""
 
     def find(self, prompt: Prompt, sample: int, settings: str | None = None) -> Completion | None:
-        """A usable answer, whatever the settings were, or what came with these settings in its place; without settings,
-        with any."""
+        """A usable answer, whatever the settings were, else the unusable one for these settings; without settings, the
+        unusable one for any settings."""
 
     def keep(self, prompt: Prompt, sample: int, completion: Completion, settings: str = "") -> None:
-        """Write down what came with these settings."""
+        """Store an answer that was received with these settings."""
 
     def prompts(self, purpose: str) -> list[Prompt]: ...
 
 
 def without_reasoning(completion: Completion) -> Completion:
-    """What is handed to those that read ideas or code: only the answer is left of the text."""
+    """The completion with only the answer in its text, for parsers of ideas and code."""
     split = split_reasoning(completion.text)
     only_reasoning = split.reasoning and not split.answer.strip() and completion.finish == "stop"
     finish = "reasoning" if only_reasoning else completion.finish
@@ -58,14 +59,14 @@ def without_reasoning(completion: Completion) -> Completion:
 
 
 def tokens(text: str) -> int:
-    """About how many tokens a text has, rather too many: one for every three bytes of code or prose.
+    """Estimated number of tokens in a text, a little too high: one for every three bytes.
 
-    An estimate that depends on nothing else, so that prompts are packed alike with any model, version and without
-    network: a run that goes on must find its prompts again.
+    The estimate depends on nothing but the text. So prompts are packed the same way for any model or version and
+    without network, and a resumed run finds its prompts again.
     """
     return len(text.encode(errors="replace")) // 3 + 1
 
 
 def encodable(text: str) -> str:
-    """A text that can be written as UTF-8: JSON may name halves of characters, which no file can hold."""
+    """A text that can be written as UTF-8. JSON may contain lone surrogates, which UTF-8 cannot encode."""
     return writable(text)

@@ -1,4 +1,4 @@
-"""What an error of a provider means: pure functions over the status and the text of its answer."""
+"""Decides what to do about a provider's error, by pure functions of its status and text."""
 
 import email.utils
 import re
@@ -11,29 +11,29 @@ class Then(StrEnum):
     """What to do about an error."""
 
     AGAIN = "again"
-    """Send the request once more, later."""
+    """Send the request again, later."""
     PAUSE = "pause"
-    """Ask nothing more until a person has acted."""
+    """Send nothing more until a user has acted."""
     ANSWERED = "answered"
-    """This prompt gets no other answer: take the error for one."""
+    """This prompt gets no other answer: the error counts as the answer."""
 
 
 @dataclass(frozen=True)
 class ErrorAction:
-    """One error, judged."""
+    """The action for one error."""
 
     then: Then
     advice: str = ""
-    """With `pause`: what a person can do. `{max_tokens}` stands for that setting."""
+    """With `pause`: what the user can do. `{max_tokens}` stands for that setting."""
     finish: str = ""
-    """With `answered`: the reason for the end of the answer."""
+    """With `answered`: the finish reason of the answer."""
 
 
 def _pause(advice: str) -> ErrorAction:
     return ErrorAction(Then.PAUSE, advice)
 
 
-# Providers agree on nothing but the status, and not always on that: the first pattern that matches decides.
+# Providers agree only on the status, and not always on that. The first pattern that matches decides.
 _ACCOUNT: tuple[tuple[str, ErrorAction], ...] = (
     (
         r"budget has been exceeded|budget_exceeded|exceeded ?budget|exceeded (your|the|its|max(imum)?) (\w+ )?budget|"
@@ -44,19 +44,19 @@ _ACCOUNT: tuple[tuple[str, ErrorAction], ...] = (
     ),
     (
         r"insufficient_quota|credit balance|insufficient (balance|credit|funds)|billing_hard_limit",
-        _pause("the account's credit is used up: add some"),
+        _pause("the account's credit is used up: add credit"),
     ),
     (
         r"(account|organi[sz]ation|api key|workspace).{0,40}(suspended|disabled|deactivated|restricted)|account_deactivated",
-        _pause("the account or its key is suspended: ask the provider"),
+        _pause("the account or its key is suspended: contact the provider"),
     ),
 )
-"""These hold for a rate limit, too."""
+"""These apply to responses with the status of a rate limit, too."""
 _TOO_LARGE = r"(is )?too (large|high|big)|exceeds?|must be|must not|cannot be|should be|at most|less than|out of range"
 _SETTINGS: tuple[tuple[str, ErrorAction], ...] = (
     (
         r"use '?max_completion_tokens|max_tokens.{0,60}(not supported|unsupported|deprecated).{0,80}max_completion_tokens",
-        _pause("the model takes another parameter: set llm.parameters.max_completion_tokens={max_tokens}"),
+        _pause("the model requires another parameter: set llm.parameters.max_completion_tokens={max_tokens}"),
     ),
     (
         rf"max_?(completion_|output_|new_)?tokens['`\"]?.{{0,60}}({_TOO_LARGE})|max_tokens: \d+ > \d+|"
@@ -69,15 +69,15 @@ _SETTINGS: tuple[tuple[str, ErrorAction], ...] = (
         r"not support.{0,30}(system|developer)['`\"]? (role|message|prompt|instruction)|"
         r"role['`\"]?.{0,40}not support.{0,10}(system|developer)|"
         r"roles must alternate|only user and assistant roles",
-        _pause("the model takes no system message: set llm.system_role=false"),
+        _pause("the model does not accept a system message: set llm.system_role=false"),
     ),
     (
         r"temperature.{0,80}(not support|unsupported|deprecated|only the default)",
-        _pause("the model takes no temperature: set llm.temperature=null"),
+        _pause("the model does not accept a temperature: set llm.temperature=null"),
     ),
     (
         r"response_format.{0,80}(not support|unsupported|invalid|not available)",
-        _pause("the model takes no response_format: set llm.structured=false"),
+        _pause("the model does not accept response_format: set llm.structured=false"),
     ),
     (
         r"unsupported ?param|(unknown|unrecognized|unexpected) .{0,20}(parameter|argument)|extra inputs are not permitted|"
@@ -102,9 +102,9 @@ _SETTINGS: tuple[tuple[str, ErrorAction], ...] = (
 _PER_MINUTE = re.compile(r"tokens per min|\bTPM\b", re.I)
 _BY_STATUS = {
     401: _pause("the key was refused: set the right one"),
-    402: _pause("the account's credit is used up: add some"),
+    402: _pause("the account's credit is used up: add credit"),
     403: _pause("the key may not use this: set another key or choose another model with llm.model"),
-    404: _pause("nothing is there: see whether llm.model and llm.api_base are right"),
+    404: _pause("not found: check llm.model and llm.api_base"),
     413: _pause(
         "the request is larger than the server, or a proxy before it, accepts: set a lower llm.context, or raise the limit "
         "there"
@@ -114,13 +114,13 @@ _AGAIN = frozenset({408, 409, 425, 429})
 
 
 def action_for(status: object, text: str) -> ErrorAction:
-    """What to do about an error; without a status the connection itself failed."""
+    """The action for an error. No status means that the connection itself failed."""
     number = _number(status)
     for pattern, action in _ACCOUNT if number is not None and number < 500 else ():
         if re.search(pattern, text, re.I):
             return action
     if number is None or number >= 500 or number in _AGAIN:
-        return ErrorAction(Then.AGAIN)  # a rate limit may speak of "too many tokens", and only means now
+        return ErrorAction(Then.AGAIN)  # the message of a rate limit may say "too many tokens", which is only temporary
     if number == 413 and _PER_MINUTE.search(text):
         return _pause(
             "one request is larger than the account's limit of tokens per minute: set a lower llm.max_tokens and llm.context"
@@ -130,11 +130,11 @@ def action_for(status: object, text: str) -> ErrorAction:
     for pattern, action in _SETTINGS:
         if re.search(pattern, text, re.I):
             return action
-    return _BY_STATUS.get(number, _pause("the provider does not take the request: change the llm settings"))
+    return _BY_STATUS.get(number, _pause("the provider rejected the request: change the llm settings"))
 
 
 def _number(status: object) -> int | None:
-    """A status as a number; proxies put anything there."""
+    """A status as a number; none if it is not one, as with some proxies."""
     try:
         return int(str(status))
     except ValueError:
@@ -142,18 +142,19 @@ def _number(status: object) -> int | None:
 
 
 def _leaves_no_room(text: str) -> bool:
-    """Whether a prompt fits the model, only not together with the answer that is asked for."""
+    """Whether a prompt fits the model's context, but not together with the requested answer."""
     most = re.search(r"maximum context length is (\d+)", text, re.I)
     sent = re.search(r"(\d+) (?:tokens )?(?:in|from) the (?:messages|prompt|input)", text, re.I)
     return most is not None and sent is not None and int(sent[1]) < int(most[1])
 
 
 UNREADABLE = re.compile(r"Invalid response object|'choices' that is not a list|a response with no 'choices'")
-"""What litellm says of a body of status 200 that holds no answer in any known shape."""
+"""litellm's messages for a body of status 200 without an answer in any known format."""
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds that the provider asks us to wait, if it does; it may name seconds, milliseconds or a date."""
+    """Seconds to wait by the provider's headers, which may state seconds, milliseconds or a date; none without a valid
+    header."""
     named = {name.lower(): value.strip() for name, value in headers.items()}
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = named.get(name, "")

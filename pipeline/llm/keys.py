@@ -1,4 +1,4 @@
-"""The key of a provider: from the environment, or from a file that nobody else can read. It is never written down."""
+"""The key of a provider: from the environment, or from a file that only the user can read. It is never stored."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ _OFFLINE = "or work offline with ideate=bank implement=bank, or llm=replay llm.s
 
 
 def find_key(config: LlmConfig, environment: Mapping[str, str], place: str = "llm") -> str | None:
-    """The key, or none where the server may need none. Raises `BadInput` naming what to set; `place` names the settings."""
+    """The key, or none if there is none and it is optional. Raises `BadInput` naming the settings below `place` to
+    set."""
     key = environment.get(config.key_variable, "").strip() if config.key_variable else ""
     if not key and config.key_file:
         key = _from_file(Path(config.key_file).expanduser())
@@ -30,14 +31,14 @@ def _from_file(path: Path) -> str:
     try:
         mode = path.stat().st_mode
         if mode & 0o077:
-            raise BadInput(f"llm.key_file={path} can be read by others; make it yours alone with: chmod 600 {path}")
+            raise BadInput(f"llm.key_file={path} can be read by others; restrict it with: chmod 600 {path}")
         return path.read_text().strip()
     except OSError as error:
         raise BadInput(f"llm.key_file={path} cannot be read: {error.strerror}; {_OFFLINE}") from None
 
 
 def without(key: str | None, text: str) -> str:
-    """A text with the key, and whatever looks like one, taken out: providers repeat keys in their errors."""
+    """A text with the key, and everything that looks like a key, removed: providers repeat keys in their errors."""
     if key:
         text = text.replace(key, "***")
     return re.sub(r"\b((sk|gsk|xai|key)[-_]|AIza)[\w*.-]{6,}", "***", text)

@@ -1,8 +1,7 @@
-"""The models of a provider, asked through litellm.
+"""Sends prompts to the models of a provider through litellm.
 
-It limits how many requests are in flight and what they may cost together, sends a request again where that helps, waits
-as long as the provider asks, and stops asking when only a person can help. An answer is written down before anybody
-uses it.
+Limits the number of requests in flight and their total cost, retries where that helps, waits as long as the provider
+requests, and stops when only a user can help. An answer is stored before it is used.
 """
 
 import os
@@ -29,37 +28,37 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _OUTAGE_S = 120.0
 _GRACE_S = 5.0
 _MOST_USED_UP = 2
-"""Answers to one prompt that reasoning may use up before a person is asked to change a setting."""
+"""Number of answers to one prompt that reasoning may use up before the user must change a setting."""
 _BESIDE = 8
-"""How many answers beyond one are looked for that were requested beside it."""
+"""Number of further samples of a prompt that are looked up, as they may have been requested at the same time."""
 
 
 @dataclass(frozen=True)
 class SpendingLimits:
-    """What the models of a run may do, besides what their `LlmConfig` says."""
+    """Limits on the models of a run, in addition to their `LlmConfig`."""
 
     usd: float
-    """Most dollars of all models together, those of earlier answers included; 0 means no limit."""
+    """Maximum total dollars of all models, including earlier answers; 0 means no limit."""
     spent_usd: float
-    """What earlier answers of the run cost."""
+    """Dollars spent on earlier answers of the run."""
     stopping: threading.Event
-    """Set when the program ends: answers under way are waited for a moment, then given up."""
+    """Set when the program ends: pending answers are given a few seconds, then abandoned."""
     notify: Callable[[str], None] = lambda reason: None
-    """Called once with the reason of every pause."""
+    """Called once for every pause, with the reason."""
     warn: Callable[[str], None] = lambda _: None
-    """Called once with what is odd about a model and holds nothing up."""
+    """Called once for every kind of irregularity of a model that does not hold anything up."""
     purse: Purse = field(init=False)
-    """The money, shared by all models with these limits."""
+    """The budget, shared by all models with these limits."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "purse", Purse(self.usd, self.spent_usd))
 
 
 class ProviderModel:
-    """Asks one model. Safe to use from several threads."""
+    """Sends prompts to one model. Safe to use from several threads."""
 
     def __init__(self, config: LlmConfig, key: str | None, ledger: AnswerStore, limits: SpendingLimits) -> None:
-        """Raises `BadInput` when litellm is missing, or a budget is set and the prices are not known."""
+        """Raises `BadInput` if litellm is missing, or a budget is set and the prices are unknown."""
         check_parameters(config)
         self._config = config
         self._key = key
@@ -96,7 +95,7 @@ class ProviderModel:
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
         with self._lock:
             asking = self._asking[prompt.key, sample]
-        with asking:  # who asks the same meanwhile finds the answer
+        with asking:  # a concurrent call with the same prompt waits here and finds the answer
             completion = self._ledger.find(prompt, sample, self._settings)
             if completion is None:
                 completion = self._pay(prompt, sample)
@@ -104,7 +103,7 @@ class ProviderModel:
         return without_reasoning(completion)
 
     def _pay(self, prompt: Prompt, sample: int) -> Completion:
-        """An answer that is not there yet; it is written down before it is used."""
+        """Request an answer and store it before it is used."""
         reserved, cost = self._reserve(prompt), 0.0
         try:
             with self._slots:
@@ -116,21 +115,21 @@ class ProviderModel:
         return completion
 
     def _reserve(self, prompt: Prompt) -> float:
-        """Set aside what the answer may cost at most. Raises `Unanswered` where the budget has no room for it."""
+        """Reserve the maximum cost of the answer, dollars. Raises `Unanswered` if the budget has no room for it."""
         if self._prices is None or not self._limits.usd:
             return 0.0
         most = self._prices.of(Usage(_tokens_of(prompt), 0, answer_tokens(self._config)))
         spent = self._limits.purse.reserve(most, self._limits.stopping)
         if spent is not None:
             raise self._in_trouble(
-                f"budget.usd={self._limits.usd:g} is all but used up: ${spent:.2f} are spent and the next "
+                f"budget.usd={self._limits.usd:g} is nearly used up: ${spent:.2f} is spent and the next "
                 f"answer may cost ${most:.2f}; give more with budget.usd=…"
             )
         return most
 
     def _check_used_up(self, prompt: Prompt, sample: int, completion: Completion) -> None:
-        """Raises `Unanswered` when one prompt got several answers in which reasoning left no room for an answer, and none
-        that can be used."""
+        """Raise `Unanswered` if a prompt got several answers in which reasoning left no room for an answer, and no
+        usable one."""
         if not _used_up(completion):
             return
         found = [self._ledger.find(prompt, number, self._settings) for number in range(sample + _BESIDE)]
@@ -142,12 +141,12 @@ class ProviderModel:
             advice = "set a higher llm.max_tokens, or less reasoning with llm.parameters (e.g. {reasoning_effort: low})"
             what = f"llm.max_tokens={most} was used up by hidden reasoning ({used} tokens), and no answer was left"
         else:
-            advice = "mend the server's reasoning parser, or switch its reasoning off with llm.parameters"
+            advice = "fix the server's reasoning parser, or switch its reasoning off with llm.parameters"
             what = f"the whole text of {used} tokens is reasoning, and none is an answer"
         raise self._in_trouble(f"{model}: {what}: {advice}{_said(completion.message)}")
 
     def _insist(self, prompt: Prompt) -> Completion:
-        """Ask until there is an answer. Raises `Unanswered` when asking more does not help for now."""
+        """Request until there is an answer. Raises `Unanswered` if further requests do not help for now."""
         began = time.monotonic()
         message, lost = "", Usage()
         for number in range(1 + self._config.retries):
@@ -166,12 +165,12 @@ class ProviderModel:
             if action.then is Then.PAUSE:
                 advice = action.advice.format(max_tokens=answer_tokens(self._config))
                 raise self._in_trouble(f"{self._config.model}: {advice} ({message})")
-            if UNREADABLE.search(str(answer)):  # it was charged for
+            if UNREADABLE.search(str(answer)):  # the provider charged for it
                 usage = Usage(_tokens_of(prompt), usd=None, uncertain=True)
                 lost += self._priced(usage)
                 self._warn(
                     "unreadable",
-                    "an answer of status 200 has no known form, and was requested again; its cost is estimated",
+                    "a response with status 200 had no known format and was requested again; its cost is estimated",
                 )
             headers = getattr(answer, "litellm_response_headers", None) or {}
             asked_s = retry_after(dict(headers), time.time()) or 0.0
@@ -186,7 +185,7 @@ class ProviderModel:
         raise self._in_trouble(self._silent(message), time.time() + _OUTAGE_S)
 
     def _silent(self, message: str) -> str:
-        return f"{self._config.model} does not answer ({message}); asked again later"
+        return f"{self._config.model} does not answer ({message}); retried later"
 
     def _note_delay(self, delay: Trouble | None) -> None:
         with self._lock:
@@ -195,7 +194,7 @@ class ProviderModel:
     def _judge(self, error: Exception, message: str) -> ErrorAction:
         action = action_for(getattr(error, "status_code", None), f"{message} {getattr(error, 'body', '')}")
         if action.then is Then.PAUSE and isinstance(error, self._litellm.ContextWindowExceededError):
-            # litellm takes every mention of a limit for a prompt that is too long
+            # litellm reports every mention of a limit as a prompt that is too long
             return action if "max_tokens" in action.advice else ErrorAction(Then.ANSWERED, finish="context")
         if isinstance(error, self._litellm.ContentPolicyViolationError):
             return ErrorAction(Then.ANSWERED, finish="content_filter")
@@ -204,13 +203,13 @@ class ProviderModel:
         return action
 
     def _message(self, error: Exception) -> str:
-        """What the provider said, on one short line, without keys."""
+        """The provider's message on one short line, without keys."""
         text = " ".join(f"{type(error).__name__}: {error}".split() if not str(error).strip() else str(error).split())
         text = text.removeprefix("litellm.").partition(" Traceback (most recent call last)")[0]
         return encodable(without(self._key, text)[:300])
 
     def _in_trouble(self, reason: str, until: float | None = None) -> Unanswered:
-        """Answer nothing more until then, and say so once."""
+        """Refuse all prompts until then, and notify once."""
         with self._lock:
             first = self._trouble is None
             if first:
@@ -220,7 +219,7 @@ class ProviderModel:
         return Unanswered(reason)
 
     def _warn(self, what: str, text: str) -> None:
-        """Say something about this model once."""
+        """Give a warning about this model once."""
         with self._lock:
             first = what not in self._warned
             self._warned.add(what)
@@ -228,7 +227,8 @@ class ProviderModel:
             self._limits.warn(f"{self._config.model}: {text}")
 
     def _request(self, prompt: Prompt) -> Any:
-        """One request: the provider's answer, or its error. The thread that asks is left behind if we have to end."""
+        """Send one request: the provider's answer, or its error. If the program ends, the requesting thread is
+        abandoned."""
         given = arguments(self._config, self._key, prompt, self._response_format(prompt))
         asked = _Asked(lambda: self._litellm.completion(**given))
         asked.start()
@@ -238,7 +238,7 @@ class ProviderModel:
         return asked.answer
 
     def _response_format(self, prompt: Prompt) -> dict[str, Any] | None:
-        """How the answer is to be written, as far as the provider supports it."""
+        """The required format of the answer, as far as the provider supports it."""
         if not self._config.structured or prompt.schema is None:
             return None
         if self._litellm.supports_response_schema(self._config.model):
@@ -246,12 +246,12 @@ class ProviderModel:
             return {"type": "json_schema", "json_schema": schema}
         try:
             known = self._litellm.get_supported_openai_params(self._config.model)
-        except Exception:  # noqa: BLE001 - litellm raises all sorts for a model that it does not know
+        except Exception:  # noqa: BLE001 - litellm raises various exceptions for an unknown model
             known = None
         return {"type": "json_object"} if known and "response_format" in known else None
 
     def _completion(self, prompt: Prompt, answer: Any, requests: int, seconds: float, lost: Usage) -> Completion:
-        """What came, whatever its shape: an answer without one is an empty answer that was paid for."""
+        """The completion for any response; one without a known format counts as an empty answer that was paid for."""
         choices = getattr(answer, "choices", None) or []
         choice = choices[0] if choices else None
         said = getattr(choice, "message", None)
@@ -269,14 +269,14 @@ class ProviderModel:
         return Completion(text, encodable(finish), model, usage, requests, seconds, time.time(), message)
 
     def _usage(self, prompt: Prompt, answer: Any, text: str) -> Usage:
-        """Tokens and dollars, in numbers that can be true."""
+        """Tokens and dollars, corrected to possible numbers."""
         usage = usage_of(getattr(answer, "usage", None), _tokens_of(prompt), tokens(text) if text else 0)
         usd = None
         if stated_prices(self._config) is None and self._prices is not None and not usage.uncertain:
-            # litellm also knows what writing to a cache costs, and prices that rise with the length
+            # litellm also knows the cost of cache writes, and prices that rise with the length
             try:
                 usd = valid_price(self._litellm.completion_cost(answer, model=self._config.model))
-            except Exception:  # noqa: BLE001 - litellm reckons with what servers send
+            except Exception:  # noqa: BLE001 - litellm computes with what servers send
                 usd = None
             usage = replace(usage, uncertain=usd is None)
         if usage.uncertain:
@@ -295,7 +295,7 @@ def _tokens_of(prompt: Prompt) -> int:
 
 
 def _used_up(completion: Completion) -> bool:
-    """Whether there is nothing in it but reasoning."""
+    """Whether a completion contains nothing but reasoning."""
     return not completion.answer.strip() and without_reasoning(completion).finish in ("length", "reasoning")
 
 
@@ -304,7 +304,7 @@ def _said(message: str) -> str:
 
 
 class _Asked(threading.Thread):
-    """One request under way, in a thread that does not keep the program alive."""
+    """One pending request, in a thread that does not keep the program alive."""
 
     def __init__(self, ask: Callable[[], Any]) -> None:
         super().__init__(name="llm", daemon=True)
@@ -315,7 +315,7 @@ class _Asked(threading.Thread):
     def run(self) -> None:
         try:
             self.answer = self._ask()
-        except Exception as error:  # noqa: BLE001 - litellm reads what servers send, and raises whatever its reading comes to
+        except Exception as error:  # noqa: BLE001 - litellm parses what servers send, and may raise any exception
             self.answer = error
         finally:
             self.over.set()
@@ -341,7 +341,7 @@ def import_litellm() -> Any:
 
 
 def find_prices(config: LlmConfig, litellm: Any) -> Prices | None:
-    """What the settings state, else what litellm's own table says, if it knows the model."""
+    """The prices in the settings, else in litellm's table; none if litellm does not know the model."""
     stated = stated_prices(config)
     if stated is not None:
         return stated

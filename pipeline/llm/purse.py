@@ -1,13 +1,13 @@
-"""The money that all models of a run share."""
+"""The budget that all models of a run share."""
 
 import threading
 
 
 class Purse:
-    """Counts what was spent and what requests in flight may cost at most. Safe to use from several threads."""
+    """Counts dollars spent, and the maximum cost of requests in flight. Safe to use from several threads."""
 
     def __init__(self, usd: float, spent_usd: float) -> None:
-        """`usd` is the most that may be spent, `spent_usd` included; 0 means no limit."""
+        """`usd` is the budget, including `spent_usd`; 0 means no limit."""
         self.usd = usd
         self._spent_usd, self._reserved_usd = spent_usd, 0.0
         self._changed = threading.Condition()
@@ -19,8 +19,9 @@ class Purse:
             return self._spent_usd
 
     def reserve(self, usd: float, stopping: threading.Event) -> float | None:
-        """Set aside what an answer may cost at most, waiting for answers in flight to cost less than they might. Returns
-        none once it is, or as the program ends, else what was spent when there is no room for it."""
+        """Reserve the maximum cost of an answer, waiting while answers in flight may still cost less than their
+        maximum. None once it is reserved, or if the program ends; the dollars spent if the budget has no room for
+        it."""
         with self._changed:
             while self.usd and self._spent_usd + self._reserved_usd + usd > self.usd and not stopping.is_set():
                 if self._spent_usd + usd > self.usd:
@@ -30,7 +31,7 @@ class Purse:
         return None
 
     def settle(self, reserved: float, usd: float) -> None:
-        """Give back what was set aside, and count what the answer cost."""
+        """Release a reservation, and count the actual cost of the answer."""
         with self._changed:
             self._reserved_usd -= reserved
             self._spent_usd += usd

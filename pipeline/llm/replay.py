@@ -8,7 +8,7 @@ from pipeline.records import Completion, Prompt
 
 
 class Replay:
-    """A model that knows only what was recorded."""
+    """A model that returns recorded answers only."""
 
     trouble: Trouble | None = None
     delay: Trouble | None = None
@@ -18,7 +18,8 @@ class Replay:
         self._source = source
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
-        """Raises `BadInput`, with the first line that differs, for a prompt that was never recorded."""
+        """The recorded answer. Raises `BadInput`, with the first line that differs, for a prompt that was never
+        recorded."""
         known = self._ledger.find(prompt, sample)
         if known is None:
             raise BadInput(f"{self._source} has no answer to {prompt.key}, sample {sample}: {self._difference(prompt)}")
@@ -31,7 +32,7 @@ class Replay:
         ours = _lines(prompt)
         shared, theirs = max(((_same(ours, _lines(one)), _lines(one)) for one in recorded), key=lambda pair: pair[0])
         if shared == len(ours) == len(theirs):
-            return "the prompt was asked fewer times"
+            return "the prompt was recorded fewer times"
         one, other = (lines[shared] if shared < len(lines) else "(its end)" for lines in (ours, theirs))
         return f"the nearest prompt differs first in line {shared + 1}: recorded {other[:200]!r}, now {one[:200]!r}"
 
@@ -41,5 +42,5 @@ def _lines(prompt: Prompt) -> list[str]:
 
 
 def _same(one: list[str], other: list[str]) -> int:
-    """How many first lines are equal."""
+    """Number of leading lines that are equal."""
     return next((at for at, (a, b) in enumerate(zip_longest(one, other)) if a != b), len(one))

@@ -1,4 +1,4 @@
-"""What is sent to litellm: one prompt under the settings of one model, as keyword arguments."""
+"""Keyword arguments for litellm, from a prompt and the settings of a model."""
 
 import hashlib
 import json
@@ -9,14 +9,14 @@ from pipeline.errors import BadInput
 from pipeline.records import Prompt
 
 _OWN = ("model", "messages", "api_key", "api_base", "base_url", "stream", "n", "timeout", "num_retries", "max_retries")
-"""Parameters that are this program's to set."""
+"""Parameters that only this program sets."""
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _ANY_KEY = ("openai", "litellm_proxy", "hosted_vllm", "lm_studio", "llamafile")
-"""Providers of whose client a key is required that the server may not require."""
+"""Providers whose client requires a key even if the server does not."""
 
 
 def check_parameters(config: LlmConfig, place: str = "llm") -> None:
-    """Raises `BadInput` for a parameter that is not the user's to set."""
+    """Raise `BadInput` for a parameter that the user cannot set."""
     for name in config.parameters:
         if name in _OWN:
             own = f"{place}.{name}" if hasattr(config, name) else f"a setting of {place}"
@@ -24,19 +24,19 @@ def check_parameters(config: LlmConfig, place: str = "llm") -> None:
 
 
 def provider_of(model: str) -> str:
-    """The provider in litellm's notation of a model, PROVIDER/MODEL; empty where none is named."""
+    """The provider in litellm's notation of a model, PROVIDER/MODEL; empty if there is none."""
     return model.partition("/")[0] if "/" in model else ""
 
 
 def answer_tokens(config: LlmConfig) -> int:
-    """How long an answer may be, tokens, whatever the parameter is called."""
+    """Maximum length of an answer in tokens, whatever the parameter is called."""
     given = [config.parameters[name] for name in _LENGTHS if isinstance(config.parameters.get(name), int)]
     return max(given, default=config.max_tokens)
 
 
 def parameters(config: LlmConfig) -> dict[str, Any]:
-    """What a request says beside its text: the settings, with `llm.parameters` over them. A value of null removes one, and
-    `max_completion_tokens` is sent in place of `max_tokens`."""
+    """Parameters of a request: from the settings, overridden by `llm.parameters`. A value of null removes a parameter,
+    and `max_completion_tokens` replaces `max_tokens`."""
     given: dict[str, Any] = {"max_tokens": config.max_tokens}
     if config.temperature is not None:
         given["temperature"] = config.temperature
@@ -47,7 +47,7 @@ def parameters(config: LlmConfig) -> dict[str, Any]:
 
 
 def shown_parameters(config: LlmConfig) -> str:
-    """The parameters of requests, for a person."""
+    """The parameters of requests, for display."""
     given = parameters(config)
     extras = [] if config.system_role else ["no system message"]
     extras += ["structured answers"] if config.structured else []
@@ -55,7 +55,8 @@ def shown_parameters(config: LlmConfig) -> str:
 
 
 def settings_key(config: LlmConfig) -> str:
-    """A name for the settings that decide whether a prompt gets an answer, of which what came in its place is kept."""
+    """A hash of the settings that decide whether a prompt gets a usable answer; unusable answers are stored under
+    it."""
     deciding = [config.model, config.context, config.system_role, config.structured, parameters(config)]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
@@ -63,17 +64,17 @@ def settings_key(config: LlmConfig) -> str:
 def arguments(
     config: LlmConfig, key: str | None, prompt: Prompt, response_format: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Of `litellm.completion`."""
+    """Keyword arguments of `litellm.completion`."""
     given: dict[str, Any] = {
         "model": config.model,
         "messages": _messages(config, prompt),
         "timeout": config.timeout_s,
-        # The retries are ours: litellm's do not wait for as long as the provider asks.
+        # Retries are handled here: litellm's do not wait as long as the provider requests.
         "num_retries": 0,
         "max_retries": 0,
     }
     if key is not None or provider_of(config.model) in _ANY_KEY:
-        given["api_key"] = key or "none"  # else litellm finds the credentials of the environment
+        given["api_key"] = key or "none"  # else litellm would use credentials from the environment
     if config.api_base:
         given["api_base"] = config.api_base
     if response_format is not None:

@@ -1,4 +1,4 @@
-"""Who asks: each role may use another model and other settings (`llm.roles`)."""
+"""Roles of language models: each role may use another model and other settings (`llm.roles`)."""
 
 import dataclasses
 import difflib
@@ -16,14 +16,14 @@ from pipeline.records import Completion, Prompt
 
 
 class Role(StrEnum):
-    """What a model is asked for."""
+    """The task of a model."""
 
     IDEATOR = "ideator"
-    """Ideas."""
+    """Proposes ideas."""
     IMPLEMENTER = "implementer"
-    """Code."""
+    """Writes code."""
     JUDGE = "judge"
-    """Verdicts on ideas and code, by makers that ask for them."""
+    """Judges ideas and code, for makers that use it."""
 
 
 _PRICES = ("usd_in", "usd_cached", "usd_out")
@@ -36,8 +36,8 @@ _FIELDS = {field.name: field for field in dataclasses.fields(LlmConfig) if field
 
 
 def settings_of(config: LlmConfig, role: str) -> LlmConfig:
-    """The settings of one role: `llm.*` with `llm.roles.ROLE.*` over them. A role with another model does not inherit
-    prices, and with a model of another provider nothing that belongs to a provider. Raises `BadInput`."""
+    """The settings of one role: `llm.*`, overridden by `llm.roles.ROLE.*`. A role with another model does not inherit
+    prices; with a model of another provider, it inherits nothing that depends on the provider. Raises `BadInput`."""
     own = config.roles.get(role) or {}
     place = f"llm.roles.{role}"
     if not isinstance(own, dict):
@@ -62,7 +62,7 @@ def settings_of(config: LlmConfig, role: str) -> LlmConfig:
 
 
 def check_roles(config: LlmConfig) -> None:
-    """Raises `BadInput` for a role that does not exist, or settings of one that cannot be used."""
+    """Raise `BadInput` for an unknown role, or for invalid settings of a role."""
     for role in config.roles:
         if role not in list(Role):
             raise BadInput(f"llm.roles.{role} is not a role; valid roles: {', '.join(Role)}")
@@ -76,10 +76,11 @@ def _default(name: str) -> Any:
 
 
 class Models:
-    """The models of a run by role. As a whole it is a model, too: in trouble while one of them is, and it asks the first."""
+    """The models of a run by role. It is a model itself: it is in trouble while one of them is, and sends prompts to
+    the first."""
 
     def __init__(self, models: dict[Role, Model]) -> None:
-        """At least one."""
+        """`models` has at least one entry."""
         self.by_role = models
 
     @property

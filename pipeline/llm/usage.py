@@ -1,4 +1,4 @@
-"""The tokens of an answer, from numbers that no provider is trusted with."""
+"""The token counts of an answer, from a provider's numbers, which are not trusted."""
 
 import math
 from typing import Any
@@ -7,11 +7,12 @@ from pipeline.records import Usage
 
 
 def usage_of(counted: Any, sent: int, received: int) -> Usage:
-    """Tokens as the provider counted them. Missing ones are estimated by `sent` and `received`, impossible ones corrected,
-    and either makes the usage uncertain: what is counted is never negative, and no more is cached than was sent."""
+    """Tokens as the provider counted them. Missing counts are estimated by `sent` and `received` and impossible ones
+    are corrected; both make the usage uncertain. Counts are never negative, and no more tokens are cached than were
+    sent."""
     tokens_in, tokens_out = (_number(counted, name) for name in ("prompt_tokens", "completion_tokens"))
     uncertain = False
-    if not tokens_in and sent:  # litellm writes 0 where a provider says nothing
+    if not tokens_in and sent:  # litellm writes 0 if a provider reports nothing
         tokens_in, uncertain = sent, True
     if tokens_out is None or (not tokens_out and received):
         tokens_out, uncertain = received, True
@@ -24,13 +25,13 @@ def usage_of(counted: Any, sent: int, received: int) -> Usage:
 
 
 def valid_price(usd: object) -> float | None:
-    """A price that can be one: a finite number that is not negative."""
+    """The price if it is valid, a finite number that is not negative; else none."""
     good = isinstance(usd, int | float) and not isinstance(usd, bool) and math.isfinite(usd) and usd >= 0
     return float(usd) if good else None  # type: ignore[arg-type]
 
 
 def _number(of: Any, name: str) -> int | None:
-    """A count, written as a number or as text; none where it is missing or none."""
+    """A count, given as a number or as text; none if it is missing or invalid."""
     value = getattr(of, name, None)
     try:
         number = float(value) if not isinstance(value, bool) and value is not None else math.nan

@@ -43,8 +43,7 @@ REFUSED: tuple[tuple[str, Callable[[str, Entry], bool], str], ...] = (
     ),
 )
 """Name of a kind of file, whether a new or changed file is of that kind, and the reason for refusing it. Devices,
-pipes, sockets and commits of
-nested repositories cannot be part of a tree at all."""
+pipes, sockets and commits of nested repositories cannot be part of a tree at all."""
 
 
 def check_planted(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: Rules) -> Refusal | None:

@@ -5,9 +5,8 @@
         learning_rate: float = 3e-4  # of AdamW
 
 constants at the top level of a module (`learning_rate = 3e-4`, without a class name), and the keys of a YAML or JSON
-file
-(data_files.py). Only the characters of a value change; comments, order and layout stay, so that two changes of different
-settings merge.
+file (data_files.py). Only the characters of a value change; comments, order and layout stay, so that two changes of
+different settings merge.
 """
 
 import ast

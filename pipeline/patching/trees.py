@@ -175,8 +175,7 @@ def apply(base: Mapping[str, Entry], diff: str) -> Tree | Refusal:
 
 def changed_paths(diff: str) -> tuple[str, ...]:
     """Sorted paths of the files that a diff touches, as git reads it; a rename touches both paths. Raises ValueError if
-    git
-    cannot read the diff."""
+    git cannot read the diff."""
     if not diff:
         return ()
     with _scratch_repository() as git:

@@ -1,4 +1,4 @@
-"""The parts of a run as objects: cluster, language model, makers, search method. Nothing is written here."""
+"""Creates the parts of a run: cluster, language models, makers, search method. Writes nothing."""
 
 import os
 import sys
@@ -37,7 +37,7 @@ _KEPT_TREES = 64
 
 
 def context_of(run: Run, config: Config) -> Context:
-    """Everything the stages need. Raises `BadInput` for a part that cannot be used."""
+    """Everything the stages need. Raises `BadInput` for an unusable part."""
     terms = terms_of(config)
     background = Background(config.implement.parallel)
     model = make_models(run, config, background.stopping)
@@ -67,8 +67,8 @@ def learns(config: Config) -> bool:
 
 
 def check_parts(config: Config) -> None:
-    """Raises `BadInput` for a part whose class or arguments are wrong, or a command of the baseline that cannot be run,
-    before anything is made."""
+    """Raise `BadInput` for a part with a wrong class or wrong arguments, or a command of the baseline that cannot be
+    run, before anything is created."""
     for part, key, given in (
         (config.select.method, "select.method", 2),
         (config.ideate.maker, "ideate.maker", 1),
@@ -81,13 +81,13 @@ def check_parts(config: Config) -> None:
 
 
 def terms_of(config: Config) -> Terms:
-    """What decisions depend on. Raises `BadInput` for a search method that cannot be made."""
+    """Everything that decisions depend on. Raises `BadInput` for an unusable search method."""
     metric = config.baseline.metric.metric
     return Terms(config, metric, make_part(config.select.method, "select.method", config, metric), time.time)
 
 
 def view(paths: RunPaths) -> tuple[Run, Terms]:
-    """A run to read, with the settings in force. Raises `BadInput`."""
+    """A run for reading, with its current settings. Raises `BadInput`."""
     run = open_run(paths)
     config = run.config_in_force()
     use_code_of(config.own_code)
@@ -95,7 +95,8 @@ def view(paths: RunPaths) -> tuple[Run, Terms]:
 
 
 def code_reader(paths: RunPaths) -> Callable[[Candidate | None], Tree]:
-    """Gives the code of a candidate, or of the baseline; parents are asked for again and again."""
+    """A function that returns the code of a candidate, or of the baseline for none. It caches trees, since parents are
+    read often."""
 
     kept: dict[str, Tree] = {}
 
@@ -112,7 +113,7 @@ def code_reader(paths: RunPaths) -> Callable[[Candidate | None], Tree]:
 
 
 def data_path(config: Config) -> Path:
-    """Where the prepared data of the baseline at its scale lies."""
+    """Folder of the prepared data for the baseline at its scale."""
     return Path(config.data).resolve() / config.baseline.name / config.scale
 
 
@@ -120,8 +121,8 @@ def data_path(config: Config) -> Path:
 
 
 def roles_of(config: Config) -> dict[Role, LlmConfig]:
-    """The settings of every role that is asked: of makers that ask a model, and of those that `llm.roles` names besides.
-    Raises `BadInput`."""
+    """The settings of every role in use: the roles of makers that need a model and, if there is one, other roles listed
+    in `llm.roles`. Raises `BadInput`."""
     check_roles(config.llm)
     makers = {
         Role.IDEATOR: (config.ideate.maker, "ideate.maker"),
@@ -134,17 +135,17 @@ def roles_of(config: Config) -> dict[Role, LlmConfig]:
 
 
 def needs_model(config: Config) -> bool:
-    """Whether a maker asks a language model. Raises `BadInput`."""
+    """Whether a maker needs a language model. Raises `BadInput`."""
     return bool(roles_of(config))
 
 
 def asks_provider(config: Config) -> bool:
-    """Whether a provider is asked, which needs a key and costs money."""
+    """Whether requests go to a provider, which needs a key and costs money."""
     return any(settings.kind is LlmKind.provider for settings in roles_of(config).values())
 
 
 def find_keys(config: Config) -> dict[Role, str | None]:
-    """The key of each role that asks a provider. Raises `BadInput` naming what to set."""
+    """The key of each role that uses a provider. Raises `BadInput` naming the setting to set."""
     return {
         role: find_key(settings, os.environ, f"llm.roles.{role}" if config.llm.roles.get(role) else "llm")
         for role, settings in roles_of(config).items()
@@ -153,8 +154,8 @@ def find_keys(config: Config) -> dict[Role, str | None]:
 
 
 def make_models(run: Run, config: Config, stopping: threading.Event) -> Models | None:
-    """The language models that the makers ask, by role; roles with the same settings share one, and all share the budget.
-    None where no maker asks one. Raises `BadInput` when one cannot be used."""
+    """The language models of the makers, by role. Roles with the same settings share a model, and all models share the
+    budget. None if no maker needs one. Raises `BadInput` for an unusable model."""
 
     def warn(text: str) -> None:
         run.event("language model", detail=text)
@@ -188,7 +189,7 @@ def _replay(settings: LlmConfig) -> Model:
 
 
 def make_cluster(paths: RunPaths, config: Config) -> Cluster:
-    """The cluster that the configuration names. Raises `BadInput` when it cannot be used."""
+    """The configured cluster. Raises `BadInput` if it is unusable."""
     return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources)
 
 
@@ -202,7 +203,7 @@ def _policy_clusters(paths: RunPaths, config: Config) -> dict[PolicyWork, Cluste
 def cluster_for(
     config: Config, function: Callable[[str], object], code: Path, jobs: Path, needs: ResourcesConfig
 ) -> Cluster:
-    """A cluster whose jobs call a function of `code`. Raises `BadInput` when it cannot be used."""
+    """A cluster whose jobs call a function of `code`. Raises `BadInput` if it is unusable."""
     work = Work(
         function,
         code,

@@ -1,4 +1,4 @@
-"""Which files of a baseline's folder are its code."""
+"""Finds the code among the files of a baseline's folder."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,17 +23,18 @@ class CodeFiles:
     paths: tuple[str, ...]
     """Relative to the folder, with `/`, sorted."""
     mb: float
-    """Size of all, MB."""
+    """Total size, MB."""
 
     def text(self) -> str:
-        """One line for a person."""
+        """Number and size in one line, for display."""
         return f"{counted(len(self.paths), 'file')}, {self.mb:.1f} MB"
 
 
 def code_files(baseline: BaselineConfig) -> CodeFiles:
-    """What is copied into a run: all of `baseline.folder` but what its `.gitignore` files and `baseline.ignore` name.
+    """The files that are copied into a run: all of `baseline.folder` except those that its `.gitignore` files and
+    `baseline.ignore` exclude.
 
-    Raises `BadInput` for what cannot be code: a file that is neither regular, folder nor link, or more than a codebase
+    Raises `BadInput` for a special file, a link that leaves the folder, or more files or bytes than code usually
     has."""
     folder = Path(baseline.folder)
     for pattern in baseline.ignore:
@@ -80,7 +81,7 @@ def _walk(folder: Path, inside: str, rules: Sequence[pathspec.GitIgnoreSpec]) ->
 
 
 def _rules(lines: Sequence[str]) -> pathspec.GitIgnoreSpec:
-    """As git reads them: without the lines that are no pattern."""
+    """The rules of some `.gitignore` lines. Like git, ignores lines that are not patterns."""
     return pathspec.GitIgnoreSpec.from_lines(line for line in lines if _rule(line) is not None)
 
 
@@ -92,7 +93,7 @@ def _rule(line: str) -> pathspec.GitIgnoreSpec | None:
 
 
 def _below(line: str, inside: str) -> str:
-    """A line of a `.gitignore` in a sub-folder as a line of one at the top."""
+    """A line of a `.gitignore` in a subfolder, rewritten for the top folder."""
     rule = line.strip()
     if not inside or not rule or rule.startswith("#"):
         return line

@@ -1,4 +1,4 @@
-"""From a command line to a `Config`: Hydra's compose, with errors that say what is allowed."""
+"""Composes a `Config` from a command line with Hydra, with errors that list the allowed values."""
 
 import dataclasses
 import difflib
@@ -26,7 +26,7 @@ from pipeline.policy.stopping import parse_date
 from pipeline.setup.folders import CONF, REPOSITORY, SITE
 
 _SLURM, _LOCAL = "pipeline.cluster.slurm.SlurmCluster", "pipeline.cluster.local.LocalCluster"
-# What Hydra and OmegaConf add for their own developers.
+# Debugging details that Hydra and OmegaConf add to messages.
 _NOISE = re.compile(
     r"Config search path:.*|See https?://\S+ for details|(reference_type|object_type|full_key)[=:].*|"
     r"Set the environment variable HYDRA_FULL_ERROR.*",
@@ -75,16 +75,16 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "train.resources.mem_gb": (0.01, None),
     "train.resources.time_min": (1, None),
 }
-"""Least and most value of settings; none: no limit."""
+"""Smallest and largest allowed value of settings; none means no limit."""
 
 
 def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> Config:
-    """Compose `conf/config.yaml` with overrides, groups of `config_dir` (the user's own) found too.
+    """Compose `conf/config.yaml` with overrides. Groups are also searched in `config_dir`, the user's own.
 
-    Raises `BadInput`, with the valid keys or choices, for whatever Hydra cannot use.
+    Raises `BadInput`, with the valid keys or choices, for invalid overrides.
     """
     ConfigStore.instance().store(name="schema", node=Config)
-    # Hydra would take `+stop.generatons=3` as a new key.
+    # Hydra would accept `+stop.generatons=3` as a new key.
     for override in overrides:
         if "=" in override and (unknown := _unknown_key(override, config_dir)):
             raise BadInput(unknown)
@@ -95,21 +95,21 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             composed = compose(config_name="config", overrides=[*searched, *map(_added, overrides)])
         config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last for a group that is null
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group is null
         raise BadInput(_one_line(error)) from error
     assert isinstance(config, Config)
     if config.prompts:
         raise BadInput(
-            f"prompts.{next(iter(config.prompts))} is not given so; put your template into {OWN_FOLDER}/NAME.md"
+            f"prompts.{next(iter(config.prompts))} cannot be set here; put your template into {OWN_FOLDER}/NAME.md"
         )
     if config_dir is not None:
         config.own_code = config.own_code or str(config_dir.resolve().parent)
     use_code_of(config.own_code)
     if config.own_code and not Path(config.own_code).is_dir():
-        raise BadInput(f"own_code={config.own_code} is not a folder; give the one that holds your classes")
-    if config.own_code:  # recorded with the run's settings, so that a resumed run has the same prompts or is refused
+        raise BadInput(f"own_code={config.own_code} is not a folder; give the folder with your classes")
+    if config.own_code:  # recorded with the run's settings, so that a resume with other prompts is refused
         config.prompts = own_templates(Path(config.own_code) / OWN_FOLDER)
-    if not config.cluster.backend:  # cluster=auto: decided here, for all that read the run's settings later
+    if not config.cluster.backend:  # cluster=auto: resolved here, for all later readers of the run's settings
         slurm = shutil.which("sbatch") is not None
         config.cluster.backend = {"_target_": _SLURM if slurm else _LOCAL}
         config.cluster.unattended = slurm
@@ -119,19 +119,19 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
 
 
 def use_code_of(folder: str) -> None:
-    """Make classes that lie in a folder importable, after everything that is installed."""
+    """Make the classes in a folder importable. Installed packages take precedence."""
     if folder and folder not in sys.path:
         sys.path.append(folder)
 
 
 def _check(config: Config) -> None:
-    """Raises `BadInput` for a value that no run can use, before anything is made."""
+    """Raise `BadInput` for a value that no run can use, before anything is created."""
     if config.stop.date:
         parse_date(config.stop.date)
     train, given = config.train, flatten(dataclasses.asdict(config))
     for name, value in config.cluster.slurm.extra.items():
         if isinstance(value, dict | list):
-            raise BadInput(f"cluster.slurm.extra.{name}={value} is not one value; give what stands behind --{name}=")
+            raise BadInput(f"cluster.slurm.extra.{name}={value} is not one value; give the value for --{name}=")
     for key, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{key}={value} cannot be used; give a finite number")
@@ -154,8 +154,8 @@ def _check_race(select: SelectConfig) -> None:
     entered = [*(one[0] for one in rounds if len(one) == 2 and one[1] >= 1), select.elites]
     if len(entered) <= len(rounds) or entered != sorted(entered, reverse=True):
         raise BadInput(
-            f"select.confirm={rounds} cannot be used; give rounds [candidates, seeds] with ever fewer candidates, at least "
-            f"select.elites={select.elites}, as select.confirm=[[6,2],[3,2]]"
+            f"select.confirm={rounds} cannot be used; give rounds [candidates, seeds] with decreasing numbers of "
+            f"candidates, at least select.elites={select.elites}, as select.confirm=[[6,2],[3,2]]"
         )
 
 
@@ -169,7 +169,8 @@ def _check_rungs(config: Config) -> None:
 
 
 def fixed_part(config: Config) -> dict[str, Any]:
-    """The settings that a resumed run must share, as plain data. `baseline.folder` is a path, and its content is hashed."""
+    """The settings that must stay the same on resume, as plain data. `baseline.folder` is left out: it is a path, and
+    its content is hashed."""
     fixed: dict[str, Any] = _part(config, live=False)
     fixed["baseline"].pop("folder")
     return fixed
@@ -182,12 +183,12 @@ def live_part(config: Config) -> dict[str, Any]:
 
 
 def as_yaml(config: Config) -> str:
-    """The composed configuration as Hydra's `--cfg job` prints it."""
+    """The composed configuration as YAML, as Hydra's `--cfg job` prints it."""
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def save_site(config: Config) -> Path:
-    """Save the settings `cluster.*` outside of the repository; `cluster=site` takes them."""
+    """Save the settings `cluster.*` outside the repository, where `cluster=site` finds them; returns the file."""
     path = SITE / "cluster" / "site.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config.cluster)))
@@ -206,20 +207,20 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What changed between two settings, as `key: old -> new`."""
+    """The changed settings, each as `key: old -> new`."""
     old, new = flatten(before), flatten(now)
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return [f"{key}: {_brief(old.get(key))} -> {_brief(new.get(key))}" for key in keys]
 
 
 def _brief(value: Any) -> str:
-    """A value on one line; of a longer text its beginning."""
+    """A value on one line; multi-line text is cut."""
     first, _, rest = str(value).strip().partition("\n")
     return f"{first[:60]}…" if rest else first
 
 
 def valid_keys(path: str) -> list[str]:
-    """Keys of the schema below a dotted path; none where any key goes, or where there is no such path."""
+    """Keys of the schema below a dotted path; empty if any key is allowed there or the path does not exist."""
     node: Any = Config
     for name in path.split(".") if path else []:
         if name not in _fields(node):
@@ -229,7 +230,7 @@ def valid_keys(path: str) -> list[str]:
 
 
 def _part(node: Any, live: bool, inside: bool = False) -> Any:
-    """The live, or the fixed, fields of a configuration as nested plain data. A live group is live as a whole."""
+    """The live or the fixed fields of a configuration as nested plain data. All fields of a live group are live."""
     if isinstance(node, list):
         return [_part(item, live, True) for item in node]
     if isinstance(node, dict):
@@ -251,7 +252,8 @@ def _part(node: Any, live: bool, inside: bool = False) -> Any:
 
 
 def _code_folder(folder: str, config_dir: Path | None) -> Path:
-    """Where the code of a baseline lies: absolute, beside the user's own configuration, or in this repository."""
+    """Folder of a baseline's code: an absolute path, or relative to the parent of `config_dir` or to this
+    repository."""
     places = [REPOSITORY / folder]
     if config_dir is not None:
         places.insert(0, config_dir.resolve().parent / folder)
@@ -262,7 +264,7 @@ def _code_folder(folder: str, config_dir: Path | None) -> Path:
 
 
 def _one_line(error: Exception) -> str:
-    """What Hydra says, on one line."""
+    """Hydra's error message on one line."""
     causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None:
@@ -279,13 +281,14 @@ def _one_line(error: Exception) -> str:
 
 
 def _unknown_key(override: str, config_dir: Path | None) -> str | None:
-    """A message if the key of an override is not in the schema at some depth; none if it is, or where any key goes."""
+    """An error message if the key of an override is not in the schema; none if it is, or if any key is allowed
+    there."""
     key = override.lstrip("+~").partition("=")[0]
     groups = [folder / key for folder in (CONF, config_dir, SITE) if folder is not None]
     if any(group.is_dir() for group in groups) or "@" in key or key == "hydra.searchpath":
         return None
     if key.partition("/")[0].partition(".")[0] == "hydra":
-        return f"{key} has no effect here; run= and runs= say where a run lies, and -m starts several"
+        return f"{key} has no effect here; run= and runs= set the folder of a run, and -m starts several"
     node: Any = Config
     done: list[str] = []
     for name in key.split("."):
@@ -309,12 +312,12 @@ def _fields(node: Any) -> list[str]:
 
 
 def _is_open(node: Any) -> bool:
-    """Whether a setting is a map with keys of the user's own."""
+    """Whether a setting is a map with arbitrary keys."""
     return typing.get_origin(node) is dict
 
 
 def _added(override: str) -> str:
-    """An override of a key of an open map, written so that Hydra takes a key that was not there."""
+    """The override, rewritten if it sets a key of an open map, so that Hydra accepts a new key."""
     key, _, value = override.partition("=")
     if override.startswith(("+", "~")) or "=" not in override:
         return override

@@ -1,4 +1,4 @@
-"""From a configuration to a run folder: made once, opened again by name."""
+"""Creates a run folder from a configuration, or reopens it by name."""
 
 import configparser
 import importlib.metadata
@@ -24,8 +24,8 @@ from pipeline.store.run import Run, Sources, create_run, half_made, open_run
 
 
 def run_paths_of(config: Config) -> RunPaths:
-    """Where the run that the configuration names lies or will lie. Raises `BadInput` when no run can be there, or when
-    a part cannot be made, or its data or the language model's key is missing; nothing is written."""
+    """Paths of the configured run, which may not exist yet. Raises `BadInput` if no run can be there, a part is
+    unusable, or its data or the language model's key is missing. Writes nothing."""
     paths = RunPaths(Path(config.runs).resolve() / config.run)
     if {".", ".."} & set(config.run.split("/")) or not config.run.isprintable():
         raise BadInput(f"run={config.run!r} is not a name; give letters, digits, - and _")
@@ -43,10 +43,10 @@ def run_paths_of(config: Config) -> RunPaths:
 
 
 def open_or_create(config: Config) -> tuple[Run, list[str]]:
-    """The run that the configuration names, made if it is new, and what changed among its live settings. The caller holds
-    the run's lock.
+    """The configured run, created if it is new, and the changes of its live settings. The caller must hold the run's
+    lock.
 
-    Raises `BadInput` when the folder belongs to another fixed configuration, or the prepared data changed.
+    Raises `BadInput` if the folder belongs to another fixed configuration, or code or prepared data changed.
     """
     paths = run_paths_of(config)
     data = check_data(data_path(config), config.baseline.name, config.scale)
@@ -68,7 +68,7 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
 
 
 def _update(run: Run, config: Config, data: str) -> list[str]:
-    """Write the live settings if they differ; what changed."""
+    """Write the live settings if they changed; returns the changes."""
     changed = differences(dict(run.facts.config), files.through_json(fixed_part(config)))
     if changed:
         raise BadInput(
@@ -77,12 +77,12 @@ def _update(run: Run, config: Config, data: str) -> list[str]:
         )
     if data != run.facts.data:
         raise BadInput(
-            f"the data in {data_path(config)} is not what {run.name} started with; put it back, or start another run"
+            f"the data in {data_path(config)} is not what {run.name} started with; restore it, or start another run"
         )
     manifest = run.manifest
     altered = altered_code(run.paths, manifest) if manifest is not None else None
     if altered is not None:
-        raise BadInput(f"{run.paths.folder}: {altered}; put it back as it was, or start another run")
+        raise BadInput(f"{run.paths.folder}: {altered}; restore it, or start another run")
     before = files.read_if_there(run.paths.live, dict) or {}
     live = differences(before, files.through_json(live_part(config)))
     if live:
@@ -108,7 +108,7 @@ def _sow(run: Run, rules: Rules, place: Path) -> None:
 def version() -> str:
     """Version and, in a checkout, the commit."""
     checkout = configparser.ConfigParser()
-    if not checkout.read(REPOSITORY / "setup.cfg"):  # installed from a wheel; a folder around it is no checkout of ours
+    if not checkout.read(REPOSITORY / "setup.cfg"):  # installed from a wheel, not a checkout
         return importlib.metadata.version("groundwork-hpc")
     number = checkout["metadata"]["version"]
     describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"]

@@ -1,4 +1,5 @@
-"""Runs about a candidate of another run: the same baseline and settings, given codes in place of a search."""
+"""Configures runs derived from a candidate of another run: the same baseline and settings, with given codes instead of
+a search."""
 
 import hashlib
 import json
@@ -42,7 +43,7 @@ _INDEPENDENT = {"_target_": "pipeline.methods.independent.Independent"}
 
 @dataclass(frozen=True)
 class Source:
-    """A candidate whose code runs, in its run."""
+    """A candidate with code that runs, and its run."""
 
     run: Run
     terms: Terms
@@ -51,12 +52,12 @@ class Source:
 
     @property
     def name(self) -> str:
-        """For a person, as `first g1/c3`."""
+        """Name for display, e.g. `first g1/c3`."""
         return f"{self.run.name} {short(self.candidate.id)}"
 
 
 def source_at(folder: Path) -> Source:
-    """The candidate at a folder or short name. Raises `BadInput` when there is none, or none with code that runs."""
+    """The candidate at a folder or short name. Raises `BadInput` if there is none, or its code does not run."""
     paths, candidate_id = candidate_at(folder)
     run, terms = view(paths)
     archive = run.reader.read()
@@ -69,8 +70,8 @@ def source_at(folder: Path) -> Source:
 
 
 def check_source(source: Source, config: Config) -> dict[str, str]:
-    """What was checked, with the hash of each: the run's code, the candidate's patch, and, where `config` uses the same, the
-    prepared data. Raises `CannotContinue` for what is not as the run recorded it."""
+    """Hash of each part that was checked: the run's code, the candidate's patch and, if `config` uses the same, the
+    prepared data. Raises `CannotContinue` for a part that differs from the run's record."""
     run, attempt = source.run, source.candidate.attempt
     assert attempt is not None and attempt.implementation is not None
     manifest = run.manifest
@@ -78,7 +79,7 @@ def check_source(source: Source, config: Config) -> dict[str, str]:
     if manifest is None and files.tree_hash(run.paths.code) != run.facts.code:
         altered = "a file of code/ was changed since the run started"
     if altered is not None:
-        raise CannotContinue(f"{run.paths.folder}: {altered}; put it back as it was")
+        raise CannotContinue(f"{run.paths.folder}: {altered}; restore it")
     baseline, tree = pristine_tree(run.paths), variant_tree(run.paths, source.candidate)
     syntax = hash_of_changes(baseline, tree)
     kept = read_tree(attempt.paths.variant) if attempt.paths.variant.is_dir() else tree
@@ -90,7 +91,7 @@ def check_source(source: Source, config: Config) -> dict[str, str]:
         digest = check_data(data, config.baseline.name, config.scale)
         changed = altered_data(data, manifest) if manifest is not None else None
         if digest != run.facts.data or changed is not None:
-            raise CannotContinue(f"{changed or f'{data} is not the data of {run.name}'}; put it back as it was")
+            raise CannotContinue(f"{changed or f'{data} is not the data of {run.name}'}; restore it")
         checked["data"] = digest
     return checked
 
@@ -105,8 +106,9 @@ def derived_config(
     seeds: int,
     codes: int,
 ) -> Config:
-    """Settings of a run that trains `codes` given codes with `seeds` seeds each, as the source's run did, with overrides.
-    `what` names the run; `seed` is another `seed` of the search, from which those of trials follow. Raises `BadInput`."""
+    """Settings of a run that trains `codes` given codes with `seeds` seeds each, with the settings of the source's run
+    and overrides. `what` becomes part of the run's name; `seed` replaces the setting `seed`, from which the seeds of
+    trials are derived. Raises `BadInput`."""
     if seeds < 1:
         raise BadInput(f"--seeds {seeds} trains nothing; give 1 or more")
     config, run = source.terms.config, source.run
@@ -141,8 +143,8 @@ def derived_config(
 
 
 def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | None) -> Config:
-    """What overrides change of the baseline's settings at its scale, changed of these settings. So an override means what it
-    means to `run`, and everything that it does not touch stays as it was."""
+    """The settings with the overrides' changes to the baseline's settings at its scale. So an override means the same
+    as for `run`, and everything else is unchanged."""
     name = config.baseline.name
     if config_dir is None and config.own_code:
         own = sorted(Path(config.own_code).glob(f"*/baseline/{name}.yaml"))
@@ -157,7 +159,7 @@ def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | Non
 
 
 def carried(onto: Any, before: Any, after: Any) -> Any:
-    """A value with the difference between two others."""
+    """The value `onto` with the changes from `before` to `after`."""
     if not all(isinstance(one, dict) for one in (onto, before, after)):
         return after if before != after else onto
     kept = [key for key in onto if key in after or key not in before]
@@ -168,7 +170,8 @@ def carried(onto: Any, before: Any, after: Any) -> Any:
 
 
 def left_behind(source: Source, config: Config) -> list[str]:
-    """Settings that the candidate changed for the scale of its run, and that the code does not use at another scale."""
+    """Settings that the candidate changed for the scale of its run only, so that `config` at another scale does not use
+    them."""
     file, classes = config.baseline.settings_file, config.baseline.settings_class
     texts = [
         tree[file].data.decode(errors="replace") if file in tree else ""
@@ -179,7 +182,7 @@ def left_behind(source: Source, config: Config) -> list[str]:
 
 
 def unused_changes(before: str, after: str, old_class: str, new_class: str, file: str) -> list[str]:
-    """Settings that two texts of a file have with different values in one class, and with the same in another."""
+    """Settings whose values differ between two texts of a file in the old class, but not in the new class."""
     if old_class == new_class:
         return []
     of_old, of_new = ([_values(text, name, file) for text in (before, after)] for name in (old_class, new_class))
@@ -193,7 +196,7 @@ def _values(text: str, class_name: str, file: str) -> Mapping[str, object]:
 
 
 def changed_settings(source: Source, config: Config) -> list[str]:
-    """What differs from the settings of the source's run among those that decide a trial's score, as `key: old -> new`."""
+    """Changes from the settings of the source's run that can affect a trial's score, each as `key: old -> new`."""
     parts = ("size", "train", "evaluate", "scale")
     old, new = (msgspec.to_builtins(one) for one in (source.terms.config, config))
     return differences({part: old[part] for part in parts}, {part: new[part] for part in parts})

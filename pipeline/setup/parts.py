@@ -1,4 +1,4 @@
-"""The parts that users replace, made from their settings: `_target_` names a class, the other keys are its arguments."""
+"""Creates replaceable parts from their settings: `_target_` names a class, the other keys are its arguments."""
 
 import inspect
 import pkgutil
@@ -28,13 +28,15 @@ def class_of(part: Part, key: str) -> Any:
 
 
 def check_part(part: Part, key: str, given: int) -> None:
-    """Raises `BadInput` unless the class that a setting names takes the setting's own keys after `given` arguments."""
+    """Raise `BadInput` unless the class that a setting names accepts the setting's other keys after `given`
+    arguments."""
     own = {name: value for name, value in part.items() if not name.startswith("_")}
     _check_names(class_of(part, key), own, given, key)
 
 
 def make_part(part: Part, key: str, *arguments: object) -> Any:
-    """The object that a setting names: made with `arguments`, then the setting's own keys. Raises `BadInput`."""
+    """An object of the class that a setting names, created with `arguments` and the setting's other keys. Raises
+    `BadInput`."""
     check_part(part, key, len(arguments))
     try:
         make: Callable[..., Any] = instantiate({**part, "_partial_": True})
@@ -44,7 +46,7 @@ def make_part(part: Part, key: str, *arguments: object) -> Any:
 
 
 def _check_names(kind: Any, own: dict[str, Any], given: int, key: str) -> None:
-    """Raises `BadInput` for a key that the class does not take, or one that it needs and is not given."""
+    """Raise `BadInput` for a key that the class does not accept, or a required one that is missing."""
     parameters = list(inspect.signature(kind).parameters.values())[given:]
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return

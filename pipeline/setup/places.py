@@ -1,6 +1,6 @@
-"""What a person names on the command line: a run, a candidate, or what holds trials. Every short name that the program
-prints is accepted: `NAME` for `runs/NAME`, `g1/c3` for that candidate of the run that was started last, not counting reruns
-and ablations."""
+"""Resolves names from the command line: of a run, a candidate, or a holder of trials. Every short name that the program
+prints is accepted: `NAME` for `runs/NAME`, `g1/c3` for that candidate of the latest run, not counting reruns and
+ablations."""
 
 import re
 from pathlib import Path
@@ -11,17 +11,17 @@ from pipeline.store.reader import Reader
 from pipeline.store.views import Attempt
 
 RUNS = Path("runs")
-"""Where runs lie unless `runs=` says otherwise."""
+"""Default folder of runs; `runs=` sets another."""
 
 
 def all_runs(folder: Path = RUNS) -> list[RunPaths]:
-    """The runs in a folder, that which was started last first."""
+    """The runs in a folder, latest first."""
     found = [RunPaths(path.parent) for path in folder.glob("*/run.json")]
     return sorted(found, key=lambda paths: -paths.facts.stat().st_mtime)
 
 
 def place_of(named: Path) -> Path:
-    """The folder that a name stands for; the name itself where it is not a short one."""
+    """The folder for a name; the name itself if it is not a short name."""
     if named.exists():
         return named
     parts = tuple(re.sub(r"^g(\d+)$", _generation, re.sub(r"^c(\d+)$", _candidate, part)) for part in named.parts)
@@ -42,7 +42,7 @@ def _candidate(found: "re.Match[str]") -> str:
 
 
 def run_at(folder: Path) -> RunPaths:
-    """The run at, or around, a folder. Raises `BadInput`."""
+    """The run at or around a folder. Raises `BadInput`."""
     folder = place_of(folder)
     paths = run_of(folder.resolve())
     if paths is None:
@@ -53,7 +53,7 @@ def run_at(folder: Path) -> RunPaths:
 
 
 def candidate_at(folder: Path) -> tuple[RunPaths, str]:
-    """The run and the id of the candidate at, or around, a folder. Raises `BadInput`."""
+    """The run and the id of the candidate at or around a folder. Raises `BadInput`."""
     folder = place_of(folder)
     paths = run_at(folder)
     inside = folder.resolve().relative_to(paths.folder).parts[:2]
@@ -67,7 +67,8 @@ def candidate_at(folder: Path) -> tuple[RunPaths, str]:
 
 
 def holder_at(folder: Path) -> tuple[RunPaths, Attempt]:
-    """What holds trials at a folder: the newest attempt of a candidate, or the baseline of a run. Raises `BadInput`."""
+    """The holder of trials at a folder: the newest attempt of a candidate, or the baseline of a run. Raises
+    `BadInput`."""
     folder = place_of(folder)
     paths = run_at(folder)
     archive = Reader(paths).read()

@@ -1,4 +1,4 @@
-"""Estimate what a run would cost and submit, from its real prompts; no request is sent."""
+"""Estimates the cost of a run from its real prompts, and shows what it would submit. Sends no request."""
 
 import contextlib
 import os
@@ -34,54 +34,55 @@ from pipeline.store.run import open_run
 from pipeline.store.views import Candidate, Generation
 
 IDEA_TOKENS, CODE_TOKENS = 400, 2000
-"""Tokens of one idea, and of one answer with code, as long as nothing better is known. Hidden reasoning comes on top."""
+"""Assumed tokens of one idea and of one answer with code. Hidden reasoning comes on top."""
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests of one sort."""
+    """Estimated requests of one kind."""
 
     what: str
     """`ideas` or `code`."""
     requests: int
-    """How many."""
+    """Number of requests."""
     usage: Usage
-    """Their tokens, and dollars where prices are known."""
+    """Their tokens, and dollars if prices are known."""
     model: str
-    """The model that is asked; empty where recorded answers are read."""
+    """The model; empty if recorded answers are used."""
     parameters: str
-    """What is sent beside the prompts."""
+    """Parameters sent with the prompts."""
 
     @property
     def asked(self) -> str:
-        """For a person."""
+        """Model and parameters, for display."""
         return f"{self.model} ({self.parameters})" if self.model else "recorded answers"
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """A generation, and the run around it."""
+    """Estimated cost of a generation."""
 
     generation: int
-    """Its number."""
+    """Number of the generation."""
     expected: tuple[Requests, ...]
-    """With answers of the usual length, each usable at once."""
+    """Expected requests: answers of usual length, each usable at the first try."""
     most: tuple[Requests, ...]
-    """With answers as long as they may be, each asked for as often as it may be."""
+    """Upper limit: answers of maximum length, each requested the maximum number of times."""
     later_usd: float | None
-    """Dollars expected for a generation whose prompts hold a full history; none where prices are not known."""
+    """Expected dollars for a generation whose prompts have a full history; none if prices are unknown."""
     device: str
     """`GPU` or `core`."""
     trials: int
-    """Trials of the generation, if no code crashes."""
+    """Number of trials of the generation, if no code crashes."""
     expected_h: float | None
-    """Device hours of these trials, each taking its budget; none where the budget is counted in steps."""
+    """Device hours of these trials if each uses its full budget; none if the budget is counted in steps."""
     most_h: float
-    """Device hours of the generation at most: each job takes its time limit, each crash is repaired and tried again."""
+    """Upper limit of the generation's device hours: each job runs for its time limit, each crash is repaired and
+    trained again."""
 
 
 class _Silent:
-    """A model that only records what it is asked."""
+    """A model that only records its prompts."""
 
     trouble: Trouble | None = None
     delay: Trouble | None = None
@@ -96,13 +97,13 @@ class _Silent:
         raise Unanswered
 
     def take(self) -> list[Prompt]:
-        """What it was asked since the last call."""
+        """The prompts since the last call."""
         asked, self._asked = self._asked, []
         return asked
 
 
 def dry_run(config: Config) -> CostEstimate:
-    """What a generation of the run that the configuration names costs: its next, or its first where it is not made yet.
+    """Cost estimate for the next generation of the configured run, or for the first if the run does not exist yet.
     Needs no key, and writes nothing. Raises `BadInput`."""
     check_parts(config)
     paths = RunPaths(Path(config.runs).resolve() / config.run)
@@ -120,8 +121,8 @@ def dry_run(config: Config) -> CostEstimate:
 
 
 def would_submit(config: Config) -> Iterator[str]:
-    """What a run would submit and could cost, line by line. Nothing is made. Raises `BadInput`."""
-    if not config.cluster.unattended:  # a laptop may be asked what a cluster is needed for
+    """What a run would submit and could cost, line by line. Creates nothing. Raises `BadInput`."""
+    if not config.cluster.unattended:  # local cluster: this works on a laptop, too
         yield from forecast(config, config.cluster.max_parallel or os.cpu_count() or 1).lines(config)
         return
     cluster = make_cluster(RunPaths(Path(config.runs).resolve() / (config.run or "NAME")), config)
@@ -135,7 +136,7 @@ def would_submit(config: Config) -> Iterator[str]:
 def estimate_cost(
     terms: Terms, archive: Archive, baseline: Tree, code: Callable[[Candidate | None], Tree]
 ) -> CostEstimate:
-    """Of the generation that is open, or of the next."""
+    """Cost estimate for the open generation, or for the next one if none is open."""
     config, silent = terms.config, _Silent()
     generation = _open_generation(terms, archive)
     tools = Tools(config, terms.metric, Path(config.baseline.folder) / config.baseline.ideas, code, silent)
@@ -192,7 +193,7 @@ def _open_generation(terms: Terms, archive: Archive) -> Generation:
 
 
 def _ideas(tools: Tools, silent: "_Silent", archive: Archive, generation: Generation) -> list[Prompt]:
-    """The first question of each batch."""
+    """The first prompt of each batch of ideas."""
     part = tools.config.ideate.maker
     if not class_of(part, "ideate.maker").needs_model:
         return []
@@ -208,7 +209,7 @@ def _ideas(tools: Tools, silent: "_Silent", archive: Archive, generation: Genera
 
 
 def _codes(tools: Tools, silent: "_Silent", archive: Archive, generation: Generation, baseline: Tree) -> list[Prompt]:
-    """The first question for the code of each idea, a sample at a time; ideas of the usual length, on the best parent."""
+    """The first prompt for the code of each idea. Assumes ideas of usual length, on the best parent."""
     part = tools.config.implement.maker
     if not class_of(part, "implement.maker").needs_model:
         return []
@@ -224,7 +225,8 @@ def _codes(tools: Tools, silent: "_Silent", archive: Archive, generation: Genera
 
 
 def _usage(prompts: Sequence[Prompt], out: int, rounds: int, context: int) -> Usage:
-    """Conversations of so many rounds; all requests but one find the shared part in the provider's cache."""
+    """Usage of one conversation of `rounds` rounds per prompt. Assumes that all requests except the first find the
+    shared part in the provider's cache."""
     shared = tokens(prompts[0].messages[0].text)
     sizes = [sum(tokens(message.text) for message in prompt.messages) for prompt in prompts]
     grown = [min(size + number * out, context) for size in sizes for number in range(rounds)]

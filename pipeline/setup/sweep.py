@@ -1,4 +1,4 @@
-"""`-m`: a run for each combination of the values that settings are given, as `seed=1,2,3`."""
+"""The option `-m`: starts a run for each combination of values, as in `seed=1,2,3`."""
 
 import itertools
 import re
@@ -18,13 +18,13 @@ class Member:
     """One run of a group."""
 
     suffix: str
-    """What its name has after that of the group: `seed-1`."""
+    """Suffix of its name after the name of the group, e.g. `seed-1`."""
     overrides: tuple[str, ...]
-    """Its settings, each with one value."""
+    """Its overrides, each with one value."""
 
 
 def members(overrides: Sequence[str]) -> list[Member]:
-    """The runs of a sweep, in the order of the values. Raises `BadInput` where there is nothing to sweep over."""
+    """The runs of a sweep, in the order of the values. Raises `BadInput` if no setting has several values."""
     choices: list[list[tuple[str, str]]] = []
     try:
         for one in OverridesParser.create().parse_overrides(list(overrides)):
@@ -39,7 +39,9 @@ def members(overrides: Sequence[str]) -> list[Member]:
     except HydraException as error:
         raise BadInput(f"-m: {' '.join(str(error).split())}; give values as in seed=1,2,3 or seed=range(1,4)") from None
     if not any(name for values in choices for name, _ in values):
-        raise BadInput("-m starts a run for each value of a setting, and none has several; give some, as in seed=1,2,3")
+        raise BadInput(
+            "-m starts a run for each value of a setting, but no setting has several; give some, as in seed=1,2,3"
+        )
     found = []
     for picked in itertools.product(*choices):
         suffix = "-".join(re.sub(r"[^\w.+-]+", "_", name).strip("_") for name, _ in picked if name)

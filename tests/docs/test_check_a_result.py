@@ -155,6 +155,6 @@ def test_nothing_is_trained_by_a_patch_that_was_changed(folder: Folder) -> None:
     text = patch.read_text()
     patch.write_text(text.replace("+    batch: int = 16", "+    batch: int = 17"))
     try:
-        folder.typed(LINES[0]).refused(1, "does not give the code that was trained", "put it back")
+        folder.typed(LINES[0]).refused(1, "does not give the code that was trained", "restore it")
     finally:
         patch.write_text(text)

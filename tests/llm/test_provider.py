@@ -133,7 +133,7 @@ def test_an_outage_pauses_and_is_tried_again_later(tmp_path: Path) -> None:
             it.ask()
         assert len(it.provider.asked) == 2
         (notice,) = it.notices
-        assert "does not answer" in notice and "asked again later" in notice
+        assert "does not answer" in notice and "retried later" in notice
         assert it.model.trouble is not None and it.model.trouble.until is not None
 
 
@@ -261,7 +261,7 @@ def test_the_budget_counts_what_is_in_flight_and_is_never_passed(tmp_path: Path)
         spent = Ledger(it.paths).spending().usage.usd
         assert spent is not None and 0.5 < spent <= 0.6 and spent + 1.0 > 1.5
         (notice,) = it.notices
-        assert "budget.usd=1.5 is all but used up" in notice and "give more with budget.usd=" in notice
+        assert "budget.usd=1.5 is nearly used up" in notice and "give more with budget.usd=" in notice
     with desk(tmp_path, in_turn(Answer("More.")), usd=1.5, **prices) as again:
         with pytest.raises(Unanswered):
             again.ask("one more")  # what was spent before counts

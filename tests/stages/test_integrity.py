@@ -27,7 +27,7 @@ def test_a_job_that_meets_an_altered_file_is_repeated_when_a_person_has_put_it_b
     for _ in range(3):
         scene.go()
     (candidate,) = scene.read().candidates
-    assert "code/baseline/x.py was changed; put it back" in scene.paused and "python -m pipeline resume" in scene.paused
+    assert "code/baseline/x.py was changed; restore it" in scene.paused and "python -m pipeline resume" in scene.paused
     assert not candidate.closed and len(of_candidate(scene.read()).tries) == 1
     scene.context.run.paths.pause.unlink()
     for _ in range(3):
@@ -47,7 +47,7 @@ def test_no_patch_is_applied_to_code_that_was_altered(scene: Scene) -> None:
         scene.go()
     (candidate,) = scene.read().candidates
     assert not candidate.attempts and "code/baseline/model.py was changed" in scene.paused
-    with pytest.raises(BadInput, match=r"code/baseline/model\.py was changed since the run started; put it back"):
+    with pytest.raises(BadInput, match=r"code/baseline/model\.py was changed since the run started; restore it"):
         open_or_create(scene.context.config)
     file.write_bytes(text)
     run.paths.pause.unlink()
