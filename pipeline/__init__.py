@@ -1,1 +1,1 @@
-"""Groundwork: research ideas that are executed. The tour of this package is in CONTRIBUTING.md."""
+"""Groundwork: execution-grounded AI research. CONTRIBUTING.md has a tour of this package."""

@@ -1,5 +1,5 @@
 """`python -m pipeline COMMAND`, which is also the console script `groundwork`."""
-# PYTHON_ARGCOMPLETE_OK: a shell may ask this program for completions
+# PYTHON_ARGCOMPLETE_OK: shells may request completions from this program
 
 import importlib
 import os
@@ -9,7 +9,7 @@ from pipeline.commands import COMMANDS
 
 
 def main() -> None:
-    """Run the command that the first argument names; without one list them."""
+    """Run the command named by the first argument; without an argument list the commands."""
     if "_ARGCOMPLETE" in os.environ:
         importlib.import_module("pipeline.commands.completion").answer(sys.argv[1:])
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
@@ -21,7 +21,7 @@ def main() -> None:
         sys.exit(2)
     try:
         importlib.import_module(f"pipeline.commands.{name}").main()
-    except KeyboardInterrupt:  # while the modules are imported, which takes a second
+    except KeyboardInterrupt:  # while modules are imported, which takes about a second
         sys.exit(130)
 
 

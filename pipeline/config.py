@@ -1,7 +1,7 @@
 """The schema of the configuration. Values are in `conf/`; `docs/reference/settings.md` is generated from this file.
 
-Plain dataclasses and enums, because Hydra refuses frozen ones. Every field is *fixed* for a run unless it is made with
-`live(...)`: a run may be resumed with other live values, never with other fixed ones. The string under a field is its
+Plain dataclasses and enums, because Hydra does not accept frozen ones. Every field is *fixed* for a run unless it is
+made with `live(...)`: on resume, live values may change and fixed ones may not. The string under a field is its
 documentation: meaning, then unit.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.metric import Direction, Metric
 
 Part = dict[str, Any]
-"""A part that users replace: `_target_` names its class, the other keys are the arguments of that class. An open map."""
+"""A replaceable part: `_target_` names its class, the other keys are the class's arguments. An open map."""
 
 MISSING = "???"
 """OmegaConf's marker of a required value."""
@@ -36,7 +36,7 @@ class Clock(Enum):
 
 
 class Network(Enum):
-    """What a variant may reach over the network."""
+    """Network that a variant can reach."""
 
     none = "none"
     loopback = "loopback"
@@ -44,7 +44,7 @@ class Network(Enum):
 
 
 class Format(Enum):
-    """The form in which a language model is asked to write code. Replies in any of the forms are accepted."""
+    """Format of code requested from a language model. Replies in any of the formats are accepted."""
 
     diff = "diff"
     blocks = "blocks"
@@ -52,7 +52,7 @@ class Format(Enum):
 
 
 class IdeaKind(Enum):
-    """What a language model is asked to propose."""
+    """Kind of ideas requested from a language model."""
 
     any = "any"
     algorithmic = "algorithmic"
@@ -74,7 +74,7 @@ class Mode(Enum):
 
 
 class Codes(Enum):
-    """Whose time to a target is measured at the end."""
+    """Codes whose time to a target is measured at the end."""
 
     none = "none"
     elites = "elites"
@@ -82,7 +82,7 @@ class Codes(Enum):
 
 
 class Objective(Enum):
-    """What reinforcement learning of the ideator raises."""
+    """Objective of the reinforcement learning of the ideator."""
 
     mean = "mean"
     max_at_k = "max_at_k"
@@ -90,7 +90,7 @@ class Objective(Enum):
 
 
 class Keep(Enum):
-    """What is kept of a folder once its trial is scored."""
+    """Folders that are kept after their trial is scored."""
 
     all = "all"
     elites = "elites"
@@ -102,7 +102,7 @@ class MetricConfig:
     """The quantity to optimize."""
 
     name: str = MISSING
-    """What is measured."""
+    """Name of the quantity."""
     direction: Direction = Direction.maximize
     """Which way is better: `maximize` or `minimize`."""
     low: float | None = None
@@ -114,7 +114,7 @@ class MetricConfig:
 
     @property
     def metric(self) -> Metric:
-        """The metric as a value with its arithmetic."""
+        """The metric as a `Metric`."""
         low = -math.inf if self.low is None else self.low
         high = math.inf if self.high is None else self.high
         return Metric(self.name, self.direction, low, high, self.percent)
@@ -128,29 +128,29 @@ class CommandsConfig:
     prepare: list[str] = field(default_factory=list)
     """Fetches and converts the data, once; gets `{data}`, writes `train/` and `evaluator/` into it."""
     build: list[str] = field(default_factory=list)
-    """Compiles what all variants share, on a node like those of the trials; gets `{train_data}` and `{output}`. If
-    absent, `python -m pipeline build` runs `smoke`."""
+    """Compiles code that all variants share, on a node like those of the trials; gets `{train_data}` and `{output}`. If
+    missing, `python -m pipeline build` runs `smoke`."""
     smoke: list[str] = field(default_factory=list)
-    """Imports the variant and takes one step on the CPU; gets `{train_data}` and `{output}`."""
+    """Imports the variant and runs one training step on the CPU; gets `{train_data}` and `{output}`."""
     train: list[str] = field(default_factory=list)
     """Trains the variant; gets `{train_data}`, `{output}` and `{budget}`."""
     evaluate: list[str] = field(default_factory=list)
     """Scores a checkpoint with the pristine code; gets `{evaluator_data}`, `{checkpoint}`, `{split}`, `{result}` and, with
     `serve`, `{exchange}`."""
     serve: list[str] = field(default_factory=list)
-    """Runs the variant's model code for `evaluate`, in the variant's folder, while `evaluate` runs; gets `{checkpoint}` and
-    `{exchange}`. May be absent."""
+    """Runs the variant's model code for `evaluate`, in the variant's folder, while `evaluate` runs; gets `{checkpoint}`
+    and `{exchange}`. Optional."""
     servers: int = 1
-    """Number of `serve` processes. Each has its own `{exchange}`: a folder inside that of `evaluate`, named by its number
-    from 0."""
+    """Number of `serve` processes. Each has its own `{exchange}`: a folder inside the `{exchange}` of `evaluate`, named
+    by its number from 0."""
 
 
 @dataclass
 class BaselineConfig:
-    """A training codebase that is evolved. How to bring your own: docs/how-to/bring-your-own-training-code.md."""
+    """The training codebase to evolve. To use your own, see docs/how-to/bring-your-own-training-code.md."""
 
     name: str = MISSING
-    """Name; prepared data lies in `data/NAME/SCALE/`."""
+    """Name; prepared data is in `data/NAME/SCALE/`."""
     folder: str = MISSING
     """Folder of the code: absolute, or relative to the parent of the folder of `--config-dir` or to this repository."""
     ignore: list[str] = field(
@@ -159,10 +159,10 @@ class BaselineConfig:
             *("*.ckpt", "*.pt", "*.pth", "*.safetensors", ".DS_Store", "*.egg-info/", "build/", "dist/"),
         ]
     )
-    """Globs of what lies in `folder` and is not code (as in .gitignore). What the folder's own .gitignore files name is not
-    code either."""
+    """Globs of files in `folder` that are not code (as in .gitignore), in addition to the folder's own .gitignore
+    files."""
     description: str = ""
-    """Text for the ideator: what is trained, how it is scored, which rules hold."""
+    """Text for the ideator: what is trained, how it is scored, which rules apply."""
     evolvable: list[str] = field(default_factory=list)
     """Globs of the files a patch may touch (as in .gitignore)."""
     protected: list[str] = field(default_factory=list)
@@ -176,28 +176,28 @@ class BaselineConfig:
     checkpoint: list[str] = field(
         default_factory=lambda: ["*.safetensors", "*.json", "*.txt", "*.model", "*.csv", "*.npy"]
     )
-    """Globs of the names that files of a checkpoint may have. They hold data: what is executed when it is read, such as a
-    pickle, must not be among them."""
+    """Globs of the file names allowed in a checkpoint. Formats that execute code when they are read, such as pickle,
+    must not be allowed."""
     interpreter: str = ""
-    """Python that runs the commands; empty means the one that runs the pipeline."""
+    """Python interpreter for the commands; empty means the interpreter of the pipeline."""
     metric: MetricConfig = field(default_factory=MetricConfig)
-    """What the evaluator's value is."""
+    """The quantity that the evaluator measures."""
     ideas: str = "ideas"
-    """Folder of the idea bank inside `folder`; may be absent."""
+    """Folder of the idea bank inside `folder`; optional."""
     settings_file: str = ""
-    """The evolvable file that holds the settings: Python, YAML or JSON; empty if there is none. In a YAML or JSON file a
+    """The evolvable file with the settings: Python, YAML or JSON; empty if there is none. In a YAML or JSON file a
     setting is named by its keys, e.g. `optimizer.lr`."""
     settings_class: dict[str, str] = field(default_factory=dict)
-    """Scale to the dataclass of its settings in a Python file; without one the settings are the constants at the top level
-    of the file."""
+    """Scale to the dataclass of its settings in a Python file. Without a dataclass, the settings are the constants at
+    the top level of the file."""
     packages: list[str] = field(default_factory=list)
-    """Globs of more packages that prompts name as importable. They always name those that the code imports and the common
-    ones of this field, e.g. torch, as far as the interpreter has them."""
+    """Globs of additional packages that prompts list as importable. Prompts always list the installed packages that the
+    code imports, and common ones of the field, e.g. torch."""
 
 
 @dataclass
 class ResourcesConfig:
-    """What one trial requests from the cluster."""
+    """Resources that one job requests from the cluster."""
 
     nodes: int = 1
     """Number of nodes."""
@@ -206,19 +206,19 @@ class ResourcesConfig:
     cpus_per_task: int = 1
     """Processor cores on each node."""
     mem_gb: float = 4.0
-    """Memory on each node, GB; a variant that uses more is killed. The request to Slurm is half a GB larger, for our own
-    processes."""
+    """Memory on each node, GB; a variant that uses more is killed. The request to Slurm is half a GB larger, for the
+    pipeline's own processes."""
     time_min: int = 30
     """Time limit of the job, minutes."""
 
     @property
     def device(self) -> str:
-        """What a job is counted in: `GPU` or `core`."""
+        """Device in which usage is counted: `GPU` or `core`."""
         return "GPU" if self.gpus_per_node else "core"
 
     @property
     def devices(self) -> int:
-        """How many of them one job holds."""
+        """Number of devices that one job holds."""
         return self.nodes * (self.gpus_per_node or self.cpus_per_task)
 
 
@@ -230,7 +230,7 @@ class IdeateConfig:
     """The ideator: a class with the methods of `Ideator` in `pipeline/makers/base.py`. The files of
     `conf/ideate/` name the built-in ones."""
     candidates: int = 4
-    """Ideas in a generation; the maximum with `search.mode=steady`. 0: only the proposals of people are tried."""
+    """Ideas in a generation; the maximum with `search.mode=steady`. 0: only users' proposals are tried."""
     exploit_start: float = 0.5
     """Share of exploit ideas in generation 1."""
     exploit_step: float = 0.1
@@ -244,14 +244,14 @@ class IdeateConfig:
     history_tokens: int = 12000
     """Maximum tokens about earlier candidates in a prompt for ideas; fewer if `llm.context` is small."""
     kind: IdeaKind = IdeaKind.any
-    """What a language model is asked to propose: `any`, `algorithmic` (changes of the code, not of settings alone) or
-    `settings` (other values only)."""
+    """Kind of ideas requested from a language model: `any`, `algorithmic` (changes of the code, not of settings alone)
+    or `settings` (other values only)."""
     lessons_every: int = 0
-    """Generations after which a language model writes a note on what worked, what failed and what to try, which later
-    prompts show; 0: no notes."""
+    """Number of generations after which a language model writes a note on what worked, what failed and what to try.
+    Later prompts include the note. 0: no notes."""
     seeds: list[str] = live(factory=list)
-    """Folders of other runs, whose elites are trained again in this run, or of single candidates. Each becomes a candidate
-    of the next generation, once."""
+    """Folders of other runs, for their elites, or of single candidates. Each becomes a candidate of the next
+    generation, once."""
 
 
 @dataclass
@@ -266,20 +266,22 @@ class ImplementConfig:
     smoke_limit_min: float = 2.0
     """Time limit of the smoke test, minutes."""
     format: Format = Format.blocks
-    """Form in which a language model is asked to write code: `diff` (unified), `blocks` (search and replace) or `files`
+    """Format of code requested from a language model: `diff` (unified), `blocks` (search and replace) or `files`
     (whole files)."""
     samples: int = 1
-    """Answers requested in parallel; the first usable answer is taken, and all are paid for."""
+    """Number of answers requested in parallel; the first usable one is used, and all are paid for."""
     revisions: int = 2
-    """How often an unusable answer is returned with the reason."""
+    """Number of times that an unusable answer is returned to the model with the reason."""
     crash_repairs: int = 0
-    """How often a variant that crashes, in the smoke test or in training, is returned with the end of its log."""
+    """Number of times that code that crashes, in the smoke test or in training, is returned to the model with the end
+    of the log."""
     command: list[str] = live(factory=list)
-    """With `implement=command`: the program and its arguments. It runs in a copy of the code to change, in the sandbox of
-    `train.sandbox` and with this machine's network; `{idea}` is a file with the task, `{code}` the folder. The patch is
-    what it changed there."""
+    """With `implement=command`: the program and its arguments. It runs in a copy of the code, in the sandbox of
+    `train.sandbox` and with this machine's network; `{idea}` is a file with the task, `{code}` the folder. Its changes
+    there are the patch."""
     command_environment: list[str] = live(factory=list)
-    """Names of environment variables that the command gets beside those that every trial gets, e.g. `ANTHROPIC_API_KEY`."""
+    """Names of environment variables that the command gets in addition to those of every trial, e.g.
+    `ANTHROPIC_API_KEY`."""
     command_read: list[str] = live(factory=list)
     """Files and folders that the command may read, e.g. `~/.config/agent`."""
     command_limit_min: float = live(30.0)
@@ -299,26 +301,26 @@ class TrainConfig:
     limit_min: float = 10.0
     """Hard time limit of `train`, minutes. With clock=wall it must exceed the budget."""
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """What the job requests."""
+    """Resources of the job."""
     sandbox: Part = field(default_factory=lambda: {"_target_": "pipeline.sandbox.auto.Auto"})
-    """What isolates the variant's processes: a class with the methods of `Sandbox` in `pipeline/sandbox/base.py`. The files
-    of `conf/train/sandbox/` name the built-in ones: `auto`, `bubblewrap`, `apptainer`, `landlock` and `none`."""
+    """Sandbox of the variant's processes: a class with the methods of `Sandbox` in `pipeline/sandbox/base.py`. The
+    files of `conf/train/sandbox/` name the built-in ones: `auto`, `bubblewrap`, `apptainer`, `landlock` and `none`."""
     network: Network = Network.loopback
-    """What a variant may reach while it trains: `none`, `loopback` (its own processes on this node) or `host` (all that the
-    node reaches). A training on several nodes requires `host`."""
+    """Network that a variant can reach while it trains: `none`, `loopback` (its own processes on this node) or `host`
+    (everything that the node can reach). Training on several nodes requires `host`."""
     retries: int = live(2)
-    """How often a trial is retried after a fault of a machine."""
+    """Number of retries of a trial after infrastructure faults."""
     disk_gb: float = live(1.0)
-    """Maximum size of what one try writes, GB: checkpoint and resume state. A wave is submitted only if it fits on the
-    disk."""
+    """Maximum size of the output of one try, checkpoint and resume state, GB. A wave is submitted only if it fits on
+    the disk."""
 
     @property
     def budget(self) -> float:
-        """The budget in the unit of the clock, steps or minutes."""
+        """The budget, in steps or minutes, the unit of the clock."""
         return self.budget_steps if self.clock is Clock.steps else self.budget_min
 
     def with_budget(self, budget: float | None) -> "TrainConfig":
-        """A copy with another budget in the unit of the clock; the same for none."""
+        """A copy with another budget, in the unit of the clock; unchanged for none."""
         if budget is None:
             return self
         if self.clock is Clock.steps:
@@ -336,15 +338,15 @@ class EvaluateConfig:
 
 @dataclass
 class SearchConfig:
-    """How the search advances."""
+    """Scheduling of the search."""
 
     mode: Mode = Mode.generational
-    """`generational`: a generation opens when the one before has decided. `steady`: a small generation opens whenever slots
-    would be idle, with parents chosen from all outcomes read so far; `stop.generations` then counts multiples of
-    `ideate.candidates`."""
+    """`generational`: a generation opens when the previous one has its selection. `steady`: a small generation opens
+    whenever slots would be idle, with parents chosen from all outcomes read so far; `stop.generations` then counts
+    multiples of `ideate.candidates`."""
     ahead: float = live(0.25)
-    """With `steady`: share of the slots for which candidates are prepared in advance, so that no slot waits for an idea, its
-    code or its smoke test. More hides a slower ideator and bases each idea on less."""
+    """With `steady`: share of the slots for which candidates are prepared in advance, so that no slot waits for an
+    idea, its code or its smoke test. A larger share hides a slower ideator but bases each idea on fewer outcomes."""
     rungs: list[float] = field(default_factory=list)
     """Shares of a trial's budget, rising and below 1, e.g. `[0.25]`: a candidate is first trained with this part of the
     budget, and gets more only if it is among the best. Empty: every candidate gets the whole budget."""
@@ -360,22 +362,22 @@ class SelectConfig:
     """The search method: a class with the methods of `SearchMethod` in `pipeline/methods/base.py`. The files of
     `conf/select/` name the built-in ones."""
     quorum: float = 1.0
-    """Share of a generation that must have outcomes before the next one is proposed, 0 to 1. Below 1 the next one is also
-    proposed when slots would be idle. Late outcomes are read by the next selection."""
+    """Share of a generation that must have outcomes before the next one is proposed, 0 to 1. If it is below 1, the next
+    one is also proposed when slots would be idle. Late outcomes count in the next selection."""
     baseline_seeds: int = 3
     """Trials of the unmodified baseline."""
     canary: bool = True
-    """Whether the unmodified baseline is trained once more in each later generation if `cluster.unattended` is true. It
+    """Whether the unmodified baseline is trained again in each later generation if `cluster.unattended` is true. It
     distinguishes a changed machine from bad ideas and improves the estimate of the noise."""
     parents: int = 4
     """Maximum number of parents."""
     margin: float = 1.0
-    """A parent must beat the baseline by this many standard errors of the difference."""
+    """Standard errors of the difference by which a parent must beat the baseline."""
     confirm: list[list[int]] = field(default_factory=list)
-    """The race that chooses the elites at the end of the search: rounds, each `[candidates, seeds]`, as `[[6, 2], [3, 2]]`.
-    The best candidates by their search score are trained with other seeds; the better ones enter the next round, and the
-    best of the last are the elites. A candidate that is clearly out gets no further seed. Empty: no race, the best by
-    search score are the elites."""
+    """The race that chooses the elites at the end of the search: rounds, each `[candidates, seeds]`, e.g. `[[6, 2], [3,
+    2]]`. The best candidates by search score are trained with other seeds; the better ones enter the next round, and
+    the best of the last round are the elites. A candidate without a chance gets no further seed. Empty: no race, the
+    best by search score are the elites."""
     elites: int = 2
     """Number of best candidates that are trained again at the end and tested on the test split."""
     elite_seeds: int = 3
@@ -384,10 +386,10 @@ class SelectConfig:
 
 @dataclass
 class MeasureConfig:
-    """A measurement at the end of a run: how long each code takes to reach a target."""
+    """Measurement at the end of a run: the time that each code takes to reach a target."""
 
     codes: Codes = Codes.none
-    """Which codes are measured: `none`, the baseline and the `elites`, or the baseline and all that are `scored`."""
+    """Codes to measure: `none`, the baseline and the `elites`, or the baseline and all `scored` candidates."""
     target: float | None = None
     """Value of the metric to reach."""
     trainings: int = 5
@@ -402,7 +404,7 @@ class GpuFlag(Enum):
 
 
 class Memory(Enum):
-    """How memory is requested."""
+    """The option that requests memory."""
 
     per_node = "per_node"
     per_cpu = "per_cpu"
@@ -421,7 +423,7 @@ class SlurmConfig:
     qos: str = live("")
     """`--qos`."""
     clusters: str = live("")
-    """`--clusters`: the one cluster to use, where one Slurm manages several; passed to every command of Slurm."""
+    """`--clusters`: the cluster to use if one Slurm manages several; passed to every Slurm command."""
     memory: Memory = live(Memory.per_node)
     """How `train.resources.mem_gb` is requested: `per_node` (`--mem`), `per_cpu` (`--mem-per-cpu`, divided by the cores),
     `per_gpu` (`--mem-per-gpu`, divided by the GPUs), or `none`: the site's default."""
@@ -440,7 +442,8 @@ class SlurmConfig:
     exclusive: bool = live(False)
     """Whether a job has exclusive use of its nodes."""
     setup: list[str] = live(factory=list)
-    """Shell lines to run before the trial, e.g. `module load cuda/12.4`; the training sees what they export."""
+    """Shell lines to run before the trial, e.g. `module load cuda/12.4`; the training gets the variables that they
+    export."""
     extra: dict[str, str] = live(factory=dict)
     """Other options of sbatch: name without dashes to value, e.g. `{licenses: scratch}`; an empty value for a flag."""
     srun_args: list[str] = live(factory=list)
@@ -466,49 +469,51 @@ class LlmConfig:
     key_optional: bool = live(False)
     """Whether the key is optional."""
     max_tokens: int = live(16000)
-    """Maximum length of an answer, tokens, hidden reasoning included."""
+    """Maximum length of an answer, including hidden reasoning, tokens."""
     context: int = live(128000)
-    """Context length of the model, tokens, its answer included."""
+    """Context length of the model, including its answer, tokens."""
     temperature: float | None = live(None)
-    """Sampling temperature; null means the provider's default (many models allow no other)."""
+    """Sampling temperature; null means the provider's default (many models accept no other)."""
     parallel: int = live(8)
     """Maximum number of requests in flight."""
     retries: int = live(8)
-    """How often a request is retried after a rate limit, a server error or a time-out, before a longer pause."""
+    """Number of retries of a request after a rate limit, a server error or a time-out, before a longer pause."""
     timeout_s: float = live(600.0)
     """Time limit of a request, seconds."""
     cache_marks: bool = live(False)
     """Whether the provider requires a mark on the part of a prompt to cache."""
     system_role: bool = live(True)
-    """Whether the model takes a system message; false adds its text to the first message of the user."""
+    """Whether the model accepts a system message; false adds its text to the first user message."""
     structured: bool = live(False)
-    """Whether ideas are requested by a JSON schema (`response_format`), where litellm says that the provider supports it."""
+    """Whether ideas are requested with a JSON schema (`response_format`), if the provider supports it according to
+    litellm."""
     parameters: dict[str, Any] = live(factory=dict)
-    """More parameters of a request, passed to litellm, e.g. `{reasoning_effort: high, top_p: 0.9}`. They replace settings of
-    the same name; null removes one; `max_completion_tokens` is sent in place of `max_tokens`."""
+    """Additional parameters of a request, passed to litellm, e.g. `{reasoning_effort: high, top_p: 0.9}`. They override
+    settings of the same name; null removes a parameter; `max_completion_tokens` replaces `max_tokens`."""
     roles: dict[str, Any] = live(factory=dict)
-    """Other settings of `llm` for one role: `{ideator: {…}, implementer: {…}, judge: {…}}`. With another `model` the prices
-    are not inherited, with another provider nothing that belongs to a provider."""
+    """Other settings of `llm` for one role: `{ideator: {…}, implementer: {…}, judge: {…}}`. A role with another `model`
+    does not inherit the prices; with another provider, it inherits no setting that depends on the provider."""
     usd_in: float | None = live(None)
-    """Price of a million tokens of prompt, US dollars; null means litellm's price."""
+    """Price of a million prompt tokens, US dollars; null means litellm's price."""
     usd_cached: float | None = live(None)
-    """Price of a million cached tokens of prompt, US dollars; null means `usd_in`."""
+    """Price of a million cached prompt tokens, US dollars; null means `usd_in`."""
     usd_out: float | None = live(None)
-    """Price of a million tokens of answer, US dollars; null means litellm's price."""
+    """Price of a million answer tokens, US dollars; null means litellm's price."""
     source: str = live("")
     """With `replay`: the recorded run's folder."""
 
 
 @dataclass
 class BudgetConfig:
-    """Limits on the cost of a run. Nothing is started that could exceed a budget; what is in flight is finished."""
+    """Limits on the cost of a run. Nothing that could exceed a budget is started; jobs and requests in flight are
+    finished."""
 
     gpu_hours: float = live(0.0)
-    """Maximum GPU hours of all trials, those in flight counted up to their time limit; 0 means no limit."""
+    """Maximum GPU hours of all trials; trials in flight count up to their time limit; 0 means no limit."""
     reserve: float = live(0.2)
     """Share of `gpu_hours` reserved for the elites at the end, 0 to 1."""
     usd: float = live(0.0)
-    """Maximum US dollars for the language model, requests in flight included; 0 means no limit."""
+    """Maximum US dollars for the language model, including requests in flight; 0 means no limit."""
 
 
 @dataclass
@@ -516,31 +521,33 @@ class ClusterConfig:
     """The machines that run jobs."""
 
     backend: Part = live(factory=dict)
-    """Where jobs run: a class with the methods of `Cluster` in `pipeline/cluster/base.py`. The files of `conf/cluster/` name
-    the built-in ones; empty (`cluster=auto`) means Slurm if `sbatch` exists, else child processes."""
+    """Backend that runs jobs: a class with the methods of `Cluster` in `pipeline/cluster/base.py`. The files of
+    `conf/cluster/` name the built-in ones; empty (`cluster=auto`) means Slurm if `sbatch` exists, else child
+    processes."""
     unattended: bool = live(False)
-    """Whether jobs run on machines that nobody watches, as on a cluster."""
+    """Whether jobs run unattended, as on a cluster."""
     max_parallel: int = live(0)
-    """Maximum number of jobs waiting or running at once; 0 means as many as the machine has GPUs or cores for (local) or 64
-    (slurm)."""
+    """Maximum number of jobs queued or running at once; 0 means as many as the machine has GPUs or cores for (local) or
+    64 (slurm)."""
     poll_s: float = live(0.5)
     """Time between two ticks, seconds."""
     scratch: str = live("")
-    """Folder on the nodes for temporary files (a folder per try, which is removed) and for compiler caches. It may contain
-    variables of the job, e.g. `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR, and the default caches."""
+    """Folder on the nodes for temporary files (one folder per try, removed afterwards) and for compiler caches. It may
+    contain variables of the job, e.g. `/scratch/$USER` or `$SLURM_TMPDIR`; empty means TMPDIR, and the default
+    caches."""
     slurm: SlurmConfig = live(factory=SlurmConfig)
     """With `cluster=slurm`: options of sbatch."""
 
 
 @dataclass
 class NotifyConfig:
-    """Whom to tell about a run that nobody watches."""
+    """Notifications about an unattended run."""
 
     command: list[str] = live(factory=list)
-    """Program and arguments that tell a person, e.g. `[mail, -s, "{text}", me@example.org]`; empty: nobody is told. `{text}`
-    is the message, which the program also reads as its input. It runs when the run pauses or waits for a person, at 80 and
-    100 % of `budget.gpu_hours`, when a new best is confirmed and at the end; for the same cause again after an hour at the
-    earliest. The run does not wait for it."""
+    """Program that notifies you, with arguments, e.g. `[mail, -s, "{text}", me@example.org]`; empty: no notifications.
+    `{text}` is the message, which the program also gets on stdin. It is called when the run pauses or waits for a user,
+    at 80 and 100 % of `budget.gpu_hours`, when a new best is confirmed and at the end; for the same cause at most once
+    an hour. The run does not wait for it."""
 
 
 @dataclass
@@ -548,9 +555,10 @@ class KeepConfig:
     """What is kept on disk. Scores, logs, patches and metrics are always kept."""
 
     checkpoints: Keep = live(Keep.elites)
-    """Final checkpoints: `all`, those of the baseline and would-be `elites`, or `none`."""
+    """Final checkpoints to keep: `all`, those of the baseline and would-be `elites`, or `none`."""
     variants: Keep = live(Keep.all)
-    """Code of scored candidates, which can be restored from the patch: `all`, that of would-be `elites`, or `none`."""
+    """Code of scored candidates to keep: `all`, only of would-be `elites`, or `none`. Deleted code can be restored from
+    the patch."""
 
 
 @dataclass
@@ -558,29 +566,29 @@ class RlConfig:
     """Reinforcement learning of the ideator from executed ideas. Used with `ideate=policy`."""
 
     objective: Objective = Objective.max_at_k
-    """What an update raises: the `mean` reward of the ideas (GRPO of the paper), the expected maximum of `rl.k` of them
-    (`max_at_k`), or the `entropic` utility of "Learning to Discover at Test Time"."""
+    """Objective of an update: the `mean` reward of the ideas (GRPO as in the paper), the expected maximum of `rl.k` of
+    them (`max_at_k`), or the `entropic` utility of "Learning to Discover at Test Time"."""
     k: int = 8
     """With `max_at_k`: number of ideas of which the best counts."""
     kl: float = 0.6931471805599453
-    """With `entropic`: how far the weights of a group lie from uniform, nats; the default is ln 2."""
+    """With `entropic`: divergence of the weights of a group from uniform ones, nats; the default is ln 2."""
     normalize: bool = True
     """Whether the advantages of a group are divided by their root mean square, as GRPO does."""
     penalty: float = 1.0
     """Penalty on the share of equal ideas in a group, in units of the normalised advantage; 0: none."""
     novelty: float = 0.0
-    """Bonus for ideas that the archive has seen rarely, 1/sqrt(1 + times), in the same unit; 0: none."""
+    """Bonus for ideas that are rare in the archive, 1/sqrt(1 + occurrences), in the same unit; 0: none."""
     staleness: int = 1
-    """Maximum number of updates between the policy that sampled an idea and the update that learns from it; a reward that
-    comes later is not learned from."""
+    """Maximum number of updates between the policy that sampled an idea and the update that learns from it; rewards
+    that arrive later are not used."""
     cap: float = 2.0
     """Maximum of the importance weight of a late idea."""
     temperature: float = 1.0
-    """Sampling temperature; also that of the probabilities that are trained."""
+    """Sampling temperature; also used for the probabilities in training."""
     new_tokens: int = 64
-    """Maximum length of an answer, thinking included, tokens."""
+    """Maximum length of an answer, including thinking, tokens."""
     dtype: str = "float32"
-    """Type of the weights: `float32`, `bfloat16` or `float16`."""
+    """Data type of the weights: `float32`, `bfloat16` or `float16`."""
     lora_rank: int = 0
     """Rank of the trained adapter (LoRA, on all linear layers); 0: all weights are trained."""
     learning_rate: float = 1e-5
@@ -588,47 +596,47 @@ class RlConfig:
     weight_decay: float = 0.0
     """Weight decay of AdamW."""
     max_grad_norm: float = 1.0
-    """The norm to which gradients are clipped."""
+    """Maximum norm of the gradient; larger gradients are clipped."""
     epochs: int = 1
-    """Passes over the ideas of an update."""
+    """Number of passes over the ideas in an update."""
     minibatch: int = 64
     """Ideas in a step of the optimizer."""
     microbatch: int = 64
     """Ideas in a forward pass."""
     clip: float = 0.2
-    """How far the probability ratio of a token may fall below 1 before its gradient is cut."""
+    """Distance below 1 at which the probability ratio of a token is clipped."""
     clip_high: float = 0.2
-    """How far it may rise above 1."""
+    """Distance above 1 at which it is clipped."""
     gradient_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass, to save memory."""
+    """Whether activations are recomputed in the backward pass, to save memory."""
     model: str = ""
-    """The policy at the start: a folder or a name on the Hugging Face hub. Empty: the tiny policy, which `prepare` makes in
-    `data/policy/BASELINE_SCALE` and which writes ideas of the bank."""
+    """The policy at the start: a folder or a name on the Hugging Face hub. Empty: the tiny policy, which `prepare`
+    creates in `data/policy/BASELINE_SCALE` and which samples ideas of the bank."""
     prompt: str = ""
-    """Prompt of the policy `rl.model`; `{parent}` becomes title and text of a parent's idea, where the search method gave
-    one. Empty: the prompt of `ideate=llm` for a first idea."""
+    """Prompt of the policy `rl.model`; `{parent}` is replaced by title and text of a parent's idea, if the search
+    method chose a parent. Empty: the prompt of `ideate=llm` for a first idea."""
     collapse_share: float = 0.2
-    """Share of the commonest idea above which an alarm is raised."""
+    """Share of the most common idea above which an alarm is raised."""
     sample: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """What a job that samples requests."""
+    """Resources of a sampling job."""
     update: ResourcesConfig = field(default_factory=ResourcesConfig)
-    """What a job that updates the policy requests."""
+    """Resources of an update job."""
 
 
 @dataclass
 class StopConfig:
-    """When the search ends: at the first rule that holds. Candidates in progress are finished."""
+    """Stop rules. The search ends at the first rule that applies; candidates in progress are finished."""
 
     generations: int = live(3)
     """Maximum number of generations."""
     candidates: int = live(0)
     """Maximum number of candidates; 0 means no limit."""
     date: str = live("")
-    """Date and time, ISO 8601, local time unless it has an offset; empty means none."""
+    """Date and time, ISO 8601, local unless it has an offset; empty means no limit."""
     target: float | None = live(None)
     """Value of the metric at which to stop."""
     patience: int = live(0)
-    """Generations without a better candidate; 0 means no limit."""
+    """Generations without a better candidate after which to stop; 0 means no limit."""
 
 
 @dataclass
@@ -636,9 +644,9 @@ class Config:
     """One run, composed by Hydra: `python -m pipeline.run +experiment=… KEY=VALUE …`."""
 
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
-    """What is evolved."""
+    """The training codebase to evolve."""
     size: dict[str, Any] = field(default_factory=dict)
-    """Model, data and lengths at this scale; passed to the baseline as a JSON file that no patch can touch."""
+    """Model, data and lengths at this scale; passed to the baseline as a JSON file that patches cannot change."""
     seed: int = 0
     """Seed of the search."""
     ideate: IdeateConfig = field(default_factory=IdeateConfig)
@@ -652,38 +660,38 @@ class Config:
     select: SelectConfig = field(default_factory=SelectConfig)
     """Stage 5: choosing the parents."""
     search: SearchConfig = field(default_factory=SearchConfig)
-    """How the search advances."""
+    """Scheduling of the search."""
     measure: MeasureConfig = field(default_factory=MeasureConfig)
-    """What is measured at the end."""
+    """Measurement at the end."""
     rl: RlConfig = field(default_factory=RlConfig)
-    """How the ideator learns, with `ideate=policy`."""
+    """Reinforcement learning of the ideator, with `ideate=policy`."""
     llm: LlmConfig = live(factory=LlmConfig)
     """The language model, for an ideator or implementer that uses it."""
     budget: BudgetConfig = live(factory=BudgetConfig)
     """Limits on the cost."""
     cluster: ClusterConfig = live(factory=ClusterConfig)
-    """Where jobs run."""
+    """The machines that run jobs."""
     notify: NotifyConfig = live(factory=NotifyConfig)
-    """Who is told what."""
+    """Notifications."""
     keep: KeepConfig = live(factory=KeepConfig)
     """What is kept on disk."""
     stop: StopConfig = live(factory=StopConfig)
-    """When to stop."""
+    """Stop rules."""
     dry_run: bool = live(False)
     """Print what would be submitted and its cost, then exit. The cost of the language model is estimated from the real
     prompts. Nothing is requested, trained or written."""
     run: str = live("")
-    """Name of the run; empty makes a new name. The same name resumes the run."""
+    """Name of the run; empty means a new name. The same name resumes the run."""
     group: str = live("")
-    """Name of the group of runs that it belongs to, to be compared; set by `run -m`."""
+    """Name of the run's group, whose runs are compared; set by `run -m`."""
     runs: str = live("runs")
     """Folder of the runs."""
     data: str = live("data")
     """Folder of prepared data."""
     own_code: str = live("")
-    """Folder with your own classes, which `_target_` may name; empty means the one around `--config-dir`."""
+    """Folder with your own classes for `_target_`; empty means the parent of `--config-dir`."""
     scale: str = MISSING
     """Name of the scale; set by `conf/scale/`."""
     prompts: dict[str, str] = field(default_factory=dict)
-    """Your own templates of prompts by name: the files `prompts/NAME.md` in the folder around `--config-dir`, each in the
-    place of `pipeline/makers/prompts/NAME.md` and with the same variables."""
+    """Your own prompt templates by name: the files `prompts/NAME.md` in the parent of `--config-dir`. Each replaces
+    `pipeline/makers/prompts/NAME.md` and gets the same variables."""

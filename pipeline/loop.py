@@ -1,5 +1,5 @@
-"""The search on one screen. A tick moves every candidate to its next stage as its folder shows; it can be cut off
-anywhere and called again, for days in a row or once from cron."""
+"""The search on one screen. A tick moves every candidate to its next stage, according to its folder. It may be killed
+at any point and called again, continuously for days or once from cron."""
 
 from collections.abc import Callable
 
@@ -9,24 +9,25 @@ from pipeline.stages.context import ASKING, Context
 from pipeline.store.archive import Archive
 
 _PATIENCE_S = 20.0
-"""How long one call from cron waits for a language model that does not answer."""
+"""Seconds that one call from cron waits for a language model that does not respond."""
 
 
 def tick(context: Context) -> Archive:
-    """One pass over the run as it is now, in the order of the stages. What a stage adds is in the next tick's archive."""
+    """One pass over the current state of the run, in the order of the stages. Additions of a stage are in the next
+    tick's archive."""
     archive = context.run.reader.read()
     if archive.pause is None and archive.alarm is None:
-        learn.step(context, archive)  # rewards -> the next policy -> samples, where the ideator learns
+        learn.step(context, archive)  # rewards -> the next policy -> samples, if the ideator learns
         ideate.step(context, archive)  # the last Selection -> Parents -> Ideas
         implement.step(context, archive)  # Idea -> Patch and variant, or Failure
     if archive.pause is None:
         train.step(context, archive)  # variant -> trials, in one wave of jobs
-    evaluate.step(context, archive)  # what jobs left -> Score or Failure
+    evaluate.step(context, archive)  # results of jobs -> Score or Failure
     select.step(context, archive)  # outcomes -> Selection, and at the end a Report
-    upkeep.watch_machines(context, archive)  # failures that look like a machine's -> Alarm -> AlarmVerdict
-    context.note_model()  # whether the language model can be asked
-    upkeep.notify(context, archive)  # what a person should be told
-    upkeep.free_disk(context, archive)  # checkpoints and variants that nothing needs again
+    upkeep.watch_machines(context, archive)  # failures that look like infrastructure faults -> Alarm -> AlarmVerdict
+    context.note_model()  # whether the language model is available
+    upkeep.notify(context, archive)  # notifications to the user
+    upkeep.free_disk(context, archive)  # checkpoints and variants that are no longer needed
     return archive
 
 
@@ -42,7 +43,7 @@ def run(context: Context, show: Callable[[Archive], None], beat: Callable[[], No
 
 
 def once(context: Context, show: Callable[[Archive], None]) -> Archive:
-    """For cron: ticks until nothing is left to do at once; jobs that were submitted run on by themselves."""
+    """For cron: tick until nothing is left to do immediately; submitted jobs keep running."""
     archive = tick(context)
     while not is_over(context, archive) and (context.run.reader.changed or _at_work(context)):
         wait(context)
@@ -52,17 +53,17 @@ def once(context: Context, show: Callable[[Archive], None]) -> Archive:
 
 
 def _at_work(context: Context) -> bool:
-    """Whether something is under way here that does not wait for somebody else."""
+    """Whether background work is in progress that is not stuck waiting for the language model."""
     return context.background.busy and not context.holdups.lasts(ASKING, _PATIENCE_S)
 
 
 def is_over(context: Context, archive: Archive) -> bool:
-    """Whether the run has its report, and no setting needs more."""
+    """Whether the run has its report and the settings require nothing more."""
     return archive.report is not None and finishing(context, archive) and not context.run.reader.changed
 
 
 def wait(context: Context) -> None:
-    """Until the next tick: not at all when this one added something."""
+    """Wait until the next tick; return at once if this tick added something."""
     if not context.run.reader.changed:
         context.background.done.wait(context.config.cluster.poll_s)
     context.background.done.clear()

@@ -1,4 +1,4 @@
-"""A measured quantity with a direction, and the arithmetic of comparing two of them."""
+"""A measured quantity with a direction, and the comparison of two estimates of it."""
 
 import math
 import statistics
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Direction(StrEnum):
-    """Which way is better. Lower-case names, because configuration files name them."""
+    """Which way is better. The names are lower-case because configuration files use them."""
 
     maximize = "maximize"
     minimize = "minimize"
@@ -19,45 +19,45 @@ class Metric:
     """A named quantity with a direction."""
 
     name: str
-    """What is measured, e.g. `accuracy`."""
+    """Name of the quantity, e.g. `accuracy`."""
     direction: Direction
     """Which way is better."""
     low: float = -math.inf
-    """Smallest value that can be true; less is a fault of the evaluation."""
+    """Smallest plausible value; a lower one is an evaluation error."""
     high: float = math.inf
-    """Largest value that can be true."""
+    """Largest plausible value."""
     percent: bool = False
-    """Whether people read it in percent."""
+    """Whether it is displayed in percent."""
 
     def gain(self, value: float, reference: float) -> float:
-        """How much better `value` is than `reference`; positive is better in either direction."""
+        """Gain of `value` over `reference`; positive means better in either direction."""
         return value - reference if self.direction is Direction.maximize else reference - value
 
     def goodness(self, value: float) -> float:
-        """A number that is larger for better values: the key to sort by."""
+        """A number that is larger for better values, as a sort key."""
         return value if self.direction is Direction.maximize else -value
 
     def plausible(self, value: float) -> bool:
-        """Whether a finite value inside the declared range."""
+        """Whether the value is finite and inside the declared range."""
         return math.isfinite(value) and self.low <= value <= self.high
 
     def text(self, value: float) -> str:
-        """The value as people read it."""
+        """The value for display."""
         return f"{100 * value:.1f} %" if self.percent else _number(value)
 
     def text_error(self, value: float, error: float) -> str:
-        """Value and standard error as people read them."""
+        """Value and standard error for display."""
         if self.percent:
             return f"{100 * value:.1f} ± {100 * error:.1f} %"
         return f"{_number(value)} ± {_number(error)}"
 
     def text_gain(self, gain: float) -> str:
-        """A signed difference as people read it; in points where the metric is in percent."""
+        """A signed difference for display; in percentage points if the metric is in percent."""
         return f"{100 * gain:+.1f}" if self.percent else _number(gain, "+")
 
 
 def _number(value: float, sign: str = "") -> str:
-    """With four decimals; that of a training that diverged in short."""
+    """Four decimals, or three significant digits for the large values of a diverged training."""
     return f"{value:{sign}.4f}" if abs(value) < _LARGE else f"{value:{sign}.3g}"
 
 
@@ -74,7 +74,7 @@ class Estimate:
     """sqrt(seed variance / n + mean squared evaluation error). The evaluation part is not divided by n, because all
     trials are scored on the same problems or rows."""
     seed_sd: float
-    """Standard deviation between seeds that went into `standard_error`."""
+    """Standard deviation between seeds that was used in `standard_error`."""
     n: int
     """Number of trials."""
 
@@ -83,7 +83,8 @@ def estimate(values: Sequence[float], errors: Sequence[float], seed_sd: float | 
     """Mean of one code's trials and its standard error.
 
     `values` and `errors` are the values of the trials and the standard errors of their evaluations. With fewer than
-    three trials their own spread says little; then `seed_sd`, usually the baseline's, stands in (0 when unknown).
+    three trials their own spread is a poor estimate, so `seed_sd`, usually the baseline's, is used (0 if unknown); two
+    trials without `seed_sd` use their own.
     """
     n = len(values)
     if n >= 3 or (n == 2 and seed_sd is None):

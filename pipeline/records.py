@@ -1,7 +1,7 @@
-"""The nouns of a run as frozen data. Each is one JSON file of the run folder, or a part of one.
+"""The records of a run as frozen data. Each is one JSON file of the run folder, or a part of one.
 
-Standard library only. Which file holds what is in `pipeline/store/paths.py`; the same names appear as keys in JSON
-(a trailing underscore, needed where the name is a Python keyword, is left out there).
+Standard library only. `pipeline/store/paths.py` lists the files. The field names are the keys in JSON, without the
+trailing underscore of names that are Python keywords.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ class Stage(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a trial is for. It is recorded in the job and in the score; the number of the trial means nothing."""
+    """Purpose of a trial. It is recorded in the job and in the score; the number of the trial has no meaning."""
 
     SEARCH = "search"
     """A candidate's trial, which selection uses."""
@@ -48,8 +48,8 @@ class Purpose(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why there is no score. The kinds below the line are faults of machines: they are retried and never count against an
-    idea."""
+    """Why there is no score. The kinds below the line are infrastructure faults: they are retried and never count
+    against an idea."""
 
     CONFLICT = "conflict"
     """The parents' patches do not merge."""
@@ -78,36 +78,36 @@ class FailureKind(StrEnum):
     OVER_LIMIT = "over_limit"
     """It wrote more, or started more processes, than it may."""
     COPIED = "copied"
-    """The checkpoint is the same as that of other code: it was copied, or the change has no effect."""
+    """The checkpoint equals one of other code: it was copied, or the change has no effect."""
     LEAK = "leak"
     """The model has access to what it must predict."""
     STOPPED_EARLY = "stopped_early"
     """Not among the best after part of the budget (`search.rungs`)."""
     # ---- infrastructure ----
     CANCELLED = "cancelled"
-    """Cancelled by somebody else."""
+    """Cancelled by someone else."""
     INTERRUPTED = "interrupted"
     """Stopped together with its controller; does not count as a retry."""
     VANISHED = "vanished"
-    """The job is gone and left no result."""
+    """The job disappeared without a result."""
     NODE_FAIL = "node_fail"
     """The node failed, or did not start the job."""
     PREEMPTED = "preempted"
-    """Another job took its place."""
+    """Preempted by another job."""
     FILE_SYSTEM = "file_system"
     """No space left, over quota, or a stale file handle."""
     DEVICE = "device"
     """The GPU, its driver or the network between GPUs failed."""
     OTHER_GPU = "other_gpu"
-    """It ran on another GPU model than the baseline."""
+    """The trial ran on another GPU model than the baseline."""
     SPOILED = "spoiled"
     """The unmodified baseline failed in the same way at that time; does not count as a retry."""
     ALTERED = "altered"
-    """A file of the run's code or data is not what the run started with. Pauses the run."""
+    """A file of the run's code or data changed since the run started. Pauses the run."""
 
     @property
     def infrastructure(self) -> bool:
-        """Whether it is a fault of the machine, not of the idea."""
+        """Whether it is an infrastructure fault, not a fault of the idea."""
         return self in _INFRASTRUCTURE
 
 
@@ -129,10 +129,10 @@ _INFRASTRUCTURE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No score, and why. A value, never a number."""
+    """The absence of a score, with the reason. Never a number."""
 
     stage: Stage
-    """Where it ended."""
+    """Stage that failed."""
     kind: FailureKind
     """Kind of failure."""
     reason: str
@@ -148,7 +148,7 @@ class Failure:
     """In a candidate's failure.json: position of this outcome among those of all candidates of the run, from 1."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "reason", plain(self.reason))  # it quotes programs and models
+        object.__setattr__(self, "reason", plain(self.reason))  # contains output of programs and models
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class Score:
     sandbox: str = ""
     """Kind of sandbox in which the variant was trained; empty in scores of earlier versions."""
     network: str = ""
-    """What the variant could reach: `none`, `loopback` or `host`."""
+    """Network that the variant could reach: `none`, `loopback` or `host`."""
     checkpoint: str = ""
     """SHA-256 of the names and contents of the checkpoint's files."""
 
@@ -208,19 +208,19 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The change of an idea as data. Ideas that are only text have none."""
+    """The change of an idea as data. An idea that is only text has none."""
 
     patch: str | None = None
-    """Name of an idea of the bank. The bank's implementer applies its patch; others read the text."""
+    """Name of an idea of the bank. The bank's implementer applies its patch; other implementers use the text."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings to change: name to new value."""
     join: bool = False
     """Whether the code of two parents is merged."""
     text: str | None = None
-    """Code that a person supplied with the idea: a diff, blocks or whole files, on the first parent's code."""
+    """Code that a user supplied with the idea: a diff, blocks or whole files, on the first parent's code."""
     exact: bool = False
-    """Whether `text` is a diff that this program wrote, which applies as it is; else it is read as tolerantly as a language
-    model's answer."""
+    """Whether `text` is a diff that this program wrote and that must apply exactly; else it is parsed as tolerantly as
+    a language model's answer."""
     more: tuple[str, ...] = ()
     """Names of other ideas of the bank that are merged with it."""
 
@@ -232,11 +232,11 @@ class Idea:
     title: str
     """A few words."""
     text: str
-    """What to do and why, enough to implement it."""
+    """What to do and why, in enough detail to implement it."""
     origin: str
-    """Where it comes from: `explore`, `exploit`, `tune`, `policy`, `human`, `seed` (an elite of another run)."""
+    """Origin: `explore`, `exploit`, `tune`, `policy`, `human`, `seed` (an elite of another run)."""
     parents: tuple[str, ...] = ()
-    """Ids of the candidates it builds on, e.g. `generation_000/candidate_003`; empty: it builds on the baseline."""
+    """Ids of the candidates it builds on, e.g. `generation_000/candidate_003`; empty if it builds on the baseline."""
     source: str = ""
     """Publication it was taken from, if any."""
     change: Change | None = None
@@ -260,14 +260,14 @@ class Prompt:
     purpose: str
     """One of `first`, `explore`, `exploit`, `lessons`, `implement`, `repair_patch` and `repair_crash`."""
     messages: tuple[Message, ...]
-    """The conversation. Its first message is the same for all prompts for ideas of a run, and for all for code, so that a
-    provider can cache it."""
+    """The conversation. Within a run, all prompts for ideas share the first message, and so do all prompts for code, so
+    that a provider can cache it."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema of the answer, for `llm.structured`; null for free text. No part of the key."""
+    """JSON schema of the answer, for `llm.structured`; null for free text. Not part of the key."""
 
     @property
     def key(self) -> str:
-        """Name of its folder: equal for equal text, for any model."""
+        """Name of the prompt's folder: equal for equal text, whatever the model."""
         words = json.dumps([[message.role, message.text] for message in self.messages])
         return f"{self.purpose}-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
 
@@ -302,10 +302,11 @@ class Completion:
     """An answer of a language model (llm/…/sample_K.json): paid for once, then read from here."""
 
     text: str
-    """What the model wrote, with reasoning that the server left in it; empty if the model refused."""
+    """The model's text, including any reasoning that the server left in it; empty if the model refused."""
     finish: str
-    """Why it ended: `stop`, `length` (cut off at `llm.max_tokens`), `reasoning` (only reasoning, no answer),
-    `content_filter` (refused), `context` (the prompt is too long), `tool_calls`, `unknown` (the server did not say)."""
+    """Finish reason: `stop`, `length` (cut off at `llm.max_tokens`), `reasoning` (only reasoning, no answer),
+    `content_filter` (refused), `context` (the prompt is too long), `tool_calls`, `unknown` (not reported by the
+    server)."""
     model: str
     """Name of the model, as reported by the provider."""
     usage: Usage = field(default_factory=Usage)
@@ -313,20 +314,20 @@ class Completion:
     requests: int = 1
     """Number of requests until it answered."""
     seconds: float = 0.0
-    """From the first request to the answer."""
+    """Seconds from the first request to the answer."""
     at: float = 0.0
     """Time of the answer, seconds since 1970."""
     message: str = ""
-    """What the server said where it gave no answer."""
+    """The server's message if it gave no answer."""
 
     @property
     def answer(self) -> str:
-        """The text without reasoning; empty if nothing else is in it."""
+        """The text without reasoning; empty if it contains only reasoning."""
         return split_reasoning(self.text).answer
 
     @property
     def usable(self) -> bool:
-        """Whether it holds a whole answer. What holds none depends on the settings, and is asked again with other ones."""
+        """Whether it contains a complete answer. If not, the prompt is sent again when the settings change."""
         return bool(self.answer.strip()) and self.finish != "length"
 
 
@@ -335,7 +336,7 @@ class Implementation:
     """The origin of an attempt's patch (implement.json)."""
 
     maker: str
-    """Who wrote it: the bank, a person, or the name of a model."""
+    """Author: the bank, a user, or the name of a model."""
     paths: tuple[str, ...]
     """Files that differ from the baseline."""
     syntax: str
@@ -375,15 +376,15 @@ class Job:
     submitted_at: float | None = None
     """Seconds since 1970."""
     budget: float | None = None
-    """Budget of the training in the unit of the clock, steps or minutes; null means that of the run."""
+    """Budget of the training in the unit of the clock, steps or minutes; null means the budget of the run."""
     purpose: Purpose = Purpose.SEARCH
-    """What the trial is for."""
+    """Purpose of the trial."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The process that runs a try (claim.json): created once, by the first process that starts it. The controller claims a
-    try that it gives up, so that a job that starts late exits."""
+    try that it gives up, so that a job that starts late exits at once."""
 
     job_id: str
     """The cluster's id as the job sees it, or `void` for a try that was given up."""
@@ -416,22 +417,22 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of the machine that a try trained on, and how much was in use there. On several nodes: those of the first."""
+    """Memory of the node that a try trained on, and its peak use. With several nodes, values of the first."""
 
     host_gb: float | None = None
     """Memory (RAM) of the node, GB; null if unknown."""
     host_peak_gb: float | None = None
-    """Most host memory in use by the processes of `train`, GB; null if unknown."""
+    """Peak host memory of the processes of `train`, GB; null if unknown."""
     gpu_gb: float | None = None
     """Memory of each GPU, GB; null if unknown or without a GPU."""
     gpu_peak_gb: float | None = None
-    """Most memory in use on one of the job's GPUs, looked at every 5 seconds, GB; null if unknown or without a GPU."""
+    """Peak memory of one of the job's GPUs, sampled every 5 seconds, GB; null if unknown or without a GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a try ended (result.json); the last file that the job writes. The controller declares the end of a job that is
-    gone (ended.json). A score or a failure of the idea that the job writes later counts instead."""
+    """How a try ended (result.json); the last file that the job writes. For a job that disappeared, the controller
+    writes it (ended.json); a score or a failure of the idea that the job writes later counts instead."""
 
     ended: Ended
     """Scored or failed."""
@@ -468,7 +469,7 @@ class Standing:
     trials: int
     """Number of trials in the mean."""
     gain: float = 0.0
-    """How much better than the baseline; positive is better."""
+    """Gain over the baseline; positive means better."""
     gain_error: float = 0.0
     """Standard error of the gain."""
 
@@ -480,13 +481,13 @@ class Knowledge:
     outcomes: int = 0
     """Watermark: outcomes with an `order` up to this number had been read."""
     generations: int = 0
-    """Generations with a lower number were complete: their ideas are known."""
+    """Generations with a lower number were complete: all their ideas were known."""
     baseline: Standing | None = None
     """The reference; null while the baseline has no score."""
     seed_sd: float = 0.0
     """Standard deviation of the baseline's trials."""
     banned: Mapping[str, str] = field(default_factory=dict)
-    """Candidates that a person had banned by then, with the reason."""
+    """Candidates that users had banned by then, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,7 +499,7 @@ class Selection:
     seen: Knowledge
     """The basis of the decision."""
     draws: tuple[str, ...] = ()
-    """One parent for each idea of the next generation that builds on one, if the method drew them."""
+    """One parent for each idea of the next generation that builds on a parent, if the method drew them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,12 +513,12 @@ class Parents:
     ideas: int = 0
     """Number of ideas requested from the ideator; lowered if it has no more."""
     proposals: tuple[str, ...] = ()
-    """Ideas of people and elites of other runs that the generation includes in addition: names in `proposals/`."""
+    """Ideas of users and elites of other runs that the generation also includes: names in `proposals/`."""
     seen: Knowledge = Knowledge()
     """The basis of the choice; prompts of the generation mention nothing later."""
     draws: tuple[str, ...] = ()
-    """One of `candidates` for each idea that builds on one, in order of the ideas' numbers; empty: the ideator chooses among
-    them, better ones more often."""
+    """One of `candidates` for each idea that builds on a parent, in order of the ideas' numbers. If empty, the ideator
+    chooses among them and prefers better ones."""
 
     @property
     def size(self) -> int:
@@ -527,12 +528,12 @@ class Parents:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A person's decision about a candidate (`marks/`), which every later selection follows."""
+    """A user's decision about a candidate (`marks/`), which every later selection respects."""
 
     pinned: bool
-    """True: a parent and an elite as soon as it has a score. False: banned, never a parent or an elite."""
+    """True: always a parent and an elite once it has a score. False: banned, never a parent or an elite."""
     reason: str
-    """Why; shown to the ideator."""
+    """Reason; shown to the ideator."""
     by: str
     """User who decided."""
     at: float
@@ -541,18 +542,18 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class TimeToTarget:
-    """How long one code takes to reach a value of the metric."""
+    """Time that one code takes to reach a value of the metric."""
 
     candidate: str
     """Id of the candidate, or `baseline`."""
     target: float
     """The value."""
     unit: str
-    """Of budgets: `steps` or `minutes`."""
+    """Unit of budgets: `steps` or `minutes`."""
     budget: float | None
     """The smallest budget that reached it; null if the whole budget did not."""
     train_s: float | None
-    """Seconds of training with that budget, from start to exit of the process; without evaluation."""
+    """Duration of the training with that budget, from start to exit of the process, without evaluation, seconds."""
     short: float
     """The largest budget below it that did not reach the value; 0 if none was tried."""
     trainings: int
@@ -561,7 +562,7 @@ class TimeToTarget:
 
 @dataclass(frozen=True, slots=True)
 class EliteTest:
-    """What the test split says of one code that was an elite, against the baseline there. Only final trials count: their
+    """Comparison of one code that was an elite with the baseline on the test split. Only final trials count: their
     seeds chose nothing."""
 
     candidate: str
@@ -571,20 +572,20 @@ class EliteTest:
     seeds: int
     """Number of trials in the mean."""
     failed: int
-    """Number of final trials that failed through the code; then no gain is claimed."""
+    """Number of final trials that failed because of the code; if there are any, no gain is claimed."""
     gain: float
-    """How much better than the baseline on the test split; positive is better."""
+    """Gain over the baseline on the test split; positive means better."""
     gain_error: float
-    """Standard error of the gain: noise of seeds and of the choice of test items."""
+    """Standard error of the gain: seed noise and the choice of test items."""
     low: float | None
-    """Lower limit of the gain: those of all tests of the run hold together with probability 95 %; null if the noise of seeds
-    is unknown."""
+    """Lower limit of the gain; null if the seed noise is unknown. The lower limits of all tests of the run hold
+    together with probability 95 %."""
     high: float | None
     """Upper limit of the gain; the lower and upper limits of all tests hold together with probability 90 %."""
     p_value: float
-    """Probability of at least such a gain if there is none; one-sided."""
+    """Probability of at least this gain if there is no true gain; one-sided."""
     corrected: float
-    """The same, corrected for all tests of the run (Holm)."""
+    """The p-value corrected for all tests of the run (Holm)."""
     significant: bool
     """Whether a gain is claimed: `corrected` is below 5 %."""
     paired: bool
@@ -592,11 +593,11 @@ class EliteTest:
     search: float | None
     """Score of the search trial, on the validation split."""
     excess: float | None
-    """How much better the search score was than `value` (the winner's curse, and how the splits differ)."""
+    """Gain of the search score over `value`: the winner's curse, plus the difference between the splits."""
     touches: int
     """Number of scorings of this code on the test split, retries included."""
     sandbox: str = ""
-    """Kinds of sandbox that its trials ran in; empty if the scores do not say."""
+    """Kinds of sandbox that its trials ran in; empty if the scores do not record it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -631,9 +632,9 @@ class PolicyWork(StrEnum):
     """The two tasks of a step of reinforcement learning."""
 
     SAMPLE = "sample"
-    """The policy writes the ideas of a generation."""
+    """The policy samples the ideas of a generation."""
     UPDATE = "update"
-    """What came of ideas changes the weights."""
+    """The weights are updated from the rewards of ideas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -643,11 +644,11 @@ class PolicyRow:
     step: int
     """The step that sampled it."""
     number: int
-    """Number of the sample in that step: that of its candidate."""
+    """Number of the sample in that step; equals the number of its candidate."""
     reward: float
-    """The value of its score, 1 over it where less is better, or 0 where the idea failed."""
+    """The value of its score (its reciprocal if lower is better), or 0 if the idea failed."""
     advantage: float
-    """How much more probable it should become, by `rl.objective`."""
+    """Advantage by `rl.objective`; positive makes the idea more probable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -655,7 +656,7 @@ class PolicyTask:
     """One task of the policy (policy/step_NNN/sample/task.json, update/task.json)."""
 
     work: PolicyWork
-    """What to do."""
+    """Kind of task."""
     step: int
     """The step of the policy that samples, or that the update starts from."""
     seed: int
@@ -665,7 +666,7 @@ class PolicyTask:
     prompts: tuple[str, ...] = ()
     """With `sample`: one for each idea, in order of the candidates' numbers."""
     rows: tuple[PolicyRow, ...] = ()
-    """With `update`: what is learned from."""
+    """With `update`: the ideas to learn from."""
     samples: Mapping[str, str] = field(default_factory=dict)
     """With `update`: step to its file of samples inside the run."""
     optimizer: str = ""
@@ -686,7 +687,7 @@ class PolicyStep:
 
 @dataclass(frozen=True, slots=True)
 class PolicyFacts:
-    """What a checkpoint of the ideator's policy is (policy.json); closes it."""
+    """Describes a checkpoint of the ideator's policy (policy.json); closes it."""
 
     step: int
     """Number of updates that made it."""
@@ -703,21 +704,21 @@ class Sample:
     logprobs: tuple[float, ...]
     """Log-probability of each of these tokens when it was sampled, nats."""
     entropy: float
-    """Mean entropy of the distributions that they were drawn from, nats per token."""
+    """Mean entropy of the distributions they were sampled from, nats per token."""
     thinking: int
-    """How many of them are thinking."""
+    """Number of thinking tokens."""
     text: str
     """The answer as text."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateMeasures:
-    """What an update of the policy measured."""
+    """Measurements of one policy update."""
 
     rows: int
     """Number of ideas that it learned from."""
     loss: float
-    """Mean of the steps of the optimizer."""
+    """Mean loss over the optimizer's steps."""
     gradient_norm: float
     """Mean norm of the gradient before clipping."""
     ratio: float
@@ -725,18 +726,18 @@ class UpdateMeasures:
     ratio_max: float
     """Largest of these ratios."""
     clipped: float
-    """Share of tokens whose gradient was cut."""
+    """Share of tokens whose ratio was clipped."""
     weight: float
     """Mean importance weight of an idea, truncated."""
     truncated: float
     """Share of ideas whose weight was truncated."""
     kl_start: float = 0.0
-    """Mean over the ideas of log pi - log pi_0, the policy at the start of the run, nats per token."""
+    """Mean over the ideas of log pi - log pi_0, where pi_0 is the policy at the start of the run, nats per token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What a run about a candidate of another run is for (derived.json)."""
+    """Origin of a run that was derived from a candidate of another run (derived.json)."""
 
     what: str
     """`rerun` or `ablation`."""
@@ -745,7 +746,7 @@ class Derived:
     candidate: str
     """Id of the candidate there."""
     changed: tuple[str, ...] = ()
-    """Settings that differ from that run's among those that decide a score, as `key: old -> new`."""
+    """Settings that can affect a score and differ from that run, each as `key: old -> new`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -753,9 +754,9 @@ class TaskResult:
     """How a job of the policy ended (result.json); the last file that it writes."""
 
     failure: Failure | None = None
-    """Why it came to nothing; null if it did what it should."""
+    """Why it failed; null if it succeeded."""
     measures: UpdateMeasures | None = None
-    """Of an update."""
+    """Measurements of an update."""
     host: str = ""
     """Node it ran on."""
     started_at: float = 0.0
@@ -766,14 +767,14 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class StepMeasures:
-    """What a step of reinforcement learning showed (policy/step_NNN/measures.json), as of its update."""
+    """Measurements of a step of reinforcement learning (policy/step_NNN/measures.json), as of its update."""
 
     step: int
     """The step that sampled the ideas."""
     ideas: int
-    """How many it sampled."""
+    """Number of ideas sampled."""
     known: int
-    """How many of them have a reward."""
+    """Number of ideas with a reward."""
     reward_mean: float | None
     """Mean reward; null if none is known."""
     reward_quantiles: tuple[float, ...]
@@ -781,31 +782,31 @@ class StepMeasures:
     best_so_far: float | None
     """Largest reward of this step and those before."""
     distinct: int
-    """Distinct ideas, by the hash of the code, or the text where there is no code."""
+    """Number of distinct ideas, by the hash of the code, or by the text if there is no code."""
     common_share: float
-    """Share of the commonest idea, 0 to 1."""
+    """Share of the most common idea, 0 to 1."""
     unreadable: int
-    """Answers that hold no idea."""
+    """Number of answers without an idea."""
     entropy: float
-    """Mean entropy of the policy when it sampled, nats per token."""
+    """Mean entropy of the policy at sampling, nats per token."""
     thinking: float
     """Mean length of the thinking, tokens."""
     idea_length: float
-    """Mean length of what follows the thinking, tokens."""
+    """Mean length of the text after the thinking, tokens."""
     failures: Mapping[str, int]
     """Number of ideas that failed, by kind."""
     staleness: Mapping[str, int]
-    """Ideas that the update learned from, by how many steps old they were."""
+    """Number of ideas that the update learned from, by their age in steps."""
     sample_h: float
-    """GPU hours of sampling; hours of a processor core without a GPU."""
+    """GPU hours of sampling; core hours without a GPU."""
     execute_h: float
-    """The same of the step's trials, as far as they are over."""
+    """GPU or core hours of those of the step's trials that have ended."""
     update_h: float
-    """The same of the update; 0 if there was nothing to learn from."""
+    """GPU or core hours of the update; 0 if there was nothing to learn from."""
     update: UpdateMeasures | None = None
-    """Of the update; null if there was nothing to learn from."""
+    """Measurements of the update; null if there was nothing to learn from."""
     alarms: tuple[str, ...] = ()
-    """Signs that the policy collapses."""
+    """Signs of a collapse of the policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -822,17 +823,16 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Holdup:
-    """A cause for which part of the run waits. Whatever it keeps from being done is tried again without a person, if it can
-    be."""
+    """A cause that holds up part of the run. The operation is retried automatically, if that can help."""
 
     what: str
-    """What cannot be done, as `submitting jobs`."""
+    """The operation that is held up, e.g. `submitting jobs`."""
     reason: str
-    """What was seen."""
+    """Observed cause."""
     since: float
     """When it began, seconds since 1970."""
     next_at: float | None = None
-    """When it is tried again, seconds since 1970; null if a person has to act."""
+    """Time of the next try, seconds since 1970; null if a user has to act."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -840,7 +840,7 @@ class Waiting:
     """What the run waits for (waiting.json)."""
 
     holdups: tuple[Holdup, ...]
-    """At least one; the oldest first."""
+    """At least one; oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -851,7 +851,7 @@ class Alarm:
     signature: str
     """What the failures have in common."""
     candidates: tuple[str, ...]
-    """Candidates that raised it, the newest first; empty if it was a trial of the baseline."""
+    """Candidates that raised it, newest first; empty if a trial of the baseline raised it."""
     seed: int
     """Seed of the baseline's trial that decides."""
     since: float
@@ -863,16 +863,16 @@ class AlarmVerdict:
     """The result of the baseline's trial (alarms/alarm_K/verdict.json)."""
 
     machine: bool
-    """Whether the machine is at fault: then the failures are taken back, and the run waits for a person."""
+    """Whether the machine is at fault. If so, the failures are withdrawn, and the run waits for a user."""
     candidates: tuple[str, ...] = ()
-    """Candidates whose failures were taken back."""
+    """Candidates whose failures were withdrawn."""
     at: float = 0.0
     """Seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of events.jsonl: for people and plots, never read to decide."""
+    """One line of events.jsonl: for users and plots, never read to decide."""
 
     at: float
     """Seconds since 1970."""
@@ -881,4 +881,4 @@ class Event:
     where: str = ""
     """Folder inside the run."""
     detail: str = ""
-    """More about it."""
+    """Details."""

@@ -1,5 +1,5 @@
 """`python -m pipeline.run`: the same as `python -m pipeline run`."""
-# PYTHON_ARGCOMPLETE_OK: a shell may ask this program for completions
+# PYTHON_ARGCOMPLETE_OK: shells may request completions from this program
 
 import sys
 

@@ -1,8 +1,9 @@
-"""Counts as text, and what may be taken from a model's text: what can be written to a file, and the part that is the answer.
+"""Text utilities: counts as text, text that is safe to store and display, and the answer in a model's text without
+reasoning.
 
-Models think aloud in mark-up of their own, and servers pass it on in part: with only the closing tag (where the chat
-template opened it), with only the opening one (where the text was cut off), or whole. Drafts in it are no answer.
-`FAMILIES` is the one table of these forms. Whatever reads ideas or code gets what `split_reasoning` leaves.
+Models mark their reasoning in various ways, and servers may pass on only a part of the marks: only the closing one (if
+the chat template opened it), only the opening one (if the text was cut off), or both. Drafts in the reasoning are not
+the answer. `FAMILIES` is the only table of these marks. Parsers of ideas and code get the result of `split_reasoning`.
 """
 
 import json
@@ -19,31 +20,32 @@ def counted(number: int, what: str) -> str:
 
 
 def writable(text: str) -> str:
-    """The text with every half of a character (JSON may name halves, which no file can hold) replaced by U+FFFD."""
+    """The text with every lone surrogate replaced by U+FFFD. JSON may contain lone surrogates, which UTF-8 cannot
+    encode."""
     if _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 LONGEST_LINE = 4000
-"""Characters of a line that are shown; of a longer one the beginning."""
+"""Maximum number of characters of a line that are shown; the rest is cut."""
 _HIDDEN = "\N{REPLACEMENT CHARACTER}"
 _BORDERS = re.compile(
     r"<(?=\||/?s>|/?think|</?SYS>>|(?:start|end)_of_turn>|/?(?:system|user|assistant|human|tool)>|(?:bos|eos|pad)>)"
     r"|\|(?=>)|\[(?=/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\])|◁(?=/?think)",
     re.I,
 )
-"""The first character of marks by which servers tell the turns of a conversation apart."""
+"""The first character of marks by which servers separate the turns of a conversation."""
 
 
 def plain(text: str, longest: int = LONGEST_LINE) -> str:
-    """Text of a program or a model as it may be shown: characters that a terminal obeys, that turn the direction of writing
-    or that are invisible become U+FFFD, all but newline and tab; the end of long lines is left out."""
+    """Text of a program or a model, made safe to display: control characters except newline and tab, characters that
+    change the writing direction, and invisible characters become U+FFFD; long lines are cut."""
     return "\n".join(_plain(line, longest) for line in text.split("\n"))
 
 
 def plain_line(text: str, longest: int = LONGEST_LINE) -> str:
-    """The same on one line."""
+    """Like `plain`, on one line."""
     return _plain(" ".join(text.split()), longest)
 
 
@@ -55,39 +57,41 @@ def _plain(line: str, longest: int) -> str:
 
 
 def inert(text: str) -> str:
-    """Text for a prompt that ends no turn of the conversation: a space parts the first character of such a mark from the
-    rest."""
+    """Text for a prompt that cannot end a turn of the conversation: a space is inserted after the first character of
+    such marks."""
     return _BORDERS.sub(lambda found: f"{found[0]} ", text)
 
 
 def quoted(text: str) -> str:
-    """Output of a program for a prompt: a bar before each line, so that it cannot pass for a part of the prompt."""
+    """Output of a program for a prompt, with a bar before each line, so that it cannot be mistaken for a part of the
+    prompt."""
     return "\n".join(f"| {line}" for line in inert(plain(text)).split("\n"))
 
 
 def fence_around(text: str) -> str:
-    """The marks of a fenced block that no line of a text closes."""
+    """A fence of backticks that no line of the text closes."""
     return "`" * (1 + max([2, *(len(run) for run in re.findall("`+", text))]))
 
 
 @dataclass(frozen=True)
 class Family:
-    """One form of mark-up around reasoning. The patterns match without regard to case."""
+    """One form of marks around reasoning. The patterns ignore case."""
 
     names: str
     """Models that use it."""
     opens: str
-    """Pattern of the mark before the reasoning."""
+    """Pattern of the opening mark."""
     closes: str
-    """Pattern of the mark after it."""
+    """Pattern of the closing mark."""
     token: bool = False
-    """Whether the marks are tokens of the model that no prose contains: the opening one then counts anywhere in a line."""
+    """Whether the marks are special tokens that prose never contains: the opening one then counts anywhere in a
+    line."""
     at_start: bool = False
-    """Whether the opening mark is prose, which counts only as the first text of a reply that also has the closing mark."""
+    """Whether the opening mark is prose, which counts only at the start of a reply that also has the closing mark."""
 
 
 _MORE = r"(?:\s[^<>\n]{0,80})?"
-"""What may stand in an opening tag behind its name."""
+"""Pattern of attributes in an opening tag."""
 _IN_XML = (
     r"thinking(?:_process)?|thoughts?|reason|reasoning(?:_content)?|reflection|scratchpad|antthinking|budget:thinking|"
     r"internal_thoughts?|(?:inner_)?monologue|analysis|cot|chain_of_thought|planning|draft"
@@ -138,21 +142,21 @@ _WRAPPERS = (
     (r"<\|begin_of_(solution)\|>", r"<\|end_of_{0}\|>"),
     (r"<\|(?:answer)_(prefix)\|>", r"<\|answer_suffix\|>"),
 )
-"""Marks around the answer itself, taken off only behind reasoning."""
+"""Marks around the answer itself, removed only after reasoning."""
 _ENDS = re.compile(r"(?:<\|(?:end|return|call|im_end|eot_id|END_OF_TURN_TOKEN)\|>|</s>)\s*\Z", re.I)
-"""Marks of the end of a turn, taken off only behind reasoning."""
+"""Marks at the end of a turn, removed only after reasoning."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """A text of a model in its two parts."""
+    """A model's text, split into reasoning and answer."""
 
     answer: str
-    """The answer; the text itself where no reasoning was found, empty where nothing else was."""
+    """The answer: the whole text if it has no reasoning, empty if it has only reasoning."""
     reasoning: bool = False
-    """Whether there was reasoning."""
+    """Whether the text has reasoning."""
     unclosed: bool = False
-    """Whether the text ends in its reasoning, as one that was cut off does. Then `answer` is empty."""
+    """Whether the text ends inside its reasoning, as if cut off. Then `answer` is empty."""
 
 
 @dataclass(frozen=True)
@@ -161,16 +165,16 @@ class _Mark:
     end: int
     opens: bool
     alone: bool = True
-    """Whether it counts even where nothing was opened."""
+    """Whether it counts even without an opening mark."""
 
 
 def split_reasoning(text: str) -> Split:
-    """The answer in a text, without reasoning mark-up.
+    """The answer in a text, without reasoning.
 
-    Only mark-up of the reply itself counts: none in a fenced block, a SEARCH/REPLACE block, a hunk of a diff, a JSON value,
-    inline code or quotes, which are content. An opening tag counts at the start of a line, a closing one where no sentence
-    goes on around it. Text between an opening and its closing mark is left out. A closing mark that nothing opened ends
-    reasoning that began with the text: everything before it is left out.
+    Marks in a fenced block, a SEARCH/REPLACE block, a hunk of a diff, a JSON value, inline code or quotes are content
+    and do not count. An opening tag counts at the start of a line, a closing one unless a sentence continues around it.
+    Text between an opening and its closing mark is removed. A closing mark without an opening one ends reasoning that
+    began with the text: everything before it is removed.
     """
     parts: list[str] = []
     at, inside, found = 0, False, False
@@ -204,14 +208,14 @@ _ANY = re.compile(
     "|".join(
         f"(?P<{kind}{number}>{getattr(family, kind)})"
         for number, family in enumerate(FAMILIES)
-        for kind in ("closes", "opens")  # a final channel of harmony closes, any other opens
+        for kind in ("closes", "opens")  # harmony: the final channel closes, any other opens
     ),
     re.I,
 )
 
 
 def _marks(text: str) -> Iterator[_Mark]:
-    """The marks that count, in order."""
+    """The marks that count, in order of position."""
     if _ANY.search(text) is None:
         return
     spans, _ = _structure(text)
@@ -236,7 +240,8 @@ def _marks(text: str) -> Iterator[_Mark]:
 
 
 def _begins(text: str, family: Family) -> bool:
-    """Whether the text begins with an opening mark that is prose, and has the closing one, or text glued to it."""
+    """Whether the text begins with the family's opening mark, and has the closing one or text directly after the
+    opening one."""
     found = re.match(rf"\s*{family.opens}", text, re.I)
     if found is None:
         return False
@@ -244,19 +249,19 @@ def _begins(text: str, family: Family) -> bool:
 
 
 def _around(text: str, match: "re.Match[str]") -> tuple[str, str]:
-    """What stands before and after a mark on its line."""
+    """The text before and after a mark on its line."""
     start = text.rfind("\n", 0, match.start()) + 1
     end = text.find("\n", match.end())
     return text[start : match.start()], text[match.end() : end if end >= 0 else len(text)]
 
 
 def _glued(before: str, after: str) -> bool:
-    """Whether a mark stands between two pieces of text without a space, as no word of a sentence does."""
+    """Whether a mark has no space on either side, unlike a word of a sentence."""
     return not before[-1:].isspace() and not after[:1].isspace() and after[:1] not in ".,;:!?)'"
 
 
 def _quoted(text: str, at: int) -> bool:
-    """Whether a place is in inline code or between double quotes on its line."""
+    """Whether a position is in inline code or between double quotes on its line."""
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
     line = text[start : end if end >= 0 else len(text)]
@@ -265,17 +270,17 @@ def _quoted(text: str, at: int) -> bool:
     )
 
 
-# What is content -----------------------------------------------------------------------------------------------------
+# Spans of content ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Text that is content, whatever it holds."""
+    """A span of text that is content, whatever marks it contains."""
 
     start: int
     end: int
     marked: bool
-    """Whether marks end it, which can be missing in a draft: a fence or a block."""
+    """Whether it is a fence or a block, whose closing mark may be missing in a draft."""
 
 
 _FENCE = re.compile(r"( *)(`{3,}|~{3,})([^`\n]*)$")
@@ -285,7 +290,7 @@ _DIFF = re.compile(r"(?:@@(?:[ -]|$)|--- \S|\+\+\+ \S)")
 
 
 def _structure(text: str) -> tuple[list[_Span], bool]:
-    """The spans of content, and whether all marks of fences and blocks pair up."""
+    """The spans of content, and whether all marks of fences and blocks are balanced."""
     spans: list[_Span] = []
     whole = True
     at = 0
@@ -313,7 +318,7 @@ def _structure(text: str) -> tuple[list[_Span], bool]:
 
 
 def _line(text: str, at: int) -> tuple[str, int]:
-    """The line that begins here, without its end, and where the next one begins."""
+    """The line that begins at `at`, without its line ending, and the start of the next line."""
     end = text.find("\n", at)
     return (text[at:].rstrip("\r"), len(text)) if end < 0 else (text[at:end].rstrip("\r"), end + 1)
 
@@ -341,7 +346,8 @@ def _end_of_block(text: str, at: int) -> tuple[int, bool]:
 
 
 def _end_of_hunk(text: str, at: int) -> int:
-    """Behind the last line that can belong to a diff; an empty line does where more of the diff follows."""
+    """Position after the last line that can belong to a diff; an empty line belongs to it if more of the diff
+    follows."""
     end = at
     while at < len(text):
         line, at = _line(text, at)
@@ -353,7 +359,7 @@ def _end_of_hunk(text: str, at: int) -> int:
 
 
 def _end_of_json(text: str, at: int) -> int | None:
-    """Behind a whole JSON object or array that begins here."""
+    """Position after a complete JSON object or array that begins at `at`; none if there is none."""
     try:
         return json.JSONDecoder(strict=False).raw_decode(text, at)[1]
     except (ValueError, RecursionError):
@@ -361,8 +367,8 @@ def _end_of_json(text: str, at: int) -> int | None:
 
 
 def _ends_a_draft(text: str, match: "re.Match[str]", span: _Span) -> bool:
-    """Whether a closing mark within a fence or a block ends reasoning whose draft was never closed: it stands at an end of
-    its line, and the marks below it pair up without what is above."""
+    """Whether a closing mark within a fence or a block ends reasoning with an unclosed draft: it is at the start or end
+    of its line, and the marks below it are balanced without those above."""
     before, after = _around(text, match)
     if not span.marked or (before.strip() and after.strip()):
         return False
