@@ -1,7 +1,7 @@
 """The idea bank of a baseline: published ideas, and ranges of settings.
 
-A bank is a folder: `NAME.yaml` (title, text, why, source) beside `NAME.diff` (a patch against the baseline), and
-`settings.yaml` (ranges). An idea of the bank holds its change as data, so that no text has to be implemented. Where the
+A bank is a folder of files `NAME.yaml` (title, text, why, source), each with `NAME.diff` (a patch against the baseline), and
+`settings.yaml` (ranges). An idea of the bank contains its change as data, so that no text has to be implemented. If the
 implementer reads text, an idea needs no patch.
 """
 
@@ -35,43 +35,43 @@ class Published:
     title: str
     """A few words."""
     text: str
-    """What to do."""
+    """What to change."""
     why: str
     """Why it may help."""
     source: str
     """The publication."""
     patch: str
-    """Unified diff against the baseline; empty where only the text says what to do."""
+    """Unified diff against the baseline; empty if the idea is only text."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where new values of a setting come from: a factor on the present value, log-uniform, or one of some choices."""
+    """Range for new values of a setting: a log-uniform factor on the current value, or a list of choices."""
 
     why: str = ""
-    """What a change may do, where the values have no order."""
+    """Expected effect of a change, if the values have no order."""
     higher: str = ""
-    """What a larger value may do."""
+    """Expected effect of a larger value."""
     lower: str = ""
-    """What a smaller value may do."""
+    """Expected effect of a smaller value."""
     factor: tuple[float, float] | None = None
-    """Least and greatest factor."""
+    """Lowest and highest factor."""
     choices: tuple[Any, ...] = ()
     """Values to choose from."""
 
     def fits(self, now: Any) -> bool:
-        """Whether new values can be drawn from a present one: a factor needs a number, and a variant may have put anything
-        in its place."""
+        """Whether new values can be drawn given the current one: a factor requires a number, and a variant may have replaced
+        it by anything."""
         return self.factor is None or _is_number(now)
 
     def reason(self, now: Any, value: Any) -> str:
-        """Why to go from the present value to this one: by the direction where there is one."""
+        """The expected effect of changing the current value to a new one, by the direction of the change if it has one."""
         if not _is_number(now) or not _is_number(value) or now == value:
             return self.why
         return (self.higher if value > now else self.lower) or self.why
 
     def draw(self, now: Any, rng: random.Random) -> Any:
-        """A value that differs from the present one, of the same type; the present one if there is no other."""
+        """A value of the same type that differs from the current one; the current one if there is no other."""
         if self.factor is None:
             others = [choice for choice in self.choices if choice != now]
             return rng.choice(others) if others else now
@@ -86,19 +86,19 @@ class Range:
 
 @dataclass(frozen=True)
 class Bank:
-    """All there is to draw from."""
+    """The contents of an idea bank."""
 
     published: Mapping[str, Published]
-    """By name, in order of names."""
+    """Ideas by name, sorted."""
     ranges: Mapping[str, Range]
-    """By setting, in order of names."""
+    """Ranges by setting, sorted."""
     settings_file: str
-    """File of the variant that holds the settings."""
+    """File of the code that contains the settings."""
     settings_class: str
-    """Dataclass in it; empty where the settings are constants of the module, or keys of a YAML or JSON file."""
+    """Dataclass in that file; empty if the settings are constants of the module, or keys of a YAML or JSON file."""
 
     def settings(self, tree: Tree) -> dict[str, Any]:
-        """Present values of the settings that have ranges; those that a range cannot start from are left out."""
+        """Current values of the settings with ranges, except those from which a range cannot draw."""
         text = self.settings_text(tree)
         values = read_settings(text, self.settings_class, self.settings_file) if isinstance(text, str) else text
         if isinstance(values, Refusal):
@@ -108,7 +108,7 @@ class Bank:
         }
 
     def settings_text(self, tree: Tree) -> str | Refusal:
-        """The file that holds the settings."""
+        """The text of the settings file, or why it cannot be read."""
         entry = tree.get(self.settings_file)
         if entry is None:
             return Refusal("wrong_file", f"{self.settings_file or 'a settings file'} is not in the parent's code")
@@ -119,8 +119,8 @@ class Bank:
 
 
 def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank:
-    """Read a bank. Raises `BadInput` naming the file that cannot be used. `patches`: whether each idea needs one; as the
-    run's implementer requires if not given."""
+    """Read a bank. Raises `BadInput` naming the file that cannot be used. `patches` says whether each idea requires a patch;
+    by default this depends on the run's implementer."""
     needed = needs_patches(config) if patches is None else patches
     published, ranges = {}, {}
     for path in sorted(folder.glob("*.yaml")):
@@ -132,10 +132,10 @@ def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank
         patch = path.with_suffix(".diff")
         missing = [key for key in ("title", "text", "why", "source") if not content.get(key)]
         if missing:
-            raise BadInput(f"{path} needs {', '.join(missing)}")
+            raise BadInput(f"{path} lacks {', '.join(missing)}; add them")
         if needed and not patch.is_file():
             raise BadInput(
-                f"{path} needs a patch beside it, {patch.name}; or let implement=llm or implement=command write its code"
+                f"{path} requires a patch, {patch.name}, in the same folder; or use implement=llm or implement=command"
             )
         words = {key: " ".join(str(content[key]).split()) for key in ("title", "text", "why", "source")}
         published[path.stem] = Published(**words, patch=patch.read_text() if patch.is_file() else "")
@@ -144,7 +144,7 @@ def load_bank(folder: Path, config: Config, patches: bool | None = None) -> Bank
 
 
 def needs_patches(config: Config) -> bool:
-    """Whether the implementer carries out changes that are data, and reads no text."""
+    """Whether the implementer only applies changes given as data, and cannot read text."""
     return not pkgutil.resolve_name(config.implement.maker["_target_"]).reads_text
 
 
@@ -158,20 +158,20 @@ def _yaml(path: Path) -> dict[str, Any]:
     except (OmegaConfBaseException, ValueError, OSError) as error:
         raise BadInput(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
-        raise BadInput(f"{path} must hold keys and values")
+        raise BadInput(f"{path} must contain keys and values")
     return {str(key): value for key, value in content.items()}
 
 
 def _range(path: Path, name: str, words: Any) -> Range:
     factor, choices = words.get("factor"), words.get("choices")
     if (factor is None) == (choices is None):
-        raise BadInput(f"{path}: {name} needs either `factor: [low, high]` or `choices: [...]`")
+        raise BadInput(f"{path}: {name} requires either `factor: [low, high]` or `choices: [...]`")
     why, higher, lower = (" ".join(str(words.get(key, "")).split()) for key in ("why", "higher", "lower"))
     return Range(why, higher, lower, tuple(factor) if factor else None, tuple(choices or ()))
 
 
 def draw_settings(bank: Bank, now: Mapping[str, Any], count: int, rng: random.Random) -> Change:
-    """New values for `count` settings drawn at random; those that cannot differ are left out."""
+    """New values for `count` randomly chosen settings; settings that cannot take another value are left out."""
     names = rng.sample(sorted(now), min(count, len(now)))
     drawn = {name: bank.ranges[name].draw(now[name], rng) for name in sorted(names)}
     return Change(settings={name: value for name, value in drawn.items() if value != now[name]})

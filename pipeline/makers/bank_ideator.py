@@ -1,5 +1,5 @@
-"""Ideas without a language model: published ones from the bank, changes of settings drawn from stated ranges, and joins of
-parents that worked."""
+"""Ideas without a language model: published ideas from the bank, settings drawn from its ranges, and joins of successful
+parents."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What a variant consists of: equal for variants that would be the same code."""
+    """The patches and settings in a variant; equal for variants with the same code."""
 
     patches: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Ingredients:
 
 
 class Tried:
-    """The ingredients of all ideas so far. Each idea is read once, so that one more costs the same in any archive."""
+    """The ingredients of all ideas so far. Each is read once, so that the cost per idea does not grow with the archive."""
 
     def __init__(self) -> None:
         self._known: dict[str, Ingredients] = {}
@@ -43,7 +43,7 @@ class Tried:
         self._complete = 0
 
     def update(self, brief: Brief) -> None:
-        """Take in what is new."""
+        """Add the ideas that are new since the last call."""
         for generation in brief.archive.generations[self._complete :]:
             for candidate in generation.candidates:
                 self._put(candidate.id, candidate.idea)
@@ -54,11 +54,11 @@ class Tried:
             self._put("/".join(paths.folder.parts[-2:]), idea)
 
     def of(self, candidate: str) -> Ingredients:
-        """What a candidate inherited and changed; nothing of ideas that are only text."""
+        """The ingredients that a candidate inherited or added; ideas that are only text add none."""
         return self._known[candidate]
 
     def has(self, ingredients: Ingredients) -> bool:
-        """Whether the same code was tried."""
+        """Whether the same code has been proposed before."""
         return ingredients.key in self._keys
 
     def _put(self, name: str, idea: Idea) -> None:
@@ -69,7 +69,7 @@ class Tried:
 
 
 class BankIdeator:
-    """Draws from a bank; the same seed and archive give the same ideas."""
+    """Draws ideas from a bank; the same seed and archive give the same ideas."""
 
     needs_model = False
     slow = False
@@ -82,7 +82,7 @@ class BankIdeator:
         self._tried = Tried()
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `UsedUp` when the bank has nothing that was not tried."""
+        """The next idea. Raises `UsedUp` if everything in the bank has been tried."""
         rng = random.Random(f"{self._seed}/{brief.generation.number}/{brief.number}")
         self._tried.update(brief)
         for _ in range(TRIES):
@@ -98,7 +98,7 @@ class BankIdeator:
         )
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
-        """It learns nothing beside its parents."""
+        """Does nothing: outcomes only influence the choice of parents."""
 
     def _explore(self, rng: random.Random) -> Idea | None:
         fresh = [name for name in self._bank.published if not self._tried.has(Ingredients(frozenset({name})))]
@@ -107,7 +107,7 @@ class BankIdeator:
         return self._settings(None, Ingredients(), rng)
 
     def _exploit(self, brief: Brief, rng: random.Random) -> Idea | None:
-        """A change on top of a parent, better parents more often."""
+        """A change on top of a parent; better parents are chosen more often."""
         own = brief.parents_of([brief.number])
         parent = rng.choices(own, [1 / (rank + 1) for rank in range(len(own))])[0]
         has = self._tried.of(parent.id)

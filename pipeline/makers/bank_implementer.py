@@ -1,4 +1,4 @@
-"""Implements the ideas of a bank, whose changes are data."""
+"""Implements ideas of a bank, whose changes are given as data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from pipeline.records import Idea
 
 
 class BankImplementer:
-    """Carries out the changes of a bank's ideas on the code of their parents; git does the merging."""
+    """Applies the changes of a bank's ideas to the code of their parents; git does the merging."""
 
     needs_model = False
     reads_text = False
@@ -25,7 +25,7 @@ class BankImplementer:
         if change is None:
             return Refusal("unreadable", "the idea is only text, which the idea bank cannot implement")
         if change.join and len(parents) != 2:
-            return Refusal("unreadable", f"two parents can be joined, and the idea has {len(parents)}")
+            return Refusal("unreadable", f"a join requires two parents, and the idea has {len(parents)}")
         names = [*([change.patch] if change.patch else []), *change.more]
         for name in names:
             if name not in self._bank.published:

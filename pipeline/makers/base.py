@@ -1,7 +1,7 @@
-"""The two protocols of those that make candidates: an ideator proposes, an implementer turns an idea into code.
+"""The two protocols of makers: an ideator proposes ideas, an implementer turns an idea into code.
 
-Both are chosen in YAML by `_target_` (`ideate.maker`, `implement.maker`) and made with the `Tools` of the run and the other
-keys of that setting.
+Both are chosen in YAML by `_target_` (`ideate.maker`, `implement.maker`) and constructed with the `Tools` of the run and the
+other keys of that setting.
 """
 
 import functools
@@ -30,20 +30,20 @@ class UsedUp(BadInput):
 
 @dataclass(frozen=True)
 class Tools:
-    """What makers may use."""
+    """Resources for makers."""
 
     config: Config
     """Settings in force."""
     metric: Metric
-    """What is searched for."""
+    """The metric to improve."""
     ideas: Path
     """Folder of the idea bank; may be absent."""
     code: Callable[[Candidate | None], Tree]
-    """The code of a candidate; of the baseline for none."""
+    """Returns the code of a candidate; for none, that of the baseline."""
     model: Model | None = None
-    """The language model, where one is needed and the role of whoever asks has no other."""
+    """The default language model, for roles without one of their own; none if the run uses none."""
     stopping: threading.Event = field(default_factory=threading.Event)
-    """Set when the program ends: work that waits gives up."""
+    """Set when the program ends: work that is waiting gives up."""
     models: Mapping[Role, Model] = field(default_factory=dict)
     """The language models by role (`llm.roles`)."""
 
@@ -54,44 +54,44 @@ class Tools:
 
     @functools.cached_property
     def packages(self) -> Packages:
-        """What a variant can import."""
+        """Packages that a variant can import."""
         return installed_packages(self.config.baseline.interpreter)
 
     def model_for(self, role: Role) -> Model:
-        """The model that a role asks. Raises `BadInput` where the run has no language model."""
+        """The model of a role. Raises `BadInput` if the run has no language model."""
         model = self.models.get(role)
         return self.needed_model if model is None else model
 
     @property
     def needed_model(self) -> Model:
-        """Raises `BadInput` where the run has no language model."""
+        """The default language model. Raises `BadInput` if the run has none."""
         if self.model is None:
-            raise BadInput("a maker asks a language model and does not say so; set needs_model = True in its class")
+            raise BadInput("a maker uses a language model without declaring it; set needs_model = True in its class")
         return self.model
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What an ideator is asked for."""
+    """A request for one idea."""
 
     archive: Archive
-    """Everything tried so far, failures too."""
+    """Everything tried so far, including failures."""
     generation: Generation
     """The generation that the idea belongs to; its `parents.seen` says which outcomes it may use."""
     parents: tuple[Candidate, ...]
-    """Who may be built upon, best first; empty means only the baseline."""
+    """Candidates that the idea may build on, best first; empty means only the baseline."""
     number: int
     """Number of the candidate in its generation."""
     exploit: bool
     """Whether to build on a parent; else the idea builds on the baseline."""
     alike: range
-    """Numbers of the candidates of this generation that are asked for in the same way."""
+    """Numbers of the candidates of this generation with the same value of `exploit`."""
     ideas: Mapping[int, Idea] = field(default_factory=dict)
-    """Ideas that the generation has already, by number."""
+    """Ideas that the generation already has, by number."""
 
     def parents_of(self, numbers: Iterable[int]) -> tuple[Candidate, ...]:
-        """Who exploit ideas with some numbers build on, best first: those that the search method drew for them; any, if it
-        drew none."""
+        """The parents for exploit ideas with these numbers, best first: those that the search method drew for them, or all
+        parents if it drew none."""
         draws = self.generation.parents.draws
         drawn = {draws[number] for number in numbers if number < len(draws)}
         return tuple(one for one in self.parents if one.id in drawn) or self.parents
@@ -101,16 +101,16 @@ class Ideator(Protocol):
     """Proposes ideas. The same brief and seed give the same idea."""
 
     needs_model: bool
-    """Whether it asks the run's language model."""
+    """Whether it uses the run's language model."""
     slow: bool
     """Whether an idea takes so long that a tick must not wait for it."""
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `Unanswered` while there is nobody to ask, and `UsedUp` when it has no more ideas."""
+        """The requested idea. Raises `Unanswered` while the model is unavailable, `UsedUp` if there are no more ideas."""
         ...
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
-        """Outcomes read since the last call, in the order in which they were decided; all of them after a restart."""
+        """Receive the outcomes read since the last call, in the order of their decision; all of them after a restart."""
         ...
 
 
@@ -119,13 +119,13 @@ class Implemented:
     """An idea as code."""
 
     tree: Tree
-    """The whole variant."""
+    """The complete variant."""
     maker: str
-    """Who wrote it."""
+    """Author of the code."""
     tries: int = 1
-    """How many texts were asked for."""
+    """Number of answers requested."""
     usage: Usage | None = None
-    """What they took; none where no language model was asked."""
+    """Tokens and cost of these answers; none if no language model was used."""
 
 
 @dataclass(frozen=True)
@@ -133,25 +133,25 @@ class Crash:
     """An implementation that does not run."""
 
     code: Tree
-    """The whole variant."""
+    """The complete variant."""
     failure: Failure
-    """How it ended."""
+    """How it failed."""
     log: str
-    """The last lines that it printed."""
+    """The last lines of its output."""
 
 
 class Implementer(Protocol):
-    """Turns an idea into code. Raises `Unanswered` while there is nobody to ask."""
+    """Turns an idea into code. Raises `Unanswered` while the language model is unavailable."""
 
     needs_model: bool
-    """Whether it asks the run's language model."""
+    """Whether it uses the run's language model."""
     reads_text: bool
-    """Whether it can implement an idea that is only text, without a change as data."""
+    """Whether it can implement an idea that is only text, without a change given as data."""
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
-        """On top of the parents' code; of the baseline's where there are none."""
+        """Implement an idea on top of its parents' code, or of the baseline's if it has none."""
         ...
 
     def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:
-        """On top of the code that crashed."""
+        """Repair the code that crashed."""
         ...

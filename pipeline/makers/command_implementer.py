@@ -1,5 +1,5 @@
-"""Any program writes the code: a coding agent, an editor. It works in a copy of the code, and what it leaves there is judged
-like the reply of a language model."""
+"""An external program, such as a coding agent, writes the code. It works in a copy, and its result is checked like an answer
+of a language model."""
 
 import math
 import os
@@ -31,9 +31,9 @@ class CommandImplementer:
     reads_text = True
 
     def __init__(self, tools: Tools) -> None:
-        """Raises `BadInput` when no program is named."""
+        """Raises `BadInput` if `implement.command` is empty."""
         if not tools.config.implement.command:
-            raise BadInput("implement=command needs a program: implement.command=[PROGRAM,'{idea}']")
+            raise BadInput("implement=command requires a program: implement.command=[PROGRAM,'{idea}']")
         self._config = tools.config
         self._rules = tools.rules
         self._packages = tools.packages
@@ -46,10 +46,10 @@ class CommandImplementer:
         return allowed_environment({name: os.environ[name] for name in names if name in os.environ})
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
-        """Raises `Unanswered` when the run is stopped meanwhile: the command is run again when it goes on."""
+        """Raises `Unanswered` if the run is stopped meanwhile; the command is run again on resume."""
         base, *others = parents or [baseline]
         texts = [shown_diff(diff(baseline, other)) for other in others]
-        intro = "\nIt brings in what another candidate changed in the baseline:\n\n" if others else ""
+        intro = "\nIt includes what another candidate changed in the baseline:\n\n" if others else ""
         return self._run(idea, base, others=intro + "\n\n".join(texts))
 
     def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:
@@ -92,7 +92,7 @@ class CommandImplementer:
                 raise Unanswered
             failure = failure_of(Stage.IMPLEMENT, outcome, limits, files.tail(log))
             made = _read(code)
-        if isinstance(made, Refusal):  # says more than that the program failed, and its log may be gone, too
+        if isinstance(made, Refusal):  # more specific than the exit code, and the log may be gone as well
             return made
         if failure is not None:
             return Refusal("unreadable", f"implement.command: {failure.reason.splitlines()[0]}")
@@ -101,12 +101,12 @@ class CommandImplementer:
 
 
 def _named(argv: Sequence[str]) -> list[Path]:
-    """Files that a command line names, such as the script of an interpreter."""
+    """Existing files in a command line, such as the script of an interpreter."""
     return [Path(part) for part in argv if os.path.isabs(part) and os.path.isfile(part)]
 
 
 def _read(code: Path) -> Tree | Refusal:
-    """What the program left, if anything can be read there."""
+    """The code that the program left, or why it cannot be read."""
     if code.is_symlink() or not code.is_dir():
         return Refusal("deletes_everything", "the folder with the code is gone afterwards")
     try:

@@ -1,4 +1,4 @@
-"""A conversation with a language model in which an answer that cannot be used is returned to it with the reason."""
+"""A conversation with a language model: an unusable answer is returned to the model with the reason."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from pipeline.records import Completion, Message, Prompt
 
 
 class Conversation:
-    """Starts with the part that all prompts of a run share, and one question."""
+    """A conversation that starts with the text shared by all prompts of a run, and one question."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class Conversation:
         samples: int = 1,
         schema: Mapping[str, Any] | None = None,
     ) -> None:
-        """`samples` answers are asked for side by side; `schema` describes an answer in JSON."""
+        """`samples` answers are requested in parallel; `schema` is the JSON schema of an answer."""
         self._model = model
         self._purpose = purpose
         self._samples = samples
@@ -33,11 +33,11 @@ class Conversation:
 
     @property
     def key(self) -> str:
-        """Name of the folder with the answers to the present question."""
+        """Name of the folder with the answers to the current question."""
         return self._prompt.key
 
     def answers(self) -> list[Completion]:
-        """What the model says now. Raises `Unanswered` when it cannot be asked."""
+        """The model's answers to the current question. Raises `Unanswered` if the model is unavailable."""
         prompt, numbers = self._prompt, range(self._first, self._first + self._samples)
         if self._samples == 1:
             return [self._model.ask(prompt, self._first)]
@@ -45,8 +45,7 @@ class Conversation:
             return list(pool.map(lambda number: self._model.ask(prompt, number), numbers))
 
     def reply(self, answer: Completion, text: str, purpose: str | None = None) -> None:
-        """Return an answer with what is wrong with it. To an empty one there is nothing to say: the same question is asked
-        once more."""
+        """Reply to an unusable answer with `text`. After an empty answer the same question is asked again instead."""
         if not answer.text.strip():
             self._first += self._samples
             return
@@ -59,8 +58,8 @@ class Conversation:
 
 
 def lacking(answer: Completion, most: int) -> str:
-    """Why an answer cannot be used whatever it says, and the setting to change; `most` is the length that it may have,
-    tokens. Empty for a whole answer."""
+    """Why an answer is empty or incomplete, and the setting to change; `most` is its maximum length in tokens. Empty for a
+    complete answer."""
     used = answer.usage.tokens_out
     said = f"; the server said: {answer.message}" if answer.message else ""
     if answer.finish == "length" and answer.text.strip():

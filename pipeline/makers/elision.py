@@ -1,7 +1,7 @@
-"""Which part of the settings file a prompt shows: the classes of other scales are left out, a comment line stands for each.
+"""Shortens the settings file for prompts: the settings classes of other scales are each replaced by a comment line.
 
-A model must be able to quote what it sees, line by line, and each line must be as unique as it looks. So its change is
-applied to the file as it was shown, and the classes are put back afterwards.
+A model quotes the lines that it sees, and each quote must be as unique as in the shown file. So its change is applied to the
+shown file, and the classes are restored afterwards.
 """
 
 import ast
@@ -16,22 +16,22 @@ from pipeline.patching.trees import Entry, Tree
 
 @dataclass(frozen=True)
 class Elision:
-    """What is left out of one version of the code."""
+    """One version of the code with some classes left out."""
 
     full: Tree
-    """The code."""
+    """The complete code."""
     shown: Tree
-    """The code as prompts show it."""
+    """The code as shown in prompts."""
     path: str = ""
     """The settings file; empty if nothing is left out."""
     scale_class: str = ""
-    """The class of the settings in use."""
+    """Class of the settings in use."""
     classes: Mapping[str, str] | None = None
-    """The line that stands for a class to the text of the class."""
+    """Text of each class that is left out, by the comment line that replaces it."""
 
     def restore(self, made: Tree) -> Tree | Refusal:
-        """A change of the shown code as the same change of the code. A new setting goes into the classes that were left out,
-        too, so that the code works at every scale."""
+        """The complete code for a changed version of the shown code. A new setting is also added to the classes that were
+        left out, so that the code works at every scale."""
         entry, before = made.get(self.path), self.shown.get(self.path)
         if not self.classes or entry is None or before is None:
             return made
@@ -46,14 +46,16 @@ class Elision:
         for mark, source in self.classes.items():
             places = [number for number, line in enumerate(lines) if line.strip() == mark]
             if len(places) != 1:
-                return Refusal("partial", f"{self.path}: the line {mark!r} stands for a class and must stay, once")
+                return Refusal(
+                    "partial", f"{self.path}: the line {mark!r} stands for a class and must occur exactly once"
+                )
             lines[places[0]] = _with_settings(source, added, self.scale_class)
         data = "".join(lines).encode()
         return check_python(self.path, data) or {**made, self.path: Entry(data, entry.mode)}
 
 
 def elide(tree: Tree, baseline: BaselineConfig, scale: str) -> Elision:
-    """The code without the settings of other scales; all of it where there are none, or the file cannot be read."""
+    """The code without the settings of other scales. Nothing is left out if there are none, or the file cannot be parsed."""
     entry, path = tree.get(baseline.settings_file), baseline.settings_file
     ours = baseline.settings_class.get(scale, "")
     others = {name for name in baseline.settings_class.values() if name != ours}
@@ -82,7 +84,7 @@ def elide(tree: Tree, baseline: BaselineConfig, scale: str) -> Elision:
 
 
 def _needed(name: str, classes: Mapping[str, ast.ClassDef]) -> set[str]:
-    """The class and those that it refers to, directly or not."""
+    """Names of the class and of all classes that it refers to, directly or indirectly."""
     found, waiting = set[str](), [name]
     while waiting:
         one = waiting.pop()
@@ -93,7 +95,7 @@ def _needed(name: str, classes: Mapping[str, ast.ClassDef]) -> set[str]:
 
 
 def _span(node: ast.ClassDef) -> tuple[int, int]:
-    """Indices of its first line and of the line after its last, decorators included."""
+    """Indices of a class's first line, including decorators, and of the line after its last."""
     assert node.end_lineno is not None
     return min([node.lineno, *(one.lineno for one in node.decorator_list)]) - 1, node.end_lineno
 
@@ -106,7 +108,7 @@ def _line_end(line: str) -> str:
 class _Setting:
     name: str
     text: str
-    """Its lines, with the comments before it."""
+    """Lines of the setting, including the comments before it."""
     indent: int
 
 
@@ -120,7 +122,7 @@ def _class(source: str, name: str) -> ast.ClassDef | None:
 
 
 def _new_settings(old: str, new: str, name: str) -> Iterator[_Setting]:
-    """Settings of a class that it had not before."""
+    """Settings that were added to a class."""
     before, after = _class(old, name), _class(new, name)
     if before is None or after is None:
         return
@@ -135,7 +137,7 @@ def _new_settings(old: str, new: str, name: str) -> Iterator[_Setting]:
 
 
 def _with_settings(source: str, added: list[_Setting], scale_class: str) -> str:
-    """The text of a class with these settings after its own, as far as it lacks them."""
+    """The text of a class with those of the added settings that it lacks appended to its own."""
     (node,) = ast.parse(source).body
     assert isinstance(node, ast.ClassDef)
     own = _settings(node)

@@ -1,7 +1,7 @@
-"""What was tried, as text for the ideator: titles, outcomes with error bars, failures with their reasons.
+"""The history of a search as text for the ideator: titles, outcomes with error bars, failures with their reasons.
 
-A generation uses what was known when it opened (`parents.seen`), and nothing that came in later: a resumed run makes its
-prompts again, word for word.
+A generation uses only the outcomes that were known when it opened (`parents.seen`), so that a resumed run reproduces its
+prompts word for word.
 """
 
 import itertools
@@ -27,17 +27,17 @@ from pipeline.text import counted, inert, plain_line
 _TEXT = 600
 _REASON = 300
 _SUMMARY = 2000
-"""Characters of a summary of metrics.jsonl, which a variant wrote."""
+"""Maximum length of the summary of a metrics.jsonl, in characters; variants write these files."""
 _MOST_METRICS = 64_000_000
-"""Bytes of metrics.jsonl that are read."""
+"""Maximum number of bytes read from a metrics.jsonl."""
 _LEAST_TOKENS = 40
-"""No entry is shorter: bounds how many are drawn."""
+"""Lower bound on the tokens of a description, which bounds the number of candidates drawn."""
 _LEAST_CODE = 100
-"""Tokens of a parent's code that are shown whatever else there is."""
+"""Tokens of a parent's code that are shown even if there is no room."""
 _BEST = 5
-"""How many of the best are always described."""
+"""Number of best candidates that are always described."""
 _OF_SPEED, _OF_MEMORY = ("second", "time", "per_s", "mfu"), "memory"
-"""Parts of the names of metrics that depend on the machine."""
+"""Substrings of the names of metrics that depend on the machine."""
 
 
 def describe(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric) -> str:
@@ -49,7 +49,7 @@ def describe(archive: Archive, candidate: Candidate, known: Knowledge, metric: M
 
 
 def ending(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric) -> str:
-    """How it ended, in a line, as far as it was known."""
+    """The outcome of a candidate in one line, as far as it was known."""
     if candidate.id in known.banned:
         return f"Banned by a person: {_cut(known.banned[candidate.id], _REASON)}"
     scored, failure = _outcome(archive, candidate, known)
@@ -75,7 +75,7 @@ def _against(metric: Metric, gain: float, error: float, what: str) -> str:
 
 
 def _in_short(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric) -> str:
-    """How it ended, in two words."""
+    """The outcome of a candidate in a few words."""
     if candidate.id in known.banned:
         return "banned"
     scored, failure = _outcome(archive, candidate, known)
@@ -87,7 +87,7 @@ def _in_short(archive: Archive, candidate: Candidate, known: Knowledge, metric: 
 
 
 def _outcome(archive: Archive, candidate: Candidate, known: Knowledge) -> tuple[Candidate, Failure | None]:
-    """Who was trained, which for code that was tried before is another, and why there was no score, as far as known."""
+    """The candidate whose code was trained (for a duplicate its twin), and why it has no score, as far as known."""
     twin = archive.twin(candidate)
     if twin is None:
         return candidate, candidate.failure
@@ -98,9 +98,9 @@ def _outcome(archive: Archive, candidate: Candidate, known: Knowledge) -> tuple[
 def tried(
     archive: Archive, known: Knowledge, metric: Metric, seed: str, most_tokens: int, described: Collection[str] = ()
 ) -> str:
-    """What was tried: the best few in detail, then others drawn at random, then the titles of all the rest, as far as they
-    fit. `described` are described elsewhere. Looks at no more candidates than can fit, so that it takes the same time in
-    any archive."""
+    """The history: the best few in detail, then others drawn at random, then the titles of the rest, as far as they fit.
+    `described` are ids of candidates described elsewhere. Reads no more candidates than can fit, so that the time does not
+    grow with the archive."""
     best = [one for one in _best(archive, known, metric, _BEST) if one.id not in described]
     best_texts = pack([describe(archive, one, known, metric) for one in best], most_tokens // 3)
     best = best[: len(best_texts)]
@@ -122,7 +122,7 @@ def tried(
 
 
 def _best(archive: Archive, known: Knowledge, metric: Metric, most: int) -> list[Candidate]:
-    """The candidates that were believed to be the best, without those that a person banned and clear losses."""
+    """The best candidates by posterior mean, except banned ones and clear losses."""
     best: list[Candidate] = []
     for one, _ in ranked(archive, metric, known):
         if one.id in known.banned or one.score is None:
@@ -137,7 +137,7 @@ def _best(archive: Archive, known: Knowledge, metric: Metric, most: int) -> list
 def _titles(
     archive: Archive, known: Knowledge, without: Collection[str], metric: Metric, most_tokens: int
 ) -> dict[str, str]:
-    """A line for each known outcome by id, the newest first, as many as fit."""
+    """One line for each known outcome by candidate id, newest first, as many as fit."""
     found: dict[str, str] = {}
     for order in range(known.outcomes, 0, -1):
         candidate = archive.outcome(order)
@@ -154,7 +154,7 @@ def _titles(
 def _sample(
     archive: Archive, known: Knowledge, without: Collection[str], metric: Metric, seed: str, most_tokens: int
 ) -> dict[str, str]:
-    """Descriptions by id of a random part of the known outcomes that fits. Draws no more than can fit."""
+    """Descriptions by candidate id of a random sample of the known outcomes, as many as fit. Draws no more than can fit."""
     rng = random.Random(seed)
     count = min(known.outcomes, most_tokens // _LEAST_TOKENS + len(without) + 1)
     drawn = [archive.outcome(order) for order in rng.sample(range(1, known.outcomes + 1), count)]
@@ -167,8 +167,8 @@ def _sample(
 def parent(
     archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric, clock: Clock, patch: str, most_tokens: int
 ) -> str:
-    """A candidate to build on: its idea in full, its score, its training, and `patch`, its code as a change of the codebase,
-    as far as it fits."""
+    """A candidate to build on: its full idea, its score, a summary of its training, and as much of `patch`, its change of
+    the codebase, as fits."""
     idea = candidate.idea
     trial = candidate.attempt.search if candidate.attempt is not None else None
     parts = [
@@ -183,7 +183,7 @@ def parent(
 
 
 def shares(sizes: Sequence[int], room: int) -> list[int]:
-    """How much of a room each of several texts gets: what the short ones leave goes to the long ones."""
+    """The share of `room` for each of several texts: short texts leave the rest of their share to long ones."""
     given, left = [0] * len(sizes), room
     for place, number in enumerate(sorted(range(len(sizes)), key=lambda one: sizes[one])):
         given[number] = min(sizes[number], left // (len(sizes) - place))
@@ -192,11 +192,11 @@ def shares(sizes: Sequence[int], room: int) -> list[int]:
 
 
 def measured(archive: Archive, known: Knowledge, config: Config, metric: Metric) -> str:
-    """What was known of the unmodified codebase: score and noise, and how its first training went. Empty while it has no
+    """What was known about the unmodified codebase: score, noise, and a summary of its first training. Empty while it has no
     score.
 
-    The training is described once all its trials are known: until then it may be the first or another one that has ended,
-    and a resumed run could not tell which."""
+    The training is described only once all baseline trials are known: before that, which one has ended first depends on
+    timing, and a resumed run could not reproduce the prompt."""
     if known.baseline is None:
         return ""
     reference = known.baseline
@@ -213,8 +213,8 @@ def measured(archive: Archive, known: Knowledge, config: Config, metric: Metric)
 
 
 def _training(trial: Trial, clock: Clock, points: int) -> str:
-    """How a training went, and on which GPU. What depends on the machine is left out where the clock counts steps, so that a
-    run can be repeated on another."""
+    """A summary of a training with its GPU. Machine-dependent values are left out if the clock counts steps, so that a run
+    can be repeated on another machine."""
     lines = _metrics(trial)
     rows = _rows(lines)
     steps = int(next((step for row in reversed(rows) if (step := _number(row.get("step"))) is not None), len(rows)))
@@ -230,7 +230,7 @@ def _training(trial: Trial, clock: Clock, points: int) -> str:
 
 
 def _machine(result: Result, clock: Clock) -> str:
-    """The GPU and its memory, and how much memory was in use. Host memory is called so: it reads like a GPU's otherwise."""
+    """The GPU, its memory, and peak memory use. Host memory is named as such, since it would be mistaken for GPU memory."""
     memory, text = result.memory, f", on {result.gpu}" if result.gpu else ""
     if memory.gpu_gb is not None:
         text += f" with {memory.gpu_gb:.3g} GB of GPU memory"
@@ -242,7 +242,7 @@ def _machine(result: Result, clock: Clock) -> str:
 
 
 def pack(texts: Sequence[str], most_tokens: int) -> list[str]:
-    """As many of the first texts as fit."""
+    """The longest prefix of the texts that fits."""
     kept: list[str] = []
     for text in texts:
         most_tokens -= tokens(text)
@@ -253,8 +253,8 @@ def pack(texts: Sequence[str], most_tokens: int) -> list[str]:
 
 
 def metrics_summary(lines: Sequence[str], clock: Clock, points: int = 3) -> str:
-    """Each number in metrics.jsonl at some points from first to last. Speed and memory are shown under a wall clock, where
-    they decide the score; where the clock counts steps they only differ from run to run. Of memory the peak is shown."""
+    """Each number in metrics.jsonl at `points` points from first to last; of memory, the peak. Speed and memory are shown
+    only if the budget is wall time, where they affect the score; with steps they would only vary from run to run."""
     rows = _rows(lines)
     parts = []
     for name in sorted({name for row in rows for name in row}):
@@ -273,12 +273,12 @@ def _rows(lines: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _number(value: object) -> float | None:
-    """A finite number that a metric can be."""
+    """The value as a finite number; none if it is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer that no float can be
+    except OverflowError:  # an integer too large for a float
         return None
 
 
@@ -286,7 +286,7 @@ def _row(line: str) -> object:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        return None  # a torn last line
+        return None  # an incomplete last line
 
 
 def _metrics(trial: Trial | None) -> list[str]:

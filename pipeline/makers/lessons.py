@@ -1,8 +1,8 @@
 """A note that a language model writes from the archive every few generations: what worked, what failed, what to try. Later
-prompts show it.
+prompts include it.
 
-The note of a generation depends on what was known when that generation opened, so a resumed run asks for it again, word for
-word, and finds the answer that it paid for. It is written to the generation's folder by whoever needs it first.
+The note of a generation depends only on what was known when that generation opened. So a resumed run repeats the prompt word
+for word, and finds the answer that it has paid for. The note is written to the generation's folder when it is first needed.
 """
 
 import bisect
@@ -20,7 +20,7 @@ from pipeline.store.archive import Archive
 from pipeline.store.views import Generation
 
 LESSONS = "lessons"
-"""Purpose of its prompts."""
+"""Purpose of the prompts for notes."""
 _ANSWERS = 3
 _MOST_TOKENS = 1000
 
@@ -37,8 +37,8 @@ class Lessons:
         self._kept: dict[int, str] = {}
 
     def text(self, brief: Brief, most_tokens: int) -> str:
-        """What prompts of a generation say; empty while there is no note. `most_tokens` bounds the history that a note is
-        written from. Raises `Unanswered` when the note is still to be written and the model cannot be asked."""
+        """The note as text for prompts of a generation; empty if there is none. `most_tokens` bounds the history from which
+        the note is written. Raises `Unanswered` if the note is not written yet and the model is unavailable."""
         generation = self._due(brief.archive, brief.generation)
         if generation is None:
             return ""
@@ -49,8 +49,8 @@ class Lessons:
         )
 
     def _due(self, archive: Archive, generation: Generation) -> Generation | None:
-        """The generation with the newest note that this one may know: the first that opened with so many outcomes. Outcomes
-        are counted, not generations, which are small in steady mode."""
+        """The generation with the newest note for this one: the first that opened with the required number of outcomes.
+        Outcomes are counted instead of generations, which are small in steady mode."""
         span = self._config.ideate.lessons_every * max(1, self._config.ideate.candidates)
         if not span or generation.parents.seen.baseline is None:
             return None
@@ -101,7 +101,7 @@ class Lessons:
 
 
 def _cut(text: str) -> str:
-    """A note of bounded length, whole lines of it."""
+    """The first lines of a note, up to a maximum length."""
     lines, room = list[str](), _MOST_TOKENS
     for line in text.splitlines():
         room -= tokens(line)

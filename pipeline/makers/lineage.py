@@ -1,4 +1,4 @@
-"""What each ancestor of a candidate changed, computed from cumulative patches, and the code without one of the changes."""
+"""The change of each ancestor of a candidate, computed from cumulative patches, and the code without one of the changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
 
 Code = Callable[[Candidate | None], Tree]
-"""The code of a candidate; of the unmodified baseline for none."""
+"""Returns the code of a candidate; for none, that of the unmodified baseline."""
 
 
 def lineage(archive: Archive, candidate: Candidate) -> tuple[Candidate, ...]:
-    """The ancestors of a candidate and itself, each once and after those that it builds on."""
+    """The ancestors of a candidate and the candidate itself, each once and after its parents."""
     found: dict[str, Candidate] = {}
 
     def visit(one: Candidate) -> None:
@@ -28,8 +28,8 @@ def lineage(archive: Archive, candidate: Candidate) -> tuple[Candidate, ...]:
 
 
 def built_on(code: Code, archive: Archive, candidate: Candidate) -> Tree:
-    """The code that a candidate changed: the baseline, its parent's, or the merge of its parents' changes; that of the first
-    parent where they do not merge."""
+    """The code that a candidate changed: that of the baseline, of its parent, or the merge of its parents' changes. A parent
+    whose changes conflict is left out."""
     parents = [code(archive.candidate(name)) for name in candidate.idea.parents]
     tree = parents[0] if parents else code(None)
     for other in parents[1:]:
@@ -40,22 +40,22 @@ def built_on(code: Code, archive: Archive, candidate: Candidate) -> Tree:
 
 @dataclass(frozen=True)
 class Removal:
-    """A candidate's code without the change of one ancestor, or why there is none."""
+    """A candidate's code without the change of one ancestor, or why there is no such code."""
 
     ancestor: Candidate
-    """Whose change it is."""
+    """The ancestor whose change is removed."""
     code: Tree | None
-    """The code without it; none if it cannot be taken out."""
+    """The code without the change; none if it cannot be removed."""
     why: Literal["", "conflict", "no change", "overwritten"] = ""
     """Why there is no code: later changes are on the same lines, the ancestor changed nothing itself, or nothing of its
     change is left in the candidate."""
     reason: str = ""
-    """More about it: with `conflict`, files and lines."""
+    """Details: for `conflict`, files and lines."""
 
 
 def without(code: Code, archive: Archive, candidate: Candidate, ancestor: Candidate) -> Removal:
-    """Take the change of an ancestor out by a three-way merge: the step from the ancestor's code back to what it changed,
-    applied to the candidate's code."""
+    """Remove the change of an ancestor by a three-way merge: the step from the ancestor's code back to the code that it
+    changed is applied to the candidate's code."""
     before, after, ours = built_on(code, archive, ancestor), code(ancestor), code(candidate)
     if before == after:
         return Removal(ancestor, None, "no change")

@@ -1,4 +1,4 @@
-"""A language model proposes: first ideas, new ones beside what was tried, and ones that build on what worked."""
+"""A language model proposes ideas: first ideas, new ideas given the history, and ideas that build on good candidates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,18 +24,18 @@ from pipeline.store.views import Candidate
 
 ANSWERS = 5
 _MOST_CUT_OFF = 2
-"""Answers without an idea that are cut off before a person is asked to change a setting."""
+"""Number of cut-off answers without an idea after which the program stops and names the setting to change."""
 _MARGIN_TOKENS = 2000
 _KEPT_PATCHES = 64
 _HEAD_TOKENS = 400
-"""For score and training of a parent, at most about."""
+"""Approximate upper bound on the tokens for the score and training of a parent."""
 _MOST_TITLES = 300
-"""How many titles of ideas without a known outcome a prompt lists, the newest first."""
+"""Most titles of ideas without a known outcome that a prompt lists, newest first."""
 
 
 class LlmIdeator:
-    """Asks for ideas in batches. A batch's prompt depends on nothing that happens after its generation opened except the
-    batches before it, so that a resumed run asks it again, word for word, and finds the answer it paid for."""
+    """Requests ideas in batches. The prompt of a batch depends only on what was known when its generation opened and on the
+    batches before it. So a resumed run repeats it word for word and finds the answer that it has paid for."""
 
     needs_model = True
     slow = True
@@ -53,7 +53,7 @@ class LlmIdeator:
         self._patches: dict[str, str] = {}
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `CannotContinue` when the answers hold too few ideas, `Unanswered` when there is none for now."""
+        """Raises `CannotContinue` if the answers contain too few ideas, `Unanswered` if the model is unavailable."""
         size = max(1, self._config.ideate.batch)
         first = brief.number - (brief.number - brief.alike.start) % size
         batch = range(first, min(first + size, brief.alike.stop))
@@ -61,13 +61,13 @@ class LlmIdeator:
         return self._ideas(brief, batch)[brief.number - first]
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
-        """It learns from what its prompts say."""
+        """Does nothing: outcomes reach the model through the prompts."""
 
     def _ideas(self, brief: Brief, batch: range) -> list[Idea]:
         before = [
             idea
             for number, idea in sorted(brief.ideas.items())
-            if number < batch.start or number >= brief.generation.parents.ideas  # what people brought in is there first
+            if number < batch.start or number >= brief.generation.parents.ideas  # proposals of people come first
         ]
         self._known.update(brief.archive, brief.generation.parents.seen.generations)
         purpose, text = self._question(brief, batch, before)
@@ -90,11 +90,11 @@ class LlmIdeator:
         seen = f" ({reasons[-1]})" if reasons else ""
         raise CannotContinue(
             f"the language model gave {len(ideas)} of {len(batch)} ideas in {asked} answers{seen}; read llm/{talk.key} in "
-            "the run folder, and move the folders of such answers away to ask again, or another model with llm.model=…"
+            "the run folder; to ask again, move the folders of such answers away, or set another model with llm.model=…"
         )
 
     def _question(self, brief: Brief, batch: range, before: Sequence[Idea]) -> tuple[str, str]:
-        """The purpose and the text."""
+        """The purpose and the text of a prompt."""
         archive, known = brief.archive, brief.generation.parents.seen
         own, metric = self._config.prompts, self._metric
         common = {
@@ -117,13 +117,13 @@ class LlmIdeator:
         return "exploit", render("exploit", own, parents=parents, history=tried, **common)
 
     def _room(self, taken: str) -> int:
-        """Tokens for earlier candidates beside a text that is in the prompt as well."""
+        """Tokens left for the history in a prompt that also contains `taken`."""
         llm = self._llm
         room = llm.context - answer_tokens(llm) - tokens(self._shared) - tokens(taken) - _MARGIN_TOKENS
         return max(0, min(self._config.ideate.history_tokens, room))
 
     def _parents(self, brief: Brief, most_tokens: int) -> Iterator[str]:
-        """The candidates to build on, with their code as far as it fits. What short ones leave goes to the long ones."""
+        """Descriptions of the parents, with as much of their code as fits. Short ones leave room to long ones."""
         known, config = brief.generation.parents.seen, self._config
         patches = [self._patch(one) for one in brief.parents]
         whole = [
@@ -134,7 +134,7 @@ class LlmIdeator:
             yield history.parent(brief.archive, one, known, self._metric, config.train.clock, patch, room)
 
     def _patch(self, candidate: Candidate) -> str:
-        """What a candidate changed in the codebase as it is shown. Parents are described again and again."""
+        """A candidate's change of the shown codebase; cached, since the same parents are described many times."""
         assert candidate.attempt is not None
         if not self._baseline.classes:
             return candidate.attempt.paths.patch.read_text(errors="replace")
@@ -147,7 +147,7 @@ class LlmIdeator:
         return kept[candidate.id]
 
     def _sift(self, brief: Brief, proposals: Sequence[Proposal], tried: Sequence[Idea]) -> tuple[list[Idea], list[str]]:
-        """The ideas that can be used, and what is wrong with the others."""
+        """The usable ideas, and the problems of the others."""
         origin = "exploit" if brief.exploit else "explore"
         ids = {name: one.id for one in brief.parents for name in (one.id, short(one.id))} if brief.exploit else {}
         good: list[Idea] = []
@@ -171,7 +171,7 @@ class LlmIdeator:
 
 
 def _hopeless(answer: Completion, reasons: int) -> bool:
-    """Whether the same question would get no better answer with the same settings."""
+    """Whether repeating the question with the same settings is unlikely to give a better answer."""
     return answer.finish == "context" or (answer.finish in ("length", "reasoning") and reasons >= _MOST_CUT_OFF)
 
 
@@ -180,9 +180,9 @@ def _id(candidate: Candidate) -> str:
 
 
 def _undecided(archive: Archive, known: Knowledge) -> list[Idea]:
-    """Ideas whose outcome was not known yet, those of the newest generations first. Looks only at candidates that are open,
-    or came to an outcome since then."""
-    found = {one.id: one for one in archive.open}  # before the outcomes: no candidate is missed that closes meanwhile
+    """Ideas whose outcome was not known yet, those of the newest generations first. Reads only candidates that are open or
+    whose outcome came later."""
+    found = {one.id: one for one in archive.open}  # before the outcomes, so that no candidate that closes is missed
     for order in range(known.outcomes + 1, archive.index.outcomes + 1):
         candidate = archive.outcome(order)
         if candidate is not None:
@@ -203,6 +203,6 @@ def _proposed(ideas: Sequence[Idea]) -> str:
 
 
 def _guidance(path: Path) -> str:
-    """What a person wrote, read when the generation was opened."""
+    """The user's guidance, as it was when the generation opened, as text for a prompt."""
     text = path.read_text(errors="replace").strip() if path.is_file() else ""
-    return f"\nThe person who runs this search asks you to heed:\n\n{text}\n" if text else ""
+    return f"\nThe person who runs this search gives this guidance:\n\n{text}\n" if text else ""

@@ -1,4 +1,4 @@
-"""A language model writes an idea as code; an answer that cannot be used is returned to it with the exact reason."""
+"""A language model implements ideas; an unusable answer is returned to it with the exact reason."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ from pipeline.patching.trees import Tree, diff
 from pipeline.records import Completion, Idea, Usage
 
 _LEAST_TOKENS = 1000
-"""For code beside the codebase, whatever `llm.context` says."""
+"""Minimum number of tokens for code besides the codebase, even if `llm.context` is too small."""
 
 
 class LlmImplementer:
-    """Asks for code. The same idea, parents and answers give the same code."""
+    """Requests code from a language model. The same idea, parents and answers give the same code."""
 
     needs_model = True
     reads_text = True
@@ -63,12 +63,12 @@ class LlmImplementer:
         return elide(tree, self._config.baseline, self._config.scale)
 
     def _room(self) -> int:
-        """Tokens for code beside the codebase."""
+        """Tokens available for code besides the codebase."""
         llm = self._llm
         return max(_LEAST_TOKENS, (llm.context - answer_tokens(llm) - tokens(self._shared)) // 2)
 
     def _base(self, baseline: Elision, first: Elision | None, others: Sequence[Elision]) -> str:
-        """Which code the change applies to."""
+        """Text that shows the code to which the change applies."""
         if first is None:
             return "Your change applies to the codebase above.\n"
         room = self._room() // (1 + len(others))
@@ -77,17 +77,17 @@ class LlmImplementer:
             + code_on_top(baseline.shown, first.shown, room)
         ]
         texts += [
-            "It brings in this change of the codebase by another candidate, which is not in that code:\n\n"
+            "It includes this change of the codebase by another candidate, which is not in that code:\n\n"
             f"{shown_diff(diff(baseline.shown, other.shown), room)}\n"
             for other in others
         ]
         return "\n".join(texts)
 
     def _write(self, purpose: str, text: str, base: Elision) -> Implemented | Refusal:
-        """The first of several answers that can be used, or why none can."""
+        """The code of the first usable answer, or why there is none."""
         talk = Conversation(self._model, self._shared, purpose, text, max(1, self._config.implement.samples))
         usage, tries = Usage(), 0
-        refusal = Refusal("unreadable", "no answer was asked for")
+        refusal = Refusal("unreadable", "no answer was requested")
         for _ in range(1 + self._config.implement.revisions):
             answers, key = talk.answers(), talk.key
             tries += len(answers)

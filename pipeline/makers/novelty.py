@@ -1,8 +1,8 @@
-"""Whether an idea was proposed before in nearly the same words, at the same cost in any archive.
+"""Finds earlier ideas with nearly the same words, at a cost that does not grow with the archive.
 
 One-permutation MinHash with locality-sensitive hashing (Li, Owen and Zhang, "One Permutation Hashing", NIPS 2012; Leskovec,
 Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3) finds the few ideas that may be alike; these are compared word
-by word. Of two ideas that share 80 % of their words 98 % are found, of two that share 90 % all but one in 5,000.
+by word. Of pairs that share 80 % of their words 98 % are found, of pairs that share 90 % all but one in 5,000.
 """
 
 import zlib
@@ -19,14 +19,14 @@ _MIX, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 
 
 class KnownIdeas:
-    """Ideas of complete generations. Each is read once."""
+    """An index of the ideas of complete generations. Each is read once."""
 
     def __init__(self) -> None:
         self._bands: dict[int, list[tuple[int, Idea]]] = {}
         self._generations = 0
 
     def update(self, archive: Archive, generations: int) -> None:
-        """Take in the ideas of generations with a lower number."""
+        """Add the ideas of generations with a number below `generations`."""
         for generation in archive.generations[self._generations : generations]:
             for candidate in generation.candidates:
                 for band in _bands(candidate.idea):
@@ -34,13 +34,13 @@ class KnownIdeas:
         self._generations = max(self._generations, generations)
 
     def twin(self, idea: Idea, generations: int) -> Idea | None:
-        """An idea of a generation with a lower number that is the same in nearly the same words."""
+        """An idea with nearly the same words from a generation with a number below `generations`; none if there is none."""
         near = (pair for band in _bands(idea) for pair in self._bands.get(band, ()))
         return next((other for number, other in near if number < generations and alike(idea, other)), None)
 
 
 def _bands(idea: Idea) -> Iterator[int]:
-    """Equal for two ideas with a probability that rises steeply with the share of words they have in common."""
+    """Hashes; two ideas share at least one with a probability that rises steeply with their share of common words."""
     least: dict[int, int] = {}
     for word in idea_words(idea):
         value = zlib.crc32(word.encode()) * _MIX & _MASK
@@ -56,5 +56,5 @@ def _bands(idea: Idea) -> Iterator[int]:
 
 
 def _filled(least: dict[int, int], place: int) -> int:
-    """The least value of a bin; an empty bin takes that of the next one."""
+    """The least value of a bin; for an empty bin that of the next filled one."""
     return next(least[at % _BINS] for at in range(place, place + _BINS) if at % _BINS in least)

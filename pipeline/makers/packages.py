@@ -1,4 +1,4 @@
-"""Which packages a variant can import, and what it imports."""
+"""The packages that a variant can import, and a check of its imports."""
 
 import fnmatch
 import json
@@ -31,23 +31,23 @@ _OF_TRAINING = frozenset(
     "sentencepiece sympy tensorflow tiktoken timm tokenizers torch torch-optimizer torchao torchaudio torchmetrics "
     "torchvision transformer-engine transformers triton trl unsloth vllm xformers xgboost".split()
 )
-"""Packages, by their normalized names, that training code of this field imports."""
+"""Normalized names of packages that training code of this field imports."""
 
 
 @dataclass(frozen=True)
 class Packages:
-    """What one interpreter has."""
+    """The packages of one interpreter."""
 
     distributions: tuple[str, ...]
     """Name and version of each package, e.g. `torch 2.6.0`."""
     modules: frozenset[str]
-    """Top-level names that can be imported, the standard library's too."""
+    """Top-level module names that can be imported, including the standard library."""
     providers: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Top-level name to the packages that it comes from."""
+    """Packages that provide each top-level module name."""
 
 
 def installed_packages(interpreter: str) -> Packages:
-    """Of the Python that runs a baseline's commands; empty means our own. Raises `BadInput` if it does not run."""
+    """The packages of a baseline's interpreter; empty means our own. Raises `BadInput` if the interpreter does not run."""
     check_interpreter(interpreter)
     argv = [interpreter or sys.executable, "-c", _LIST]
     try:
@@ -59,7 +59,7 @@ def installed_packages(interpreter: str) -> Packages:
 
 
 def check_interpreter(interpreter: str) -> None:
-    """Raises `BadInput` when there is no such program; empty means our own."""
+    """Raise `BadInput` if the interpreter does not exist; empty means our own."""
     if interpreter and shutil.which(interpreter) is None:
         wrong = "cannot be executed" if os.path.exists(interpreter) else "is missing"
         raise BadInput(
@@ -69,8 +69,8 @@ def check_interpreter(interpreter: str) -> None:
 
 
 def training_packages(packages: Packages, code: Mapping[str, Entry], named: Sequence[str]) -> tuple[str, ...]:
-    """Name and version of the packages that training code would import: those that the code imports, the known ones of this
-    field, and those that a glob of `named` names. Build tools, linters and what others depend on say nothing to a model."""
+    """Name and version of packages that training code may use: those that the code imports, well-known ones of the field,
+    and those that match a glob in `named`. Build tools, linters and dependencies of others would not help a model."""
     imported = {name for path, entry in code.items() for name in imported_modules(path, entry)}
     direct = {_normal(package) for module in imported for package in packages.providers.get(module, (module,))}
     globs = [_normal(one) for one in named]
@@ -83,12 +83,12 @@ def training_packages(packages: Packages, code: Mapping[str, Entry], named: Sequ
 
 
 def _normal(name: str) -> str:
-    """A package's name as package indexes compare it."""
+    """A package's name in normalized form, as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def check_imports(base: Mapping[str, Entry], variant: Mapping[str, Entry], packages: Packages) -> Refusal | None:
-    """None unless a changed file imports what is neither installed, nor part of the code, nor imported before."""
+    """A refusal if a changed file imports a module that is not installed, not part of the code, and not imported before."""
     own = {part.removesuffix(".py") for path in variant for part in PurePosixPath(path).parts}
     known = packages.modules | own | {name for path, entry in base.items() for name in imported_modules(path, entry)}
     for path, entry in variant.items():

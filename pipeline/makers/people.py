@@ -1,5 +1,5 @@
-"""What people bring into a search: ideas of their own, and elites of other runs. Each is a file that the next generation
-takes up beside its own ideas; a file is named by what it holds, so that the same thing twice is once."""
+"""Proposals of people: their own ideas, and candidates of other runs. Each is a file that the next generation includes
+besides its own ideas. Files are named by a hash of their content, so that duplicates count once."""
 
 import hashlib
 from pathlib import Path
@@ -19,7 +19,7 @@ HUMAN, SEED = "human", "seed"
 
 
 def read_idea(path: Path) -> tuple[str, str]:
-    """Title and text: the first line, and all of it. Raises `BadInput`."""
+    """Title (the first line) and text (the whole file) of an idea. Raises `BadInput`."""
     text = read_text(path)
     if not text.strip():
         raise BadInput(f"{path} is empty; write the title on its first line, and below what to change and why")
@@ -28,7 +28,7 @@ def read_idea(path: Path) -> tuple[str, str]:
 
 
 def read_text(path: Path) -> str:
-    """Raises `BadInput` when it cannot be read."""
+    """The text of a file. Raises `BadInput` if it cannot be read."""
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -36,7 +36,7 @@ def read_text(path: Path) -> str:
 
 
 def as_seed(archive: Archive, candidate: Candidate) -> Idea:
-    """A candidate of another run as an idea for this one: its code as a change of the baseline."""
+    """A candidate of another run as an idea for this one, with its code as a change of the baseline."""
     if candidate.attempt is None or candidate.attempt.smoke is None:
         raise BadInput(f"ideate.seeds: {candidate.paths.folder} has no code that runs; name one that was scored")
     patch = candidate.attempt.paths.patch.read_text(errors="replace")
@@ -45,14 +45,13 @@ def as_seed(archive: Archive, candidate: Candidate) -> Idea:
 
 
 def given_tree(base: Tree, change: Change, rules: Rules) -> Tree | Refusal:
-    """The code that came with an idea, on the code that it changes."""
+    """The code that came with an idea, applied to the code that it changes."""
     text = change.text or ""
     return apply(base, text) if change.exact else patched_tree(base, text, rules)
 
 
 def propose(archive: Archive, rules: Rules, idea: Idea) -> bool:
-    """Leave an idea for the next generation; tells whether it was not there yet. Raises `BadInput` when its code does not
-    apply."""
+    """Propose an idea for the next generation; returns whether it is new. Raises `BadInput` if its code does not apply."""
     paths = archive.paths
     if idea.change is not None and idea.change.text is not None:
         parents = [variant_tree(paths, archive.candidate(parent)) for parent in idea.parents]

@@ -1,5 +1,5 @@
-"""Ideas of a policy that learns from what was executed. Its jobs sample and train it (`stages/learn.py`, `rl/`); here its
-prompts are written and its answers are read."""
+"""Ideas of a policy that learns from executed ideas. Jobs sample and train it (`stages/learn.py`, `rl/`); this module writes
+its prompts and reads its answers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,13 +22,13 @@ from pipeline.store.tasks import finished
 from pipeline.store.views import Candidate, Generation
 
 _ON_A_GRID = 8
-"""Values of a setting between the ends of its range."""
+"""Number of values of a setting from one end of its range to the other."""
 _LONGEST_TITLE = 100
 
 
 class PolicyIdeator:
-    """One idea for each sample of the policy, in order. Without a language model as implementer an idea is read as words of
-    the bank; an answer that holds no idea becomes a candidate that fails, so that it is learned from."""
+    """One idea for each sample of the policy, in order. The tiny policy writes words of the idea bank. An answer without an
+    idea becomes a candidate that fails, so that the policy learns from it."""
 
     needs_model = False
     slow = False
@@ -53,7 +53,7 @@ class PolicyIdeator:
         self._samples: tuple[int, list[Sample]] = (-1, [])
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `Unanswered` until the samples of the generation are there."""
+        """Raises `Unanswered` until the generation has been sampled."""
         generation = brief.generation
         if self._samples[0] != generation.number:
             made = samples_of(brief.archive, generation.number)
@@ -65,10 +65,10 @@ class PolicyIdeator:
         return self._read(answer, (parent.id,) if parent is not None else ())
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
-        """It learns in jobs."""
+        """Does nothing: the policy learns in jobs."""
 
     def prompts(self, archive: Archive, generation: Generation) -> tuple[str, ...]:
-        """One for each idea of a generation; those of the same parent are the same."""
+        """One prompt for each idea of a generation; ideas with the same parent get the same prompt."""
         parents = [parent_of(archive, generation, number) for number in range(generation.parents.ideas)]
         if self._bank is not None:
             self._tried.update(Brief(archive, generation, (), 0, False, range(0)))
@@ -80,7 +80,7 @@ class PolicyIdeator:
 
     def _read(self, answer: str, parents: tuple[str, ...]) -> Idea:
         found = read_proposals(answer)
-        if not found:  # a change without code is refused before anybody is asked to write it
+        if not found:  # an empty change is refused before any code is requested
             return Idea("an answer without an idea", answer or "(empty)", "policy", parents, change=Change(text=""))
         title, text = found[0].title[:_LONGEST_TITLE], found[0].text
         change = change_of(self._bank, text) if self._bank is not None else None
@@ -88,14 +88,14 @@ class PolicyIdeator:
 
 
 def samples_of(archive: Archive, step: int) -> list[Sample] | None:
-    """What the policy of a step wrote; none until it has."""
+    """The samples of a step; none until they are written."""
     place = finished(archive.paths.policy_step(step).sample)
     return files.read(place.samples, list[Sample]) if place is not None else None
 
 
 def parent_of(archive: Archive, generation: Generation, number: int) -> Candidate | None:
-    """Whom the idea with a number builds on. As many ideas build on each parent, at least two: a group needs something to
-    compare, so the draws of a search method are not followed."""
+    """The parent of the idea with this number; none for the baseline. Exploit ideas are divided evenly among parents, at
+    least two on each, since advantages compare ideas within a group. So draws of the search method are ignored."""
     plan = generation.parents
     exploits = round(plan.exploit_share * plan.ideas) if plan.candidates else 0
     if number >= exploits:
@@ -108,8 +108,8 @@ def parent_of(archive: Archive, generation: Generation, number: int) -> Candidat
 
 
 def bank_words(bank: Bank, now: dict[str, Any]) -> Words:
-    """What the tiny policy can write. Settings with a range have values between its ends, evenly on the logarithm; `now` are
-    the present values, which are left out."""
+    """The vocabulary of the tiny policy. Settings with a range get log-spaced values from end to end; the current values
+    `now` are left out."""
     settings = []
     for name, known in bank.ranges.items():
         if name in now:
@@ -125,7 +125,7 @@ def _grid(now: Any, factor: tuple[float, float]) -> list[Any]:
 
 
 def change_of(bank: Bank, text: str) -> Change | None:
-    """What an idea of words changes; none if one of them is no word of the bank."""
+    """The change that the words of an idea describe; none if a word is not in the bank, or there is none."""
     names, settings = [], {}
     for word in parts_of(text):
         name, sign, value = word.partition("=")
@@ -140,5 +140,5 @@ def change_of(bank: Bank, text: str) -> Change | None:
 
 
 def words_of(ingredients: Ingredients) -> list[str]:
-    """The words of a candidate with all that it inherited."""
+    """The words of a candidate, including those that it inherited."""
     return [*sorted(ingredients.patches), *(f"{name}={value}" for name, value in sorted(ingredients.settings.items()))]

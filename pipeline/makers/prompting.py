@@ -1,8 +1,7 @@
-"""Prompts: templates in `prompts/`, or the user's own in their place, and the part that all prompts of a maker share.
+"""Prompts: templates in `prompts/`, which a user may override, and the part shared by all prompts of a maker.
 
-The shared part holds the codebase and everything else that does not change during a run, and comes first. Providers read
-what they have just read from a cache, at a fraction of the price. So it holds no measurement: what the run found out stands
-in the text of each generation.
+The shared part comes first. It contains the codebase and everything else that is constant during a run, so that providers
+serve it from their prompt cache at a fraction of the price. Measurements are therefore in the text of each generation.
 """
 
 import difflib
@@ -25,11 +24,11 @@ from pipeline.text import counted, fence_around, quoted
 
 _FOLDER = Path(__file__).with_name("prompts")
 OWN_FOLDER = "prompts"
-"""Where a user's own templates lie, in the folder around that of `--config-dir`."""
+"""Folder of a user's own templates, next to the folder of `--config-dir`."""
 
 
 def own_templates(folder: Path) -> dict[str, str]:
-    """A user's templates by name. Files with other names are not ours. Raises `BadInput` for one that cannot be used."""
+    """A user's templates by name. Files with unrelated names are ignored. Raises `BadInput` for an unusable template."""
     names = sorted(path.stem for path in _FOLDER.glob("*.md"))
     found = {}
     for path in sorted(folder.glob("*.md")) if folder.is_dir() else ():
@@ -37,7 +36,7 @@ def own_templates(folder: Path) -> dict[str, str]:
             near = difflib.get_close_matches(path.stem, names, 1, 0.8)
             if near:
                 raise BadInput(
-                    f"{path} is not the name of a prompt; did you mean {near[0]}.md? There are: {', '.join(names)}"
+                    f"{path} is not the name of a prompt; did you mean {near[0]}.md? Valid names: {', '.join(names)}"
                 )
             continue
         try:
@@ -49,7 +48,7 @@ def own_templates(folder: Path) -> dict[str, str]:
 
 
 def _check(path: Path, text: str) -> None:
-    """Raises `BadInput` unless a template has the variables of the one that it replaces."""
+    """Raise `BadInput` unless a template has exactly the variables of the one that it replaces."""
     template = Template(text)
     if not template.is_valid():
         raise BadInput(f"{path}: a $ begins no variable; write $$ for a dollar sign")
@@ -57,7 +56,7 @@ def _check(path: Path, text: str) -> None:
     found = set(template.get_identifiers())
     problems = [
         f"{what} {', '.join(f'${name}' for name in sorted(names))}"
-        for what, names in (("it lacks", wanted - found), ("there is no", found - wanted))
+        for what, names in (("it lacks", wanted - found), ("unknown", found - wanted))
         if names
     ]
     if problems:
@@ -66,14 +65,14 @@ def _check(path: Path, text: str) -> None:
 
 
 def render(name: str, own: Mapping[str, str] | None = None, /, **values: object) -> str:
-    """The text of `prompts/NAME.md`, or of the user's own, with its variables filled in. Raises ValueError for a variable
-    that is missing or not used."""
+    """The text of `prompts/NAME.md`, or of the user's own template, with its variables filled in. Raises ValueError for a
+    missing or unused variable."""
     found = Template(own[name] if own and name in own else (_FOLDER / f"{name}.md").read_text())
     wanted = set(found.get_identifiers())
     if wanted != set(values):
         missing, unused = sorted(wanted - set(values)), sorted(set(values) - wanted)
         raise ValueError(f"{name}.md: missing {missing}, not used {unused}")
-    return encodable(found.substitute(values)).strip() + "\n"  # code and logs may hold bytes that are no text
+    return encodable(found.substitute(values)).strip() + "\n"  # code and logs may contain bytes that are not text
 
 
 def ideator_text(tools: Tools) -> str:
@@ -91,7 +90,7 @@ def implementer_text(tools: Tools) -> str:
 
 
 def _codebase(tools: Tools) -> str:
-    """The part that both begin with: a provider's cache may serve one for the other."""
+    """The common beginning of both first messages, so that a provider's prompt cache serves both."""
     config, code = tools.config, tools.code(None)
     baseline = config.baseline
     better = "higher" if baseline.metric.direction is Direction.maximize else "lower"
@@ -114,20 +113,20 @@ def _codebase(tools: Tools) -> str:
 
 
 def packages_text(tools: Tools) -> str:
-    """The packages that training code would import."""
+    """The packages that training code may use, as text."""
     found = training_packages(tools.packages, tools.code(None), tools.config.baseline.packages)
     return ", ".join(found) or "none"
 
 
 def code_text(code: Mapping[str, Entry], shown: Rules) -> str:
-    """Files with their paths, each in a fence. Only text, and only what is shown."""
+    """The shown text files with their paths, each in a fence."""
     return "\n\n".join(
         _fenced(path, entry) for path, entry in code.items() if shown.allows(path) and b"\0" not in entry.data
     )
 
 
 def changed_files(before: Mapping[str, Entry], after: Mapping[str, Entry]) -> str:
-    """The files that differ, as they are afterwards, and the names of those that are gone."""
+    """The new content of the files that differ, and the names of removed files."""
     paths = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
     gone = [path for path in paths if path not in after]
     parts = [
@@ -146,8 +145,7 @@ def _fenced(path: str, entry: Entry) -> str:
 
 
 def code_on_top(before: Mapping[str, Entry], after: Mapping[str, Entry], most_tokens: int) -> str:
-    """What a change of the code above can be quoted from: its files as they are now, or, where these are too long, what was
-    changed in them."""
+    """The code after a change, as text to quote from: the changed files, or the diff if they are too long."""
     files = changed_files(before, after)
     if tokens(files) <= most_tokens:
         return f"These files differ from those above, and are shown as they are now:\n\n{files}\n"
@@ -155,8 +153,8 @@ def code_on_top(before: Mapping[str, Entry], after: Mapping[str, Entry], most_to
 
 
 def shown_diff(patch: str, most_tokens: int | None = None) -> str:
-    """A patch in a fence, without the lines that only git needs. One that is too long is shown in whole hunks, as many as
-    fit, with the number of those left out; the first of them in part if none fits."""
+    """A patch in a fence, without the lines that only git needs. If it is too long, as many complete hunks as fit are shown
+    with the number of those left out; if none fits, part of the first."""
     patch = re.sub(r"^index [0-9a-f.]+(?: \d+)?\n", "", patch, flags=re.M)
     if most_tokens is None or tokens(patch) <= most_tokens:
         return _fenced_diff(patch)
@@ -198,19 +196,19 @@ def _files_of(patch: str) -> list[tuple[str, Sequence[str]]]:
 
 
 def without_places(text: str) -> str:
-    """A log without what differs between two runs that do the same: where the code lies, and addresses in memory."""
+    """A log without parts that differ between identical runs: folders and memory addresses."""
     text = re.sub(r"(?:/[^\s\"':,;()]+)*/(?:variant|site-packages|lib/python3\.\d+)/", "", text)
     text = re.sub(r"(?:/[^\s\"':,;()/]+)+/([^\s\"':,;()/]+)", r"\1", text)
     return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x…", text)
 
 
 def output_text(crash: Crash) -> str:
-    """How a variant ended and the last lines of its log, quoted."""
+    """The failure of a variant and the last lines of its log, quoted."""
     return quoted(without_places(f"{crash.failure.reason.splitlines()[0]}\n\n{crash.log}").strip())
 
 
 def _budget(config: Config) -> str:
-    """Amount and machine. Host memory is called so: it reads like a GPU's otherwise."""
+    """The budget with the machine, in words. Host memory is named as such, since it would be mistaken for GPU memory."""
     needs = config.train.resources
     amount = (
         f"{config.train.budget_steps} steps"

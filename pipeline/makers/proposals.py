@@ -1,4 +1,4 @@
-"""Ideas as a language model writes them down: read with tolerance, compared with what is known."""
+"""Ideas in the answers of a language model: a tolerant reader, and a comparison of ideas."""
 
 import json
 import re
@@ -34,12 +34,12 @@ IDEAS_SCHEMA: dict[str, Any] = {
     "required": ["ideas"],
     "additionalProperties": False,
 }
-"""What prompts for ideas ask for, for providers that hold a model to it. `read_proposals` reads more."""
+"""Schema of an answer with ideas, for providers that enforce one. `read_proposals` accepts more than that."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """One idea as it was written."""
+    """One idea as the model wrote it."""
 
     title: str
     text: str
@@ -47,9 +47,9 @@ class Proposal:
 
 
 def read_proposals(answer: str) -> list[Proposal]:
-    """Every idea in an answer, whatever stands around the JSON; of JSON that was cut off, the ideas before the cut."""
+    """All ideas in an answer, ignoring text around the JSON; if the JSON was cut off, the ideas before the cut."""
     answer = split_reasoning(answer).answer
-    # A backslash that JSON does not know, as in LaTeX, means itself.
+    # A backslash that is not a JSON escape, as in LaTeX, is taken literally.
     answer = re.sub(r'\\(u[0-9a-fA-F]{4}|["\\/bfnrt])?', lambda found: found[0] if found[1] else r"\\", answer)
     decoder = json.JSONDecoder(strict=False)
     found: list[Proposal] = []
@@ -66,7 +66,7 @@ def read_proposals(answer: str) -> list[Proposal]:
 
 
 def alike(one: Idea, two: Idea) -> bool:
-    """Whether two ideas are the same in nearly the same words, on the same parents. Numbers count as words."""
+    """Whether two ideas have nearly the same words and the same parents. Numbers count as words."""
     first, second = idea_words(one), idea_words(two)
     return one.parents == two.parents and len(first & second) >= _ALIKE * len(first | second)
 
@@ -92,5 +92,5 @@ def _first(value: dict[str, Any], names: tuple[str, ...]) -> str:
 
 
 def idea_words(idea: Idea) -> frozenset[str]:
-    """The words, in any script, and numbers of an idea; what `alike` compares."""
+    """The words, in any script, and numbers of an idea, which `alike` compares."""
     return frozenset(re.findall(r"[^\W\d]+|\d+(?:\.\d+)?(?:e-?\d+)?", f"{idea.title} {idea.text}".lower()))

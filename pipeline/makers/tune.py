@@ -11,7 +11,7 @@ from pipeline.store.views import Candidate
 
 
 class TuneIdeator:
-    """Draws all settings at once from their stated ranges (Bergstra and Bengio, "Random Search for Hyper-Parameter
+    """Draws all settings at once from the ranges of the bank (Bergstra and Bengio, "Random Search for Hyper-Parameter
     Optimization", JMLR 2012)."""
 
     needs_model = False
@@ -22,7 +22,7 @@ class TuneIdeator:
         self._tools = tools
 
     def propose(self, brief: Brief) -> Idea:
-        """Raises `BadInput` when the bank states no ranges."""
+        """The next idea. Raises `BadInput` if there is nothing to tune."""
         generation = brief.generation.number
         rng = random.Random(f"{self._tools.config.seed}/{generation}/{brief.number}")
         change = draw_settings(self._bank, self._bank.settings(self._tools.code(None)), len(self._bank.ranges), rng)
@@ -41,4 +41,4 @@ class TuneIdeator:
         return f"{bank.settings_file} holds none of the settings that {SETTINGS_FILE} has ranges for: {names}"
 
     def learn(self, outcomes: Sequence[Candidate]) -> None:
-        """It learns nothing."""
+        """Does nothing: the search is random."""

@@ -1,4 +1,4 @@
-"""Code of a run as values."""
+"""The code of a run's candidates and of its baseline, as trees in memory."""
 
 import functools
 import shutil
@@ -11,13 +11,13 @@ from pipeline.store.views import Attempt, Candidate
 
 
 def variant_tree(paths: RunPaths, candidate: Candidate) -> Tree:
-    """The code of a candidate, from its patch: the folder may have been removed."""
+    """The code of a candidate, computed from its patch, since the folder may have been removed."""
     assert candidate.attempt is not None
     return _patched(paths, candidate.attempt)
 
 
 def restore_variant(paths: RunPaths, attempt: Attempt) -> None:
-    """Write the code of an attempt again, from its patch, if its folder was removed (`keep.variants`)."""
+    """Restore the code of an attempt from its patch if its folder was removed (`keep.variants`)."""
     folder = attempt.paths.variant
     if not folder.is_dir():
         part = folder.with_name("variant.part")
@@ -39,7 +39,7 @@ def pristine_tree(paths: RunPaths) -> Tree:
 
 @functools.lru_cache(maxsize=4)
 def _read_once(pristine: Path) -> Tree:
-    """It is hashed, read-only, and the same for the whole run."""
+    """The pristine code, cached: it is hashed, read-only and constant during a run."""
     tree = read_tree(pristine)
     assert not isinstance(tree, Refusal), tree
     return tree

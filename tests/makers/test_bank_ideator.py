@@ -283,7 +283,9 @@ def test_an_idea_in_words_needs_no_patch_where_text_is_read(implement: str, tmp_
 def test_where_the_bank_writes_the_code_each_idea_needs_a_patch(tmp_path: Path) -> None:
     tools = tools_of(ideas=without_patches(tmp_path))
     for make in (BankIdeator, BankImplementer):
-        with pytest.raises(BadInput, match=r"needs a patch beside it, higher_rate.diff; or let implement=llm or"):
+        with pytest.raises(
+            BadInput, match=r"requires a patch, higher_rate.diff, in the same folder; or use implement=llm or"
+        ):
             make(tools)
     assert load_bank(tmp_path, tools.config, patches=False).published["higher_rate"].patch == ""
 

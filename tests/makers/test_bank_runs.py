@@ -80,9 +80,7 @@ def test_a_command_implements_an_idea_of_the_bank_that_has_no_patch(tmp_path: Pa
     conf = baseline(tmp_path, ideas={})
     (tmp_path / "toy/ideas/larger_batch.yaml").write_text(json.dumps(WORDS))
     bench = Bench(tmp_path / "runs", toy_data, conf)
-    bench.run("none", *FEW).refused(
-        2, "larger_batch.yaml needs a patch beside it, larger_batch.diff", "implement=command"
-    )
+    bench.run("none", *FEW).refused(2, "larger_batch.yaml requires a patch, larger_batch.diff", "implement=command")
     bench.run("r", *FEW, "implement=command", SED, "ideate.candidates=1", "stop.generations=1").ok()
     (candidate,) = bench.archive("r").candidates
     assert candidate.idea.text == "Take 16 rows. To see." and candidate.score is not None

@@ -131,7 +131,7 @@ def test_what_is_no_change_of_the_settings_leaves_them_alone() -> None:
 @pytest.mark.parametrize("new", ["", f"{MARK}\n{MARK}", "class Small: pass"])
 def test_the_line_must_stay(new: str) -> None:
     refusal = change(block("settings.py", MARK, new))
-    assert isinstance(refusal, Refusal) and "stands for a class and must stay, once" in refusal.reason
+    assert isinstance(refusal, Refusal) and "stands for a class and must occur exactly once" in refusal.reason
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_a_crash_is_repaired_on_the_code_that_crashed(tmp_path: Path) -> None:
     assert isinstance(made, Implemented) and made.tree["model.py"] == code["model.py"]
     for words in (
         "model.py\n```python\nimport nothing\n",
-        "How it ended, in train (exception). The lines that begin with a bar",
+        "How it failed, in train (exception). The lines that begin with a bar",
         "| exit code 1: ModuleNotFoundError",
         "| Traceback: line 1 of model.py",
     ):
@@ -112,7 +112,7 @@ def test_of_a_second_parent_the_change_is_shown(tmp_path: Path) -> None:
     first = variant("settings.py", "batch: int = 4", "batch: int = 32")
     second = variant("model.py", "loss += error * error", "loss += abs(error)")
     question = asked_on(tmp_path, first, second)
-    files, _, other = question.partition("It brings in this change of the codebase by another candidate")
+    files, _, other = question.partition("It includes this change of the codebase by another candidate")
     assert "    batch: int = 32" in files and "abs(error)" not in files
     assert "+        loss += abs(error)" in other and "batch" not in other
 
