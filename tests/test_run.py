@@ -234,7 +234,7 @@ ENDS: dict[str, tuple[str, str, str, str]] = {
     "hang": ("train", "timeout", "still running after 3 s, its limit", "zzz"),
     "deaf": ("train", "timeout", "still running after 3 s, its limit", ""),
     "memory": ("train", "out_of_memory", "used 0.", ""),
-    "no checkpoint": ("train", "no_checkpoint", "training ended well but left no output/checkpoint", "never mind"),
+    "no checkpoint": ("train", "no_checkpoint", "training exited with code 0 but left no output/checkpoint", "never mind"),
     "nan": ("evaluate", "bad_checkpoint", "no finite predictions", ""),
     "cheat": ("implement", "refused", "evaluate.py is protected", ""),
     "nothing": ("implement", "refused", "the code is the same as the baseline's", ""),
@@ -592,7 +592,7 @@ def test_a_scale_that_needs_gpus_says_so(tmp_path: Path) -> None:
     (data / "manifest.json").write_text('{"hash": "x", "bytes": 0, "files": 0}')
     given = ("+experiment=evolve_posttrain", "scale=small", "cluster=local", "run=r", f"runs={tmp_path / 'runs'}")
     program("run", *given, f"data={tmp_path / 'data'}").refused(
-        2, "a trial needs 1 GPU(s) and this machine has 0", "scale=tiny", "cluster=slurm"
+        2, "a trial requires 1 GPU(s) and this machine has 0", "scale=tiny", "cluster=slurm"
     )
 
 

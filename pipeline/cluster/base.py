@@ -1,5 +1,5 @@
-"""What the program asks of a cluster. `local.py` and `slurm.py` keep the same promises, and one suite of tests in
-`tests/cluster/` holds both to them."""
+"""The protocol of a cluster. `local.py` and `slurm.py` implement it, and one contract test suite in `tests/cluster/` checks
+both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from typing import Protocol
 from pipeline.records import FailureKind, Resources
 
 _LONGEST_LINE = 300
-"""Characters of a line of a log that are shown."""
+"""Maximum length of a shown log line, in characters."""
 
 
 class Phase(StrEnum):
-    """Where a job is."""
+    """Phase of a job."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -23,22 +23,22 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What the cluster says about one job."""
+    """State of one job according to the cluster."""
 
     phase: Phase
-    """Waiting, running or over."""
+    """Waiting, running or ended."""
     reason: str = ""
-    """What the cluster says: why the job waits with what to do, or the state it ended in."""
+    """The cluster's reason: why the job waits, with a remedy, or the state in which it ended."""
     fault: FailureKind | None = None
-    """For an ended job: the fault of the machine that ended it, where the cluster names one."""
+    """For an ended job: what ended it, if the cluster says so."""
     never_starts: bool = False
-    """For a waiting job: whether it can never start as it was asked for."""
+    """For a waiting job: whether it can never start with the requested resources."""
     node: str = ""
-    """Where it runs or ran."""
+    """The node, or nodes, on which it runs or ran."""
     last_line: str = ""
     """For an ended job: the last line of its own log that says why, if there is a log."""
     note: str = ""
-    """What a person should know about this answer. A cluster says the same thing once."""
+    """A note for the user about this answer. Each note is given only once."""
 
 
 @dataclass(frozen=True)
@@ -46,72 +46,71 @@ class Request:
     """One job to submit."""
 
     name: str
-    """Unique name, to be found again by."""
+    """Unique name, by which the job can be found again."""
     folder: Path
     """The try's folder, absolute: the only argument of the function that runs."""
 
 
 class Cluster(Protocol):
-    """Chosen in YAML by `_target_` (`cluster.backend`), and made with a `Work`, the settings `cluster.*` and the other keys
-    of that setting. Runs `function(str(request.folder))` for each request, with nothing of the caller's environment but
-    an allow-list, and survives its caller."""
+    """Chosen in YAML by `_target_` (`cluster.backend`), and constructed with a `Work`, the settings `cluster.*` and the
+    other keys of that setting. Runs `function(str(request.folder))` for each request, with only allow-listed variables of
+    the caller's environment. Jobs survive their caller."""
 
     here: bool
-    """Whether jobs are processes of this machine, which Ctrl-C ends too."""
+    """Whether jobs are processes of this machine, which Ctrl-C also ends."""
 
     def slots(self) -> int:
-        """How many jobs may be waiting or running at once."""
+        """Maximum number of jobs waiting or running at the same time."""
         ...
 
     def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
-        """Submit one wave; name to job id of all that were taken, which may be fewer when a limit is reached. None of
-        them runs on a node of `avoid`, unless the settings name just that node.
+        """Submit one wave. Returns job id by name of all accepted requests, which may be fewer if a limit is reached. No job
+        runs on a node of `avoid`, unless the settings name that node.
 
-        Raises `ClusterRefused` when the cluster took none, with its reason; a later call may succeed.
+        Raises `ClusterRefused` with the reason if the cluster accepts none; a later call may succeed.
         """
         ...
 
     def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """State of every id, by at most one query. An id the cluster does not know is ENDED with fault VANISHED, once it is
-        sure: a cluster that may know it later says RUNNING with a reason until then. So it does of a job about which it
-        says something that cannot be understood.
+        """State of every job, with at most one query. An unknown id is ENDED with fault VANISHED once this is certain; until
+        then, or if the cluster's answer about a job cannot be parsed, it is RUNNING with a reason.
 
-        Raises `ClusterRefused` when the cluster does not answer; nothing can be concluded then.
+        Raises `ClusterRefused` if the cluster does not answer; nothing can be concluded then.
         """
         ...
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Name to id of jobs that were submitted although their submitter did not live to record the id."""
+        """Job id by name of jobs whose submitter was killed before it recorded the id."""
         ...
 
     def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
-        """Seconds that jobs held their resources, by the cluster's accounts; ids it has no account of are left out."""
+        """Seconds for which jobs held their resources, by the cluster's accounting; unknown ids are left out."""
         ...
 
     def cancel(self, job_ids: Sequence[str]) -> None:
-        """End these jobs and all their processes, and return when they have been signalled; unknown ids are ignored."""
+        """End these jobs with all their processes; returns once they have been signalled. Unknown ids are ignored."""
         ...
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is the same for every job of a run."""
+    """Properties shared by all jobs of a run."""
 
     function: Callable[[str], object]
-    """What runs inside the job; imported there from `code`."""
+    """Function that runs inside the job; imported there from `code`."""
     code: Path
-    """Folder put first on the job's import path, absolute."""
+    """Folder that comes first on the job's import path, absolute."""
     folder: Path
-    """Where submitit keeps its scripts, pickles and logs, absolute."""
+    """Folder for submitit's scripts, pickles and logs, absolute."""
     resources: Resources
-    """What each job needs."""
+    """Resources of each job."""
     environment: Mapping[str, str]
-    """The whole environment of the job."""
+    """The complete environment of the job."""
 
 
 def last_line(log: str) -> str:
-    """The last line of a job's log that says why it ended: of the program rather than of Slurm's own programs, which only
-    report its exit code. Empty if there is none."""
+    """The last line of a job's log, preferably of the program rather than of Slurm's own programs, which only report its
+    exit code. Empty if there is none."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     own = [line for line in lines if not line.startswith(("slurmstepd", "srun:", "submitit INFO"))]
     return (own or lines or [""])[-1][:_LONGEST_LINE]

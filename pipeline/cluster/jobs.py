@@ -1,4 +1,4 @@
-"""What a job can find out about itself."""
+"""Id and node of the current job, read from its environment."""
 
 import os
 import socket
@@ -10,12 +10,11 @@ from pipeline.cluster.local import job_id_of
 from pipeline.cluster.slurm_text import expand_nodes, full_id
 
 CLUSTER_VARIABLE = "GROUNDWORK_SLURM_CLUSTER"
-"""Tells a job which cluster it was sent to, where the settings name one: it is part of the job's id."""
+"""Environment variable with the cluster that a job was sent to, if the settings name one: it is part of the job's id."""
 
 
 def current_job_id() -> str:
-    """The cluster's id of the job this process runs in, as `Cluster.submit` returned it; the process itself where no
-    cluster started it."""
+    """The id of the current job, as `Cluster.submit` returned it; outside a cluster, the id of this process."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     cluster = os.environ.get(CLUSTER_VARIABLE, "")
     if array and task:
@@ -27,10 +26,10 @@ def current_job_id() -> str:
 
 @dataclass(frozen=True)
 class Node:
-    """The node this process runs on, as one of its job's."""
+    """The node on which this process runs, among the nodes of its job."""
 
     name: str
-    """As the cluster names it."""
+    """The cluster's name of the node."""
     number: int
     """Its number in the job, from 0."""
     first: str
@@ -38,7 +37,7 @@ class Node:
 
 
 def current_node() -> Node:
-    """Where we are; this machine itself where no cluster started us."""
+    """The node of this process; outside a cluster, this machine."""
     name = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     nodes = expand_nodes(os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_JOB_NODELIST", ""))
     return Node(name, int(os.environ.get("SLURM_NODEID", "0")), nodes[0] if nodes else "127.0.0.1")

@@ -1,9 +1,9 @@
-"""Trials as child processes of this machine, through submitit's local executor.
+"""Trials as child processes on this machine, through submitit's local executor.
 
-Facts of submitit 1.5 that shape this file: its children inherit the whole environment and sit in the caller's process
-group, it starts a whole batch at once, and it keeps track of a job only as long as the caller lives. So the environment is
-replaced while it starts a child, Ctrl-C is kept from the child, and a job's id holds the start time of its process, by
-which a later controller recognizes it.
+Three properties of submitit 1.5 shape this file: children inherit the whole environment and the caller's process group, a
+whole batch is started at once, and jobs are tracked only as long as the caller lives. So the environment is replaced while a
+child is started, the child is shielded from Ctrl-C, and a job's id contains the start time of its process, by which a later
+controller recognises it.
 """
 
 import contextlib
@@ -21,23 +21,23 @@ from pipeline.errors import BadInput
 from pipeline.records import FailureKind
 
 _END_GRACE_S = 15.0
-"""How long a job may take to end its processes before it is killed."""
+"""Seconds that a job has to end its processes before it is killed."""
 _LOG_TAIL_BYTES = 8192
-"""How much of the end of a job's log is read."""
+"""Bytes read from the end of a job's log."""
 
 
 class LocalCluster:
-    """Child processes, at most `max_parallel` at once; by default as many as this machine has GPUs or cores for."""
+    """Child processes, at most `max_parallel` at once; by default as many as fit on this machine's GPUs or cores."""
 
     here = True
 
     def __init__(self, work: Work, config: ClusterConfig) -> None:
-        """Raises `BadInput` when a job needs more GPUs than this machine has."""
+        """Raises `BadInput` if a job requires more GPUs than this machine has."""
         needs, gpus = work.resources, gpu_count()
         if needs.gpus_per_node > gpus:
             raise BadInput(
-                f"a trial needs {needs.gpus_per_node} GPU(s) and this machine has {gpus}; "
-                "use cluster=slurm on a cluster, or scale=tiny, which needs none"
+                f"a trial requires {needs.gpus_per_node} GPU(s) and this machine has {gpus}; "
+                "use cluster=slurm on a cluster, or scale=tiny, which requires none"
             )
         cores = (os.cpu_count() or 1) // needs.cpus_per_task
         fits = gpus // needs.gpus_per_node if needs.gpus_per_node else cores
@@ -54,7 +54,7 @@ class LocalCluster:
         for request in requests:
             resources = self._work.resources
             executor.update_parameters(
-                # Our own guards end a trial; submitit's limit only has to be later than all of them.
+                # Our own limits end a trial; submitit's only has to be later than all of them.
                 timeout_min=10 * resources.time_min + 60,
                 signal_delay_s=0,
                 gpus_per_node=resources.gpus_per_node,
@@ -77,7 +77,7 @@ class LocalCluster:
         return JobStatus(Phase.ENDED, "the process is gone", FailureKind.VANISHED, last_line=next(said, ""))
 
     def _log(self, job_id: str, kind: str) -> str:
-        """The end of a job's log as submitit keeps it."""
+        """The end of a job's log, which submitit writes."""
         path = self._work.folder / f"{job_id.partition('.')[0]}_0_log.{kind}"
         try:
             with path.open("rb") as file:
@@ -87,11 +87,11 @@ class LocalCluster:
             return ""
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
-        # A child whose id was not recorded claims its try by itself within seconds, or finds it claimed.
+        # A child whose id was not recorded claims its try within seconds, or finds it claimed.
         return {}
 
     def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:
-        return {}  # this machine keeps no accounts
+        return {}  # there is no accounting
 
     def cancel(self, job_ids: Sequence[str]) -> None:
         processes = [process for process in map(_process, job_ids) if process is not None]
@@ -109,12 +109,12 @@ class LocalCluster:
         return {
             **self._work.environment,
             "PYTHONPATH": str(self._work.code),
-            # Without it `python -m` would put the working directory, which may be the checkout, before `code`.
+            # Else `python -m` would put the working directory, which may be the checkout, before `code`.
             "PYTHONSAFEPATH": "1",
         }
 
     def _free_gpus(self) -> tuple[int, ...]:
-        """Numbers of the GPUs that no trial of this machine holds, by the environment of its processes."""
+        """Indices of the GPUs that no trial on this machine holds, according to the environment of its processes."""
         held: set[str] = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -125,17 +125,17 @@ class LocalCluster:
 
 
 def gpu_count() -> int:
-    """GPUs of this machine, by the device files of the driver: the controller does not import torch."""
+    """Number of GPUs of this machine, by the driver's device files, since the controller does not import torch."""
     return sum(name[6:].isdigit() for name in os.listdir("/dev") if name.startswith("nvidia"))
 
 
 def job_id_of(process: psutil.Process) -> str:
-    """`PID.STARTED`: a process id alone is given out again."""
+    """`PID.STARTED`, since process ids are reused."""
     return f"{process.pid}.{round(process.create_time() * 100)}"
 
 
 def _process(job_id: str) -> psutil.Process | None:
-    """The living process of an id, or none."""
+    """The running process of a job id; none if it has ended."""
     pid, _, _ = job_id.partition(".")
     try:
         process = psutil.Process(int(pid))
@@ -148,7 +148,7 @@ def _process(job_id: str) -> psutil.Process | None:
 
 @contextlib.contextmanager
 def _as_environment(environment: Mapping[str, str]) -> Iterator[None]:
-    """`os.environ` is exactly `environment` inside, because submitit hands all of it to the child."""
+    """Set `os.environ` to exactly `environment` inside the block, because submitit passes all of it to the child."""
     saved = dict(os.environ)
     os.environ.clear()
     os.environ.update(environment)
@@ -161,7 +161,7 @@ def _as_environment(environment: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_interrupt() -> Iterator[None]:
-    """Children started inside never see the Ctrl-C of our terminal; ours is only held back for a moment."""
+    """Block SIGINT inside the block, so that children started there ignore Ctrl-C; for this process it is only delayed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

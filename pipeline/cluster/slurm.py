@@ -12,7 +12,7 @@ from pipeline.cluster.slurm_watch import SlurmWatcher, seconds_used
 from pipeline.config import ClusterConfig
 
 _MOST_JOBS = 64
-"""Jobs at once where `cluster.max_parallel` does not say."""
+"""Jobs at the same time if `cluster.max_parallel` is not set."""
 
 
 class SlurmCluster:
@@ -39,7 +39,7 @@ class SlurmCluster:
         return self._watcher.poll(job_ids)
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Raises `ClusterRefused` when Slurm does not answer: nothing can be concluded then."""
+        """Raises `ClusterRefused` if Slurm does not answer; nothing can be concluded then."""
         return self._watcher.find(names)
 
     def usage(self, job_ids: Sequence[str]) -> Mapping[str, float]:

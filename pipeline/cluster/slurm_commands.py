@@ -1,8 +1,8 @@
-"""Slurm's commands. Whatever this program asks of Slurm is a function of this file, except the submission itself, which
-submitit starts inside `outside_any_job`.
+"""Calls of Slurm's commands. Every command is called here, except the submission itself, which submitit runs inside
+`outside_any_job`.
 
-Each function raises `ClusterRefused` with Slurm's error when the command fails, and `BadInput` when it is not installed.
-`cluster` is the one to ask, as `cluster.slurm.clusters` names it; empty for the one that the machine belongs to.
+Each function raises `ClusterRefused` with Slurm's error if the command fails, and `BadInput` if it is not installed.
+`cluster` is the cluster to query (`cluster.slurm.clusters`); empty for that of this machine.
 """
 
 import contextlib
@@ -32,44 +32,44 @@ from pipeline.cluster.slurm_text import (
 from pipeline.errors import BadInput, ClusterRefused
 
 _COMMAND_LIMIT_S = 60.0
-"""How long a Slurm command may take; a busy controller answers late."""
+"""Time limit of a Slurm command, seconds; a busy slurmctld answers late."""
 _IDS_AT_ONCE = 500
-"""Job ids in one command: the length of a command line is limited."""
+"""Most job ids in one command, since the length of a command line is limited."""
 
 
 def require_slurm() -> None:
-    """Raises `BadInput` where jobs cannot be submitted."""
+    """Raise `BadInput` if Slurm is not installed."""
     if shutil.which("srun") is None:
         raise _missing("srun")
 
 
 def queue_of_user(ours: Ours, cluster: str = "") -> Answer[QueueRow]:
-    """This user's jobs, those that ended a short while ago included."""
+    """This user's jobs, including those that ended recently."""
     return _squeue(cluster, f"--user={os.getuid()}", ours)
 
 
 def queue_by_name(names: Collection[str], cluster: str = "") -> Answer[QueueRow]:
-    """Jobs with these names, those that ended a short while ago included."""
+    """Jobs with these names, including those that ended recently."""
     return _squeue(cluster, f"--name={','.join(names)}", Ours(names=names))
 
 
 def accounts_of(job_ids: Collection[str], cluster: str = "") -> Answer[JobRow]:
-    """What accounting has recorded of these jobs and of the other tasks of their arrays. The ids are plain."""
+    """Accounting records of these jobs and of the other tasks of their arrays. The ids are plain."""
     ours = Ours.jobs(job_ids)
     return _sacct(cluster, ours, f"--jobs={','.join(sorted(ours.numbers))}")
 
 
 def accounts_by_name(names: Collection[str], since: str, cluster: str = "") -> Answer[JobRow]:
-    """What accounting has recorded of jobs with these names. `since` is local time, ISO 8601."""
+    """Accounting records of jobs with these names. `since` is local time, ISO 8601."""
     return _sacct(cluster, Ours(names=names), f"--name={','.join(names)}", f"--starttime={since}")
 
 
 def limits_of_user(account: str, qos: str, cluster: str = "") -> ClusterLimits:
-    """How much the cluster accepts from this user; empty `account` and `qos` are the user's defaults."""
+    """Limits of the cluster for this user; empty `account` and `qos` mean the user's defaults."""
     config = _output("scontrol", *_on(cluster), "show", "config")
     associations = qos_table = ""
-    with contextlib.suppress(ClusterRefused):  # no slurmdbd, no such limits
-        show = ("sacctmgr", "--parsable2", "show")  # it asks slurmdbd, which all clusters share
+    with contextlib.suppress(ClusterRefused):  # without slurmdbd there are no such limits
+        show = ("sacctmgr", "--parsable2", "show")  # it queries slurmdbd, which all clusters share
         who = (f"user={getpass.getuser()}", *([f"cluster={cluster}"] if cluster else []))
         associations = _output(*show, "assoc", "where", *who, f"format={ASSOC_FIELDS}")
         qos_table = _output(*show, "qos", f"format={QOS_FIELDS}")
@@ -77,27 +77,27 @@ def limits_of_user(account: str, qos: str, cluster: str = "") -> ClusterLimits:
 
 
 def expected_start(script: Path) -> str:
-    """When Slurm would start this script, in Slurm's wording, one line. Raises `ClusterRefused` if it would reject it."""
+    """When Slurm would start this script, in Slurm's wording, one line. Raises `ClusterRefused` if Slurm would reject it."""
     done = _run("sbatch", "--test-only", str(script))
     _check(done)
     return _one_line(done.stdout + done.stderr)
 
 
 def cancel_jobs(by_cluster: Mapping[str, Sequence[str]]) -> None:
-    """Cancel these jobs, plain ids by cluster; ids that Slurm does not know are ignored."""
+    """Cancel these jobs, given as plain ids by cluster; unknown ids are ignored."""
     for cluster, job_ids in by_cluster.items():
         for start in range(0, len(job_ids), _IDS_AT_ONCE):
             _scancel(cluster, *job_ids[start : start + _IDS_AT_ONCE])
 
 
 def cancel_name(name: str, cluster: str = "") -> None:
-    """Cancel the jobs of this name, if there are any."""
+    """Cancel the jobs with this name, if any."""
     _scancel(cluster, f"--name={name}")
 
 
 @contextlib.contextmanager
 def outside_any_job() -> Iterator[None]:
-    """`os.environ` without the variables of the job that this process may run in, except which Slurm it is."""
+    """Remove the variables of the job in which this process may run from `os.environ`, except SLURM_CONF."""
     conf = os.environ.get("SLURM_CONF")
     with clean_env():
         if conf is not None:
@@ -109,7 +109,7 @@ def outside_any_job() -> Iterator[None]:
 
 
 def _on(cluster: str) -> list[str]:
-    """The option that names the cluster; spelt alike by all of Slurm's commands."""
+    """The option that names the cluster, which is the same for all Slurm commands."""
     return [f"--clusters={cluster}"] if cluster else []
 
 
@@ -143,7 +143,7 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str]":
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            errors="replace",  # names of other people's jobs are in any encoding
+            errors="replace",  # names of other users' jobs may be in any encoding
             check=False,
             timeout=_COMMAND_LIMIT_S,
         )
@@ -167,7 +167,7 @@ def _missing(program: str) -> BadInput:
 
 
 def _query_environment() -> dict[str, str]:
-    """Ours without what changes the output of Slurm's commands: a user's preferences must not break the parsers."""
+    """The environment without variables that change the output of Slurm's commands, which would break the parsers."""
     shaping = ("SQUEUE_", "SACCT_", "SACCTMGR_", "SCANCEL_", "SLURM_TIME_FORMAT", "SLURM_CLUSTERS", "SLURM_BITSTR_LEN")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(shaping)}
     return {**kept, "LC_ALL": "C"}

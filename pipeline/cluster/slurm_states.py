@@ -1,7 +1,7 @@
-"""What Slurm's states and reasons mean: two tables, and the texts for users.
+"""The meaning of Slurm's states and reasons: two tables, and texts for users.
 
-Source: "Job State Codes" and "Job Reason Codes" of slurm.schedmd.com, 21.08 to 25.05. Where the pages leave it open
-whether a job can ever start, the table says that it can: a waiting job costs nothing, a cancelled one its place.
+Source: "Job State Codes" and "Job Reason Codes" of slurm.schedmd.com, 21.08 to 25.05. Where the pages do not say whether a
+job can ever start, the table assumes that it can: a waiting job costs nothing, a cancelled job loses its place in the queue.
 """
 
 import re
@@ -14,12 +14,12 @@ from pipeline.records import FailureKind
 
 
 class BadSlurmText(ClusterRefused):
-    """Slurm printed something that cannot be parsed. Nothing can be concluded from it: taking it for "done" would lose
+    """Slurm printed something that cannot be parsed. Nothing can be concluded from it: treating it as "done" would lose
     jobs."""
 
 
 class SlurmState(StrEnum):
-    """Slurm's states and those of its flags that `squeue` and `sacct` print in their place, spelt as Slurm does."""
+    """Slurm's states, and flags that `squeue` and `sacct` print in their place, in Slurm's spelling."""
 
     PENDING = "PENDING"
     CONFIGURING = "CONFIGURING"
@@ -55,12 +55,12 @@ class SlurmState(StrEnum):
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a state says about a job that left no result file."""
+    """The meaning of a state for a job that left no result file."""
 
     phase: Phase
-    """Whether the job waits, runs or is over."""
+    """Whether the job waits, runs or has ended."""
     kind: FailureKind | None = None
-    """What ended it, where the state alone says so. `kind.infrastructure` says whether it was the machine."""
+    """What ended it, if the state alone says so. `kind.infrastructure` says whether it was a machine fault."""
 
     @property
     def over(self) -> bool:
@@ -72,7 +72,7 @@ _WAITS, _RUNS = Meaning(Phase.PENDING), Meaning(Phase.RUNNING)
 
 MEANING: dict[SlurmState, Meaning] = {
     SlurmState.PENDING: _WAITS,
-    SlurmState.CONFIGURING: _WAITS,  # has nodes, but they boot: nothing of ours runs yet
+    SlurmState.CONFIGURING: _WAITS,  # its nodes are booting, so the job does not run yet
     SlurmState.POWER_UP_NODE: _WAITS,
     SlurmState.REQUEUED: _WAITS,
     SlurmState.REQUEUE_FED: _WAITS,
@@ -112,7 +112,7 @@ def read_state(text: str) -> SlurmState:
     try:
         return SlurmState(word)
     except ValueError:
-        raise BadSlurmText(f"Slurm reports the job state {text!r}; known are {', '.join(SlurmState)}") from None
+        raise BadSlurmText(f"Slurm reports the job state {text!r}; known states: {', '.join(SlurmState)}") from None
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,11 @@ class Advice:
     """Why a job waits, for users."""
 
     meaning: str
-    """What Slurm means, one sentence without a full stop."""
+    """Explanation of Slurm's reason, one sentence without a full stop."""
     remedy: str
-    """What to do; empty when waiting is all there is to do."""
+    """What to do; empty if one can only wait."""
     never_starts: bool = False
-    """Whether the job can never start as it was asked for, however long it waits."""
+    """Whether the job can never start with the requested resources, however long it waits."""
 
 
 _LIMIT_WAIT = "Wait for running jobs to end, or use another account or QOS"
@@ -221,7 +221,8 @@ _FAMILIES: tuple[tuple[str, Advice], ...] = (
 
 
 def explain_reason(reason: str) -> Advice:
-    """Slurm's reason for waiting, explained, with the details Slurm adds (`ReqNodeNotAvail, UnavailableNodes:n1`)."""
+    """An explanation of Slurm's reason for waiting, with the details that Slurm adds (`ReqNodeNotAvail,
+    UnavailableNodes:n1`)."""
     text = reason.strip().removeprefix("(").removesuffix(")")
     head, colon, nodes = text.partition(":")
     head = head.replace("_", " ")  # some versions print sentences with underscores

@@ -1,5 +1,5 @@
-"""From requests to job arrays: the script of a job, and one array per wave. Submitit writes the script and starts
-`sbatch`; what an error of `sbatch` means is decided here."""
+"""Submission of requests as job arrays, one per wave. Submitit writes the script and runs `sbatch`; errors of `sbatch` are
+interpreted here."""
 
 import contextlib
 import io
@@ -31,16 +31,16 @@ from pipeline.errors import BadInput, ClusterRefused
 from pipeline.records import Resources
 
 _SUBMIT_PAUSE_S = 60.0
-"""How long nothing is submitted after a limit was reached."""
+"""Seconds without submission after a limit was reached."""
 _OWN_MEM_GB = 0.5
-"""Memory of our own processes, requested on top: Slurm must not end a job whose variant stays within its limit, and a
-variant that exceeds it is ended by us, who can tell that from a fault of the machine."""
+"""GB for this program's own processes, requested in addition: Slurm must not kill a job whose variant is within its limit.
+A variant that exceeds its limit is ended by this program, which can tell that from a machine fault."""
 
 _KEPT = (
     "SLURM*", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "TMPDIR",
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "LMOD*", "__LMOD*", "_LMFILES_", "LOADEDMODULES", "MODULE*",
 )  # fmt: skip
-"""Variables of a job that stay: Slurm's own, a site's module system, and what no program runs without."""
+"""Variables of a job that are kept: Slurm's own, those of a site's module system, and basic ones."""
 _ADVICE = (
     (
         r"memory|--mem\b|mem-per",
@@ -49,7 +49,7 @@ _ADVICE = (
     ),
     (r"cluster '|--cluster", "; check cluster.slurm.clusters"),
 )
-"""What a refusal is about, and the settings to change."""
+"""Patterns in a refusal, each with the settings to change."""
 _SETTINGS = " (see cluster.slurm.* and train.resources)"
 
 
@@ -66,8 +66,8 @@ class SlurmSubmitter:
         self._refusal = ""
 
     def submit(self, requests: Sequence[Request], avoid: Sequence[str], queued: int) -> dict[str, str]:
-        """Submit as many as Slurm accepts; name to job id. `queued` jobs of this user wait or run already. Raises
-        `ClusterRefused` when it accepts none."""
+        """Submit as many requests as Slurm accepts; returns job id by name. `queued` is the number of this user's jobs that
+        already wait or run. Raises `ClusterRefused` if Slurm accepts none."""
         if not requests:
             return {}
         if self._clock() < self._submit_again:
@@ -85,7 +85,7 @@ class SlurmSubmitter:
                 self._limits, size = replace(self.limits(), max_array_size=1), 1
                 continue
             except _LimitReached as reached:
-                size = min(size, len(waiting)) // 2  # others' jobs count, too: there may be room for fewer
+                size = min(size, len(waiting)) // 2  # other users' jobs may count as well, so try fewer
                 if size:
                     continue
                 self._refusal = f"Slurm takes no more jobs for now: {reached}"
@@ -181,13 +181,13 @@ class SlurmSubmitter:
             options["gpus_per_node"] = gpus
         additional: dict[str, object] = {
             "chdir": str(wave.folder),
-            # Nothing of our environment goes into the job or into Slurm's records. Before 23.02 this reads as a list
-            # of one variable that nobody has, which is as good.
+            # No variable of our environment goes into the job or into Slurm's records. Before 23.02 this means a list of
+            # one variable, which does not exist, with the same effect.
             "export": "NIL",
-            # A job starts once: the program decides about a retry, in a new folder.
+            # A job starts only once: this program decides about retries, each in a new folder.
             "no-requeue": True,
-            # Submitit's own handler of its USR2 would put the job back, or raise in the midst of the training. Slurm
-            # sends the signal when it preempts, and before the limit, up to half a minute early.
+            # Submitit's own handler of USR2 would requeue the job, or raise during training. Slurm sends the signal on
+            # preemption and before the time limit, up to half a minute early.
             "signal": f"TERM@{60 if needs.time_min >= 10 else 1}",
         }
         if settings.reservation:
@@ -196,23 +196,23 @@ class SlurmSubmitter:
             additional["clusters"] = settings.clusters
         executor.update_parameters(
             additional_parameters={**additional, **{name: value or True for name, value in settings.extra.items()}},
-            wckey=None,  # submitit's own, which sites that check these keys do not have
+            wckey=None,  # submitit's default is unknown at sites that check these keys
             **{name: value for name, value in options.items() if value is not None},
         )
         return executor
 
     def _setup(self) -> list[str]:
-        """Lines that make the job's environment: what a login profile or the site exports is unset, ours is set."""
+        """Lines that set up the job's environment: variables of a login profile or the site are unset, ours are set."""
         environment = {
             **self._work.environment,
             "PYTHONPATH": str(self._work.code),
-            # Without it `python -m` would put the working directory before `code`.
+            # Else `python -m` would put the working directory before `code`.
             "PYTHONSAFEPATH": "1",
-            # srun would else obey the --export=NIL of sbatch, and the task would not find its own job.
+            # Else srun would apply sbatch's --export=NIL, and the task would not find its own job.
             "SLURM_EXPORT_ENV": "ALL",
             **({CLUSTER_VARIABLE: self._settings.clusters} if self._settings.clusters else {}),
         }
-        # A module system is a function of the login profile. What else the profile exports is unset below.
+        # Module systems are shell functions defined in the login profile. Its other exports are unset below.
         profile = ["[ -r /etc/profile ] && . /etc/profile"] if self._settings.setup else []
         return [
             "trap : TERM  # the shell outlives the training, which ends by itself",
@@ -226,7 +226,7 @@ class SlurmSubmitter:
 
 
 def check_settings(settings: SlurmConfig, needs: Resources) -> None:
-    """Raises `BadInput` for settings that contradict each other, with the one to change."""
+    """Raise `BadInput` for contradicting settings, naming the one to change."""
     if re.search(r"[,\s]", settings.clusters) or settings.clusters.lower() == "all":
         raise BadInput(
             f"cluster.slurm.clusters={settings.clusters} must name one cluster: job ids are unique only within a cluster"
@@ -235,12 +235,12 @@ def check_settings(settings: SlurmConfig, needs: Resources) -> None:
         option = name.lstrip("-").replace("_", "-")
         if option in ("clusters", "cluster", "M"):
             raise BadInput(
-                f"cluster.slurm.extra sets {name}, which every command of Slurm must know; set cluster.slurm.clusters="
+                f"cluster.slurm.extra sets {name}, which every Slurm command needs; set cluster.slurm.clusters="
                 f"{settings.extra[name] or 'NAME'}"
             )
         if option in ("mem", "mem-per-cpu", "mem-per-gpu") and settings.memory is not Memory.none:
             raise BadInput(
-                f"cluster.slurm.extra sets {name}, which cluster.slurm.memory={settings.memory.value} sets too; use "
+                f"cluster.slurm.extra sets {name}, which cluster.slurm.memory={settings.memory.value} also sets; use "
                 "cluster.slurm.memory=per_node, per_cpu or per_gpu instead, or cluster.slurm.memory=none to keep yours"
             )
     memory_option(settings.memory, needs)
@@ -250,14 +250,14 @@ _MEMORY_OPTIONS = {Memory.per_node: "mem", Memory.per_cpu: "mem_per_cpu", Memory
 
 
 def memory_option(memory: Memory, needs: Resources) -> dict[str, str]:
-    """How the memory of a job is requested: submitit's name of the option to its value. Raises `BadInput` for memory per GPU
-    without a GPU."""
+    """The memory option of a job: value by submitit's option name; empty if memory is not requested. Raises `BadInput` for
+    memory per GPU without a GPU."""
     if memory is Memory.none:
         return {}
     parts = {Memory.per_node: 1, Memory.per_cpu: needs.cpus_per_task, Memory.per_gpu: needs.gpus_per_node}[memory]
     if not parts:
         raise BadInput(
-            "cluster.slurm.memory=per_gpu needs GPUs, and a trial requests none (train.resources.gpus_per_node=0); set "
+            "cluster.slurm.memory=per_gpu requires GPUs, and a trial requests none (train.resources.gpus_per_node=0); set "
             "cluster.slurm.memory=per_node, per_cpu or none"
         )
     whole = round(1024 * (needs.mem_gb + _OWN_MEM_GB))
@@ -265,7 +265,7 @@ def memory_option(memory: Memory, needs: Resources) -> dict[str, str]:
 
 
 def advice_for(message: str) -> str:
-    """Which settings an error of Slurm is about, as the end of a message; empty where it does not say."""
+    """The settings to change after an error of Slurm, as the end of a message; empty if unknown."""
     return next((advice for pattern, advice in _ADVICE if re.search(pattern, message, re.IGNORECASE)), "")
 
 
@@ -274,11 +274,11 @@ class _LimitReached(Exception):
 
 
 class _NoArrays(Exception):
-    """The cluster accepts no job array."""
+    """The cluster accepts no job arrays."""
 
 
 def _after_error(wave: Wave, error: str) -> dict[str, str]:
-    """Job ids of a wave after an error of sbatch: without an answer from Slurm it may be in the queue all the same."""
+    """Job ids of a wave after an error of sbatch: if Slurm did not answer, the wave may be in the queue nevertheless."""
     refusal = read_refusal(error)
     lines = [line.removeprefix("sbatch: error: ") for line in error.splitlines() if line.startswith("sbatch:")]
     message = "; ".join(lines) or error[-500:]

@@ -1,11 +1,11 @@
-"""Slurm's printed text to frozen records, and nothing else: no process is started here, no clock is read.
+"""Pure parsers from Slurm's output to frozen records.
 
-Tables are read by their header line, so the order of columns is free, and lines that a site prints before the header
-are skipped. The name comes last in our own formats, because it alone may contain the separator.
+Tables are read by their header line, so that the order of columns does not matter, and lines that a site prints before the
+header are skipped. The name comes last in our formats, because only it may contain the separator.
 
-A user's queue also holds jobs that are not ours, in forms that this program need not understand. So a line is first matched
-by the number or the name of the job, and only our own lines are parsed. A line of ours that cannot be parsed is returned as
-text: nothing is known about that job, which is neither an error nor the end of the job.
+A user's queue also contains jobs of other programs, in forms that need not be parsed. So a line is first matched by the
+number or the name of the job, and only our own lines are parsed. If one of ours cannot be parsed, it is returned as text:
+the state of that job is unknown, which is neither an error nor the end of the job.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from pipeline.cluster.slurm_states import MEANING, BadSlurmText, SlurmState, exp
 from pipeline.records import FailureKind
 
 SACCT_FIELDS = "JobID,State,ExitCode,NodeList,ElapsedRaw,JobName"
-"""What to ask of `sacct --duplicates --parsable2 --format=…`; every version has these fields."""
+"""Fields for `sacct --duplicates --parsable2 --format=…`; every version has them."""
 SQUEUE_FORMAT = "%i|%T|%r|%N|%j"
-"""What to ask of `squeue --array --states=all --format=…`; these letters exist in every version."""
+"""Format for `squeue --array --states=all --format=…`; these letters exist in every version."""
 ASSOC_FIELDS = "Account,User,QOS,DefaultQOS,MaxSubmit,GrpSubmit"
-"""What to ask of `sacctmgr --parsable2 show assoc format=…`."""
+"""Fields for `sacctmgr --parsable2 show assoc format=…`."""
 QOS_FIELDS = "Name,MaxSubmitPU,MaxSubmitPA,GrpSubmit"
-"""What to ask of `sacctmgr --parsable2 show qos format=…`."""
+"""Fields for `sacctmgr --parsable2 show qos format=…`."""
 
 
 @dataclass(frozen=True)
@@ -36,37 +36,37 @@ class JobRow:
     """One line of `sacct`: one incarnation of a job, of an array task or tasks, or of a step."""
 
     job_ids: tuple[str, ...]
-    """The jobs of this line: `7`, `7_3`, or for `7_[1-2]` both."""
+    """Jobs of this line: `7`, `7_3`, or for `7_[1-2]` both."""
     step: str
     """`batch`, `extern`, `0`, …; empty for the job itself."""
     state: SlurmState
-    """How it ended, or that it has not."""
+    """State of the job, which says how it ended if it has."""
     cancelled_by: int | None
-    """User id of who cancelled it, where Slurm says so."""
+    """Id of the user who cancelled it, if Slurm says so."""
     exit_code: int
     """Exit code of the batch script."""
     signal: int
     """Signal that ended it; 0 for none."""
     nodes: tuple[str, ...]
-    """Where it runs or ran."""
+    """Nodes on which it runs or ran."""
     elapsed_s: int
-    """Run time of this incarnation without waiting, seconds."""
+    """Run time of this incarnation in seconds, excluding waiting time."""
     name: str
     """Job name."""
 
 
 @dataclass(frozen=True)
 class QueueRow:
-    """One line of `squeue`: one job or array task, in its present incarnation."""
+    """One line of `squeue`: one job or array task in its current incarnation."""
 
     job_ids: tuple[str, ...]
-    """One id; more where `squeue` was not asked to print one task a line."""
+    """One id; several if `squeue` prints several tasks per line."""
     state: SlurmState
     """Whether it waits, runs or has ended, and how."""
     reason: str
     """Why it waits or how it ended; `None` while it runs."""
     nodes: tuple[str, ...]
-    """Where it runs or ran."""
+    """Nodes on which it runs or ran."""
     name: str
     """Job name."""
 
@@ -85,29 +85,29 @@ class Ours:
 
     @classmethod
     def jobs(cls, job_ids: Collection[str], names: Collection[str] = ()) -> "Ours":
-        """These jobs, their arrays' other tasks, and the jobs with these names."""
+        """Matches these jobs, the other tasks of their arrays, and jobs with these names."""
         return cls(frozenset(job_id.partition("_")[0] for job_id in job_ids), frozenset(names))
 
     def match(self, job: str, name: str) -> bool:
-        """Whether a line with this id and name is about one of them."""
+        """Whether a line with this id and name is about one of our jobs."""
         number = re.match(r"\d+", job)
         return (number is not None and number[0] in self.numbers) or name in self.names
 
 
 @dataclass(frozen=True)
 class Answer(Generic[Row]):
-    """What a table says about our jobs."""
+    """The contents of a table about our jobs."""
 
     rows: tuple[Row, ...]
-    """Our lines, in their order."""
+    """Our lines, in order."""
     unreadable: Mapping[str, str]
-    """Job id to a line of ours that cannot be parsed; under the empty id lines whose id cannot be parsed either."""
+    """Lines of ours that cannot be parsed, by job id; the id is empty if it cannot be parsed either."""
     others: int
-    """Number of lines about other jobs that are not known to be over."""
+    """Number of lines about other jobs that are not known to have ended."""
 
     def row(self, job_id: str) -> Row | None:
         """The last line about a job, which is its last incarnation. An array that is cancelled before any task starts has
-        one line for all: `7` for `7_0` and `7_1`."""
+        one line for all tasks: `7` for `7_0` and `7_1`."""
         return self._last.get(job_id) or self._last.get(job_id.partition("_")[0])
 
     @functools.cached_property
@@ -115,7 +115,7 @@ class Answer(Generic[Row]):
         return {job_id: row for row in self.rows for job_id in row.job_ids}
 
     def unclear(self, job_id: str) -> str:
-        """The line that could not be parsed and is, or may be, about this job; empty if there is none, or one that could."""
+        """An unparsed line that is or may be about this job; empty if there is none, or if another line was parsed."""
         if self.row(job_id) is not None:
             return ""
         names = (job_id, job_id.partition("_")[0], "")
@@ -123,7 +123,7 @@ class Answer(Generic[Row]):
 
 
 def parse_sacct(text: str, ours: Ours) -> Answer[JobRow]:
-    """Lines of `sacct --duplicates --parsable2 --format=SACCT_FIELDS`, steps included, oldest incarnation first."""
+    """Lines of `sacct --duplicates --parsable2 --format=SACCT_FIELDS`, including steps, oldest incarnation first."""
     return _answer(text, ("JobID", "State", "JobName"), ours, _job_row)
 
 
@@ -135,7 +135,7 @@ def parse_squeue(text: str, ours: Ours) -> Answer[QueueRow]:
 def _answer(
     text: str, columns: tuple[str, str, str], ours: Ours, read: Callable[[Mapping[str, str]], Row]
 ) -> Answer[Row]:
-    """Our lines of a table; `columns` are those with the id, the state and the name."""
+    """Our lines of a table; `columns` are the names of the columns with id, state and name."""
     rows: list[Row] = []
     unreadable: dict[str, str] = {}
     others = 0
@@ -146,13 +146,13 @@ def _answer(
             continue
         try:
             rows.append(read(fields))
-        except (BadSlurmText, KeyError):  # a form of a field that is new to us, or a line that is cut off
+        except (BadSlurmText, KeyError):  # an unknown format of a field, or an incomplete line
             unreadable |= dict.fromkeys(_readable_ids(job), line)
     return Answer(tuple(rows), unreadable, others)
 
 
 def _is_over(state: str) -> bool:
-    """Whether a job in this state never runs again; false for states that are not known."""
+    """Whether a job in this state never runs again; false for unknown states."""
     try:
         return MEANING[read_state(state)].over
     except BadSlurmText:
@@ -160,7 +160,7 @@ def _is_over(state: str) -> bool:
 
 
 def _readable_ids(job: str) -> tuple[str, ...]:
-    """The job ids in a text; an empty one if it cannot be parsed."""
+    """The job ids in a text; a single empty id if it cannot be parsed."""
     try:
         return expand_job_id(job.partition(".")[0])
     except BadSlurmText:
@@ -199,8 +199,8 @@ def _queue_row(fields: Mapping[str, str]) -> QueueRow:
 
 
 def _table(text: str, first: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Lines behind the header that begins with the column `first`, whole and by column; a line with fewer columns lacks the
-    last ones. Raises `BadSlurmText` without a header: that is no empty answer."""
+    """The lines after the header that begins with the column `first`, each as text and by column; a shorter line lacks the
+    last columns. Raises `BadSlurmText` if there is no header, since that is not an empty answer."""
     names: list[str] = []
     for line in text.splitlines():
         if not names:
@@ -213,13 +213,13 @@ def _table(text: str, first: str) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def full_id(job: str, cluster: str) -> str:
-    """The id of a job for the rest of the program: `1000_3`, or `1000_3@c2` on a cluster that the settings name. Job ids are
-    unique only within a cluster."""
+    """The id of a job in the rest of the program: `1000_3`, or `1000_3@c2` on a cluster named in the settings. Slurm's ids
+    are unique only within a cluster."""
     return f"{job}@{cluster}" if cluster else job
 
 
 def by_cluster(job_ids: Collection[str]) -> Mapping[str, list[str]]:
-    """Clusters that the settings named, empty for none, to the plain ids of these jobs there."""
+    """Plain ids of these jobs by cluster; the cluster is empty if the settings name none."""
     found: dict[str, list[str]] = {}
     for job_id in job_ids:
         job, _, cluster = job_id.partition("@")
@@ -228,8 +228,8 @@ def by_cluster(job_ids: Collection[str]) -> Mapping[str, list[str]]:
 
 
 def expand_job_id(text: str) -> tuple[str, ...]:
-    """`7` or `7_3` as they are; `7_[1-2,5%4]` as `7_1`, `7_2`, `7_5`. Slurm cuts long lists off with `...`: the tasks
-    behind it are missing."""
+    """`7` or `7_3` unchanged; `7_[1-2,5%4]` as `7_1`, `7_2`, `7_5`. Slurm truncates long lists with `...`; the tasks after
+    that are missing."""
     match = re.fullmatch(r"(\d+)(?:_(?:(\d+)|\[([^]%]+)(?:%\d+)?\]))?", text)
     if match is None:
         raise BadSlurmText(f"Slurm printed the job id {text!r}")
@@ -254,7 +254,7 @@ def _numbers(tasks: str, whole: str) -> Iterator[int]:
 
 
 def expand_nodes(text: str) -> tuple[str, ...]:
-    """`n[1-2,7]` as its names; none for a job without nodes."""
+    """`n[1-2,7]` as `n1`, `n2`, `n7`; empty for a job without nodes."""
     if text in ("", "None assigned", "(null)", "N/A"):
         return ()
     try:
@@ -264,7 +264,7 @@ def expand_nodes(text: str) -> tuple[str, ...]:
 
 
 def parse_exit_code(text: str) -> tuple[int, int]:
-    """`3:0` as exit code 3 without a signal; nothing as 0, 0."""
+    """Exit code and signal: `3:0` as 3 and 0; an empty text as 0 and 0."""
     if not text:
         return 0, 0
     match = re.fullmatch(r"(\d+):(\d+)", text)
@@ -278,20 +278,19 @@ def parse_exit_code(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class ClusterLimits:
-    """How much the cluster accepts at once."""
+    """How many jobs the cluster accepts at once."""
 
     max_array_size: int
-    """Tasks in one array (indices are below it); 1 where arrays are disabled."""
+    """Tasks in one array (indices are below it); 1 if arrays are disabled."""
     max_submit_jobs: int | None
-    """Jobs that this user may have waiting or running, every array task is one; none for no limit, or none known."""
+    """Jobs that this user may have waiting or running, counting each array task; none if unlimited or unknown."""
     version: tuple[int, ...] = ()
-    """Of Slurm, e.g. (22, 5, 8)."""
+    """Version of Slurm, e.g. (22, 5, 8)."""
 
 
 def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = "", job_qos: str = "") -> ClusterLimits:
-    """What stands in `scontrol show config` and, where there is slurmdbd, in `sacctmgr show assoc` (of this user, with
-    ASSOC_FIELDS) and `sacctmgr show qos` (with QOS_FIELDS). `account` and `job_qos` are those of the jobs; empty for
-    the user's defaults."""
+    """The limits in `scontrol show config` and, with slurmdbd, in `sacctmgr show assoc` (of this user, with ASSOC_FIELDS)
+    and `sacctmgr show qos` (with QOS_FIELDS). `account` and `job_qos` are those of the jobs; empty for the defaults."""
     values = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", config, flags=re.MULTILINE))
     try:
         array = int(values["MaxArraySize"])
@@ -312,7 +311,7 @@ def parse_limits(config: str, assoc: str = "", qos: str = "", *, account: str = 
 
 
 def _rows(text: str, first: str) -> Iterator[Mapping[str, str]]:
-    """Rows of a table of limits; none where there is no such table: then no limit is known."""
+    """Rows of a table of limits; empty if there is no such table, so that no limit is known."""
     with contextlib.suppress(BadSlurmText):
         yield from (fields for _, fields in _table(text, first))
 
@@ -335,7 +334,7 @@ _LOGGED = (
 
 
 def read_log(text: str) -> FailureKind | None:
-    """Why a job ended, by what `slurmstepd` and `srun` wrote into its log; none where they are silent."""
+    """Why a job ended according to messages of `slurmstepd` and `srun` in its log; none if there are none."""
     lines = [line for line in text.splitlines() if line.startswith(("slurmstepd", "srun:"))]
     for kind, pattern in _LOGGED:
         if any(re.search(pattern, line, re.IGNORECASE) for line in lines):
@@ -347,16 +346,16 @@ def read_log(text: str) -> FailureKind | None:
 
 
 class SubmitError(StrEnum):
-    """What an error of a Slurm command means for us."""
+    """The meaning of an error of a Slurm command."""
 
     LIMIT = "limit"
-    """A limit is reached; the same jobs may be accepted later, fewer of them now."""
+    """A limit is reached; the same jobs may be accepted later, or fewer of them now."""
     NO_ANSWER = "no answer"
-    """Slurm did not answer in time. It may have done what was requested."""
+    """Slurm did not answer in time. It may have executed the request."""
     NO_ARRAYS = "no arrays"
     """This cluster accepts no job arrays of that size, or none at all."""
     WRONG = "wrong"
-    """The request itself: it will never be accepted."""
+    """The request is invalid and will never be accepted."""
 
 
 _REFUSALS = (
@@ -376,9 +375,9 @@ _REFUSALS = (
 
 
 def read_refusal(errors: str) -> SubmitError:
-    """What the error output of `sbatch`, `squeue` or `sacct` means."""
+    """The meaning of the error output of `sbatch`, `squeue` or `sacct`."""
     codes = re.findall(r"error: (\w+)$", errors, flags=re.MULTILINE)
-    if any(explain_reason(code).never_starts for code in codes):  # a limit, but of one job: waiting changes nothing
+    if any(explain_reason(code).never_starts for code in codes):  # a limit on a single job: waiting does not help
         return SubmitError.WRONG
     for refusal, pattern in _REFUSALS:
         if re.search(pattern, errors, flags=re.IGNORECASE):

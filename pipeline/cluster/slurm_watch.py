@@ -1,8 +1,8 @@
-"""What became of submitted jobs. Submitit's own watching is not used: it fits short interactive use, and takes states
-for the end of a job that are not (see `slurm_states.py`).
+"""The state of submitted jobs. Submitit's own watcher is not used: it is made for short interactive use, and treats some
+states as final that are not (see `slurm_states.py`).
 
-`squeue` is asked, not `sacct`: slurmctld has a job the moment it accepts it, slurmdbd some time later, and a job that
-counts as vanished is trained twice. `sacct` is asked only about jobs that have left the queue.
+`squeue` is queried first: slurmctld knows a job as soon as it accepts it, slurmdbd some time later, and a job that is
+wrongly counted as vanished is trained twice. `sacct` is queried only about jobs that have left the queue.
 """
 
 import contextlib
@@ -21,24 +21,24 @@ from pipeline.errors import ClusterRefused
 from pipeline.records import FailureKind
 
 _LONGEST_PAUSE_S = 120.0
-"""Where the pause between queries stops growing while Slurm does not answer."""
+"""Longest pause between queries while Slurm does not answer, seconds."""
 _UNKNOWN_GRACE_S = 60.0
-"""How long neither the queue nor accounting may know a job before it counts as vanished."""
+"""Seconds for which a job may be missing in queue and accounting before it counts as vanished."""
 _ACCOUNTING_GRACE_S = 600.0
-"""How long accounting may lag behind the queue, or be unreadable, before a job counts as vanished."""
+"""Seconds for which accounting may lag behind the queue, or be unreadable, before a job counts as vanished."""
 _LOG_TAIL_BYTES = 8192
-"""How much of the end of a job's log is searched for Slurm's messages."""
+"""Bytes at the end of a job's log that are searched for Slurm's messages."""
 
 
 class SlurmWatcher:
-    """The jobs of one run, by one query for all of them (one for each cluster that they were sent to), at most one in
-    `query_s` seconds. `clock` counts seconds."""
+    """Watches the jobs of one run with one query for all of them (one for each cluster in use), at most every `query_s`
+    seconds. `clock` counts seconds."""
 
     queued: int
-    """Jobs of this user that wait or run, by the last query and what was submitted since."""
+    """Number of this user's waiting and running jobs, by the last query and later submissions."""
 
     def __init__(self, folder: Path, query_s: float, clock: Callable[[], float]) -> None:
-        """`folder` holds the waves."""
+        """`folder` contains the waves."""
         self.queued = 0
         self._folder = folder
         self._query_s = query_s
@@ -51,16 +51,16 @@ class SlurmWatcher:
         self._asked = False
 
     def poll(self, job_ids: Sequence[str]) -> Mapping[str, JobStatus]:
-        """State of every id, as of the last query. Raises `ClusterRefused` when Slurm does not answer."""
+        """State of every job as of the last query. Raises `ClusterRefused` if Slurm does not answer."""
         now = self._clock()
         if job_ids and now >= self._next_query:
-            # Set before asking, so that a query that fails is not repeated at once.
+            # Set before the query, so that a failed one is not repeated at once.
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_S)
             self._next_query = now + self._pause
             self._known = self._query(job_ids)
             self._pause = self._query_s
             self._next_query = now + self._pause
-        submitted = JobStatus(Phase.PENDING, "submitted; Slurm is asked about it soon")
+        submitted = JobStatus(Phase.PENDING, "submitted; not yet in a query of Slurm")
         found = {job_id: self._known.get(job_id, submitted) for job_id in job_ids}
         self._known = {job_id: replace(status, note="") for job_id, status in self._known.items()}
         return found
@@ -77,14 +77,14 @@ class SlurmWatcher:
         return statuses
 
     def _wave_names(self) -> list[str]:
-        """Names of all jobs of the run."""
+        """Names of all job arrays of the run."""
         try:
             return os.listdir(self._folder)
         except FileNotFoundError:
             return []
 
     def _on_cluster(self, jobs: Sequence[str], queue: Answer[QueueRow], cluster: str) -> dict[str, JobStatus]:
-        """State of jobs with plain ids that were sent to one cluster."""
+        """State of the jobs on one cluster, given by plain ids."""
         statuses: dict[str, JobStatus] = {}
         gone = []
         for job in jobs:
@@ -97,19 +97,19 @@ class SlurmWatcher:
         return statuses | (self._look_back(gone, cluster) if gone else {})
 
     def _unclear(self, line: str) -> JobStatus:
-        """The state of a job about which Slurm prints a line that cannot be parsed."""
+        """The state of a job whose line cannot be parsed."""
         reason = f"Slurm printed a line about it that this version cannot parse: {line!r}"
         note = reason if line not in self._noted else ""
         self._noted.add(line)
         return JobStatus(Phase.RUNNING, reason, note=note)
 
     def _look_back(self, gone: Sequence[str], cluster: str) -> dict[str, JobStatus]:
-        """Status by accounting of jobs that are not in the queue. They are over, or not known yet."""
+        """State by accounting of jobs that are not in the queue: they have ended, or are not known yet."""
         accounts, lags = Answer[JobRow]((), {}, 0), False
         try:
             accounts = accounts_of(gone, cluster)
         except ClusterRefused as refused:
-            lags = "disabled" not in str(refused)  # a site without accounting never has more to say
+            lags = "disabled" not in str(refused)  # without accounting there will never be an answer
         now = self._clock()
         statuses = {}
         for job in gone:
@@ -123,27 +123,25 @@ class SlurmWatcher:
                 reason = "not in the queue; accounting has not recorded yet how it ended"
                 statuses[job] = self._unclear(line) if line else JobStatus(Phase.RUNNING, reason)
             elif not line and since < _UNKNOWN_GRACE_S:
-                reason = (
-                    "neither the queue nor accounting has it; it counts as vanished if that remains so for a minute"
-                )
+                reason = "missing in queue and accounting; it counts as vanished if that remains so for a minute"
                 statuses[job] = JobStatus(Phase.RUNNING, reason)
             else:
-                reason = f"accounting has only {line!r}" if line else "neither the queue nor accounting has it"
+                reason = f"accounting has only {line!r}" if line else "missing in queue and accounting"
                 vanished = JobStatus(Phase.ENDED, reason, FailureKind.VANISHED)
                 statuses[job] = self._with_log(job, vanished)
         return statuses
 
     def _missing_since(self, job: str) -> float:
-        """For how many seconds a job counts as missing when it is first found to be. The first query of a process grants no
-        grace to a job that was submitted long ago: with cron, each query is the first of a process."""
+        """Seconds for which a job already counts as missing when it is first found missing. The first query of a process
+        gives no grace period to a job submitted long ago, since with cron each query is the first of a process."""
         for pickle in self._folder.glob(f"*/{job}_submitted.pkl") if not self._asked else ():
             if time.time() - pickle.stat().st_mtime > _ACCOUNTING_GRACE_S:
                 return _UNKNOWN_GRACE_S
         return 0.0
 
     def _with_log(self, job: str, status: JobStatus) -> JobStatus:
-        """The status; if the job is over, with what the end of its log says: its last line, and Slurm's fault if the status
-        names none."""
+        """The status, for an ended job completed from the end of its log: the last line, and the fault if Slurm's messages
+        name one and the status does not."""
         if status.phase is not Phase.ENDED:
             return status
         for log in self._folder.glob(f"*/{job}_*_log.out"):
@@ -155,7 +153,7 @@ class SlurmWatcher:
         return status
 
     def find(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Name to id of submitted requests. Raises `ClusterRefused` when Slurm does not answer."""
+        """Job id by name of submitted requests. Raises `ClusterRefused` if Slurm does not answer."""
         wanted = set(names)
         waves = [wave for wave in Wave.all_in(self._folder) if wanted & set(wave.requests)]
         found = find_waves(waves) if waves else {}
@@ -163,10 +161,10 @@ class SlurmWatcher:
 
 
 def seconds_used(job_ids: Sequence[str]) -> Mapping[str, float]:
-    """Seconds that jobs held their resources, all incarnations together."""
+    """Seconds for which jobs held their resources, summed over incarnations."""
     spent: dict[str, float] = {}
     for cluster, jobs in by_cluster(job_ids).items():
-        with contextlib.suppress(ClusterRefused):  # no slurmdbd, or none that answers: the jobs' own clocks will do
+        with contextlib.suppress(ClusterRefused):  # slurmdbd is missing or does not answer: use the jobs' own clocks
             for row in accounts_of(jobs, cluster).rows:
                 for job in row.job_ids if not row.step else ():
                     spent[full_id(job, cluster)] = spent.get(full_id(job, cluster), 0.0) + row.elapsed_s
@@ -174,8 +172,8 @@ def seconds_used(job_ids: Sequence[str]) -> Mapping[str, float]:
 
 
 def find_waves(waves: Sequence[Wave]) -> dict[str, str]:
-    """Job ids of these waves by the names of their requests, newest last; a submission that was interrupted is completed.
-    Raises `ClusterRefused` when the queue cannot be read, or says something about a wave that cannot be parsed."""
+    """Job ids of these waves by request name, newest last; interrupted submissions are completed. Raises `ClusterRefused` if
+    the queue, or its line about a wave, cannot be read."""
     found: dict[str, str] = {}
     for cluster in dict.fromkeys(wave.cluster for wave in waves):
         found |= _find_on(cluster, {wave.name: wave for wave in waves if wave.cluster == cluster})
@@ -196,7 +194,7 @@ def _find_on(cluster: str, by_name: Mapping[str, Wave]) -> dict[str, str]:
     found: dict[str, str] = {}
     for row in rows:
         wave = by_name[row.name]
-        # A rejected submission leaves a failed job behind that never had a node.
+        # A rejected submission leaves a failed job that never had a node.
         if row.nodes or not MEANING[row.state].over:
             job = row.job_ids[0].partition("_")[0]
             wave.complete(job)

@@ -1,5 +1,5 @@
-"""One submission and its folder. `sbatch` runs before submitit names its pickles, and a submitter may be killed in
-between. So a wave has a folder and a unique name, written before, by which its submission can be completed."""
+"""One submission and its folder. `sbatch` runs before submitit names its pickles, and the submitter may be killed in
+between. So a wave has a folder and a unique name, both created first, by which an interrupted submission is completed."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from pipeline.cluster.slurm_text import full_id
 
 @dataclass(frozen=True)
 class Wave:
-    """One submission: its folder holds the script, pickles and logs of submitit, and what it was to submit."""
+    """One submission. Its folder contains the list of requests, and submitit's script, pickles and logs."""
 
     folder: Path
-    """Named as the job array."""
+    """The folder, which has the name of the job array."""
     requests: tuple[str, ...]
     """Names of the requests; array task k is the k-th."""
     tries: tuple[str, ...]
-    """Their folders, relative to `folder`: a run folder holds no absolute path, and may be moved."""
+    """Folders of the tries, relative to `folder`: a run folder contains no absolute paths and may be moved."""
     cluster: str = ""
-    """The cluster it is submitted to, where the settings name one."""
+    """The cluster it is submitted to, if the settings name one."""
 
     @classmethod
     def create(cls, parent: Path, requests: Sequence[Request], cluster: str = "") -> "Wave":
-        """Make the folder of a new wave."""
-        # People see the beginning of the first name in `squeue`; the rest makes it unique among all runs.
+        """Create the folder of a new wave."""
+        # The beginning of the first name is for people who read `squeue`; the rest makes it unique among all runs.
         name = f"{requests[0].name[:40]}.{uuid.uuid4().hex[:12]}"
         folder = parent / name
         tries = [os.path.relpath(request.folder, folder) for request in requests]
@@ -43,7 +43,7 @@ class Wave:
 
     @classmethod
     def all_in(cls, parent: Path) -> Iterator["Wave"]:
-        """Every wave below a folder."""
+        """All waves below a folder."""
         for path in sorted(parent.glob("*/wave.json")):
             read = json.loads(path.read_text())
             yield cls(path.parent, tuple(read["requests"]), tuple(read["tries"]), read.get("cluster", ""))
@@ -55,7 +55,7 @@ class Wave:
 
     @property
     def created(self) -> float:
-        """Seconds since 1970."""
+        """Time of creation, seconds since 1970."""
         return (self.folder / "wave.json").stat().st_mtime
 
     @property
@@ -64,7 +64,7 @@ class Wave:
         return self.folder / "unconfirmed"
 
     def job_ids(self, job: str) -> dict[str, str]:
-        """Name of each request to its id in the array `job`, a number."""
+        """Job id by request name, given the number of the array."""
         return {name: full_id(plain, self.cluster) for name, plain in self._plain_ids(job).items()}
 
     def _plain_ids(self, job: str) -> dict[str, str]:
@@ -73,7 +73,7 @@ class Wave:
         return {name: f"{job}_{number}" for number, name in enumerate(self.requests)}
 
     def complete(self, job: str) -> None:
-        """Give submitit's pickles the names for which the tasks of the array `job` wait, up to a minute."""
+        """Give submitit's pickles the names that the tasks of the array `job` expect; they wait up to a minute."""
         ids = tuple(self._plain_ids(job).values())
         for pickle in self.folder.glob("*.pkl"):
             if pickle.stem.isalnum():  # a bare uuid: not yet named

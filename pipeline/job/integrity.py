@@ -1,4 +1,4 @@
-"""Code and data of a run are what it started with, or nothing is trained or scored by them."""
+"""Check before training and scoring that the code and data of a run are unchanged."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pipeline.store.run import Run
 
 
 def check_integrity(run: Run, data: Path, stage: Stage) -> Failure | None:
-    """None if all files are as they were; else a Failure that names one and is no idea's fault."""
+    """None if all files are unchanged; else a Failure of kind `altered` that names one of them."""
     try:
         manifest = run.manifest
     except Damaged as error:

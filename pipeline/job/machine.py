@@ -1,4 +1,4 @@
-"""The memory of the machine that a try runs on, and its GPUs. Reads nvidia-smi: the packages of a job include no CUDA
+"""GPUs and memory of the machine on which a try runs. Reads nvidia-smi, since the packages of a job include no CUDA
 library."""
 
 import os
@@ -16,18 +16,18 @@ _QUERY = "name,memory.total,memory.used,index,uuid"
 
 @dataclass(frozen=True)
 class Gpus:
-    """The GPUs of this job, as nvidia-smi prints them."""
+    """The GPUs of this job, as reported by nvidia-smi."""
 
     model: str = ""
-    """Model; several if they differ; empty without a GPU."""
+    """Model; several, joined by `and`, if they differ; empty without a GPU."""
     memory_gb: float | None = None
-    """Memory of each, GB; of the smallest if they differ."""
+    """Memory of each GPU in GB; that of the smallest if they differ."""
     used_gb: float | None = None
-    """Memory in use on the one that uses most, GB."""
+    """Most memory in use on any of them, in GB."""
 
 
 def read_gpus(printed: str, visible: str = "") -> Gpus:
-    """What `nvidia-smi --query-gpu` printed, without the GPUs that CUDA_VISIBLE_DEVICES leaves out."""
+    """Parse the output of `nvidia-smi --query-gpu`. Only GPUs in `visible` (CUDA_VISIBLE_DEVICES) count."""
     rows = [[cell.strip() for cell in line.split(",")] for line in printed.splitlines() if line.strip()]
     chosen = {name.strip() for name in visible.split(",")}
     rows = [row for row in rows if chosen & set(row[3:])] or rows
@@ -39,12 +39,12 @@ def read_gpus(printed: str, visible: str = "") -> Gpus:
 
 
 def _gb(rows: list[list[str]], column: int) -> list[float]:
-    """A column in GB. A GPU that shares the host's memory prints none."""
+    """The values of a column in GB. A GPU that shares the host's memory prints no number."""
     return [int(row[column]) * _GB_OF_MIB for row in rows if len(row) > column and row[column].isdecimal()]
 
 
 def gpus_here() -> Gpus:
-    """The GPUs of this job now."""
+    """The current state of this job's GPUs."""
     command = ["nvidia-smi", f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"]
     try:
         printed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
@@ -60,7 +60,7 @@ class MemoryWatch:
         self._gpu_gb: float | None = None
         self._peak_gb: float | None = None
         self._over = threading.Event()
-        # A daemon: a query of a broken driver can hang, and must not hold the job up.
+        # A daemon thread: a query of a broken driver can hang, and must not delay the end of the job.
         self._thread = threading.Thread(target=self._watch, daemon=True) if gpus else None
 
     def __enter__(self) -> "MemoryWatch":
@@ -72,7 +72,7 @@ class MemoryWatch:
         self._over.set()
 
     def found(self, host_peak_gb: float) -> Memory:
-        """What was seen, and the peak of the host's memory, which the sandbox measures."""
+        """The measured memory, with the peak of the host's memory, which the sandbox measures."""
         host_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
         return Memory(host_gb, host_peak_gb, self._gpu_gb, self._peak_gb)
 

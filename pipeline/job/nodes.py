@@ -1,7 +1,7 @@
-"""A training on several nodes. Each runs `train` in a task of its own, and any node's failure ends all.
+"""Training on several nodes. Each node runs `train` in its own task, and a failure on any node ends all.
 
-The nodes communicate by files in the try's folder, which is all that they are known to share. Node 0 claims the try, says
-where to meet, and reports how it ended.
+The nodes communicate through files in the try's folder, which is all that they are known to share. Node 0 claims the try,
+chooses the rendezvous address, and reports the outcome.
 """
 
 import socket
@@ -15,7 +15,7 @@ from pipeline.store.paths import TryPaths
 
 _LOOK_S = 0.5
 _PEERS_S = 60.0
-"""How long node 0 waits for the files of the others, which may come late through a shared disk."""
+"""How long node 0 waits for the files of the other nodes, which a shared disk may show late, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Meeting:
     """Where the ranks of a training meet (rendezvous.json)."""
 
     address: str
-    """A name of the first node that others can look up."""
+    """A name of the first node that the others can resolve."""
     port: int
-    """A free port there."""
+    """A free port on that node."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Peers:
         self._failed = False
 
     def meet(self) -> Meeting | None:
-        """Where the ranks meet. Node 0 chooses, and the others wait until it has; none when the try is over before."""
+        """Where the ranks meet. Node 0 chooses, and the others wait for its choice; none if the try ends before that."""
         path = self._paths.rendezvous
         if self._node.number == 0:
-            with socket.socket() as probe:  # asked of the system, so that trials of one node do not collide
+            with socket.socket() as probe:  # the system chooses the port, so that trials on one node do not collide
                 probe.bind(("", 0))
                 meeting = Meeting(_address(self._node.first) if self._others else "127.0.0.1", probe.getsockname()[1])
             if self._others:
@@ -63,7 +63,7 @@ class Peers:
         return found
 
     def failed(self) -> bool:
-        """Whether another node has failed, or the whole is over: then there is no sense in going on."""
+        """Whether another node has failed or the try is over, so that this node should stop."""
         if self._others and not self._failed and time.monotonic() - self._looked > _LOOK_S:
             self._looked = time.monotonic()
             ends = [files.read_if_there(self._paths.node(number), NodeEnd) for number in self._others]
@@ -91,7 +91,7 @@ class Peers:
 
 
 def _address(name: str) -> str:
-    """A name under which other nodes find this one: that of the cluster, else the local host name."""
+    """A name that other nodes can resolve: the cluster's name of this node, else the local host name."""
     try:
         socket.getaddrinfo(name, None)
     except socket.gaierror:
@@ -100,13 +100,13 @@ def _address(name: str) -> str:
 
 
 def _is_over(paths: TryPaths) -> bool:
-    """Whether node 0 reported an end, or the controller has given the try up. In the second case a training that has begun
-    continues: if the job is alive after all, its result counts."""
+    """Whether node 0 has reported an end, or the controller has given up the try. In the second case a training that has
+    begun continues: if the job is alive after all, its result counts."""
     return paths.result.exists() or paths.ended.exists()
 
 
 def wait_for_claim(paths: TryPaths, job_id: str) -> bool:
-    """On a node other than 0: whether node 0 has claimed the try for this job; false when the try is over before."""
+    """On a node other than 0: whether node 0 has claimed the try for this job; false if the try ends before that."""
     while (held := files.read_if_there(paths.claim, Claim)) is None and not _is_over(paths):
         time.sleep(_LOOK_S)
     return held is not None and held.job_id == job_id

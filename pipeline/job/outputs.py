@@ -1,4 +1,4 @@
-"""What a variant left behind is data, and is treated as hostile: only regular files count, and no link is followed."""
+"""Outputs of a variant are treated as hostile data: only regular files count, and no link is followed."""
 
 import contextlib
 import fnmatch
@@ -18,18 +18,18 @@ _MOST_FILES = 10_000
 
 @dataclass(frozen=True)
 class Entry:
-    """One file or folder, as `lstat` sees it."""
+    """One file or folder, as `lstat` reports it."""
 
     path: Path
-    """Where it is."""
+    """Full path."""
     name: str
-    """Relative to the folder that was walked."""
+    """Path relative to the walked folder."""
     mode: int
-    """Its kind and permissions."""
+    """File type and permissions."""
     size: int
-    """Its length, bytes, holes included."""
+    """Apparent size in bytes, including holes."""
     links: int
-    """How many names it has."""
+    """Number of hard links."""
 
     @property
     def regular(self) -> bool:
@@ -41,7 +41,7 @@ class Entry:
 
 
 def walk(folder: Path, inside: str = "") -> Iterator[Entry]:
-    """All that is below a folder, each folder before its content, in the order of names; no link is followed."""
+    """All entries below a folder, each folder before its content, sorted by name; no link is followed."""
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
@@ -53,9 +53,9 @@ def walk(folder: Path, inside: str = "") -> Iterator[Entry]:
 
 
 def admit(checkpoint: Path, allowed: Sequence[str], most_gb: float) -> str | Failure:
-    """The hash of a checkpoint's names and contents, or why it is not data that the evaluator may read.
+    """The hash of a checkpoint's names and contents, or why the evaluator must not read it.
 
-    allowed: globs of file names. Call it when all processes of the variant are gone."""
+    `allowed` are globs of file names. To be called after all processes of the variant have ended."""
     if checkpoint.is_symlink() or not checkpoint.is_dir():
         return _bad("it is not a folder")
     size, count, total = 0, 0, hashlib.sha256()
@@ -66,7 +66,7 @@ def admit(checkpoint: Path, allowed: Sequence[str], most_gb: float) -> str | Fai
         if not entry.regular or entry.links > 1:
             return _bad(f"{entry.name} is a link or a special file; only regular files are read")
         if not any(fnmatch.fnmatch(entry.path.name, pattern) for pattern in allowed):
-            return _bad(f"{entry.name} is none of {', '.join(allowed)} (baseline.checkpoint)")
+            return _bad(f"{entry.name} matches none of {', '.join(allowed)} (baseline.checkpoint)")
         if size > 1e9 * most_gb or count > _MOST_FILES:
             return _bad(f"it has more than {most_gb:g} GB (train.disk_gb) or {_MOST_FILES} files")
         with files.open_regular(entry.path) as file:
@@ -80,7 +80,7 @@ def _bad(reason: str) -> Failure:
 
 
 def copy_regular(source: Path, target: Path) -> None:
-    """Copy the regular files below a folder; all else stays behind."""
+    """Copy the folders and regular files below a folder, and nothing else."""
     target.mkdir(exist_ok=True)
     for entry in walk(source):
         place = target / entry.name
@@ -92,7 +92,7 @@ def copy_regular(source: Path, target: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove links and special files, which could make a later reader leave the folder or wait for ever."""
+    """Remove links and special files, which could lead a later reader out of the folder or block it forever."""
     for entry in walk(folder):
         if not entry.regular and not entry.folder:
             with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""What `pipeline doctor` sends to a compute node: a job that looks around and writes down what it sees."""
+"""The job that `doctor` sends to a compute node: it records what the node offers."""
 
 import json
 import os
@@ -31,24 +31,24 @@ _ADDRESSES = (("huggingface.co", 443), ("pypi.org", 443))
 
 @dataclass(frozen=True)
 class Question:
-    """What to look at (question.json)."""
+    """What to examine (question.json)."""
 
     interpreter: str
-    """Python of the baseline's commands."""
+    """Python interpreter of the baseline's commands."""
     gpus: int
-    """GPUs that a trial needs on a node."""
+    """GPUs per node that a trial requires."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a compute node has (seen.json)."""
+    """What a compute node offers (seen.json)."""
 
     node: str
-    """Its name."""
+    """Name of the node."""
     driver: str
-    """Version of the NVIDIA driver and model of the GPUs; empty without one."""
+    """Version of the NVIDIA driver and model of the GPU; empty without a driver."""
     torch: str
-    """Version of torch and of the CUDA it was built for; empty where no GPU is needed."""
+    """Version of torch and of the CUDA it was built for; empty if no GPU is required or torch cannot be imported."""
     torch_gpus: int
     """GPUs that torch can use."""
     torch_error: str
@@ -56,17 +56,17 @@ class Seen:
     compiler: str
     """C++ compiler on PATH, or empty."""
     sandbox: Mapping[str, str]
-    """Each kind of sandbox, the strongest first, with the reason why it does not work; empty if it does."""
+    """Each kind of sandbox, strongest first, with the reason why it does not work; empty if it does."""
     network: tuple[str, ...]
-    """Hosts that can be reached."""
+    """Reachable hosts."""
     scratch: str
-    """Folder for temporary files, with room; empty where it cannot be written."""
+    """Folder for temporary files, with its free space."""
     memory_gb: float
     """Memory of the node, GB."""
 
 
 def look(folder: str) -> None:
-    """Answer the question in a folder that the doctor made."""
+    """Answer the question in a folder that `doctor` created."""
     paths = ProbePaths(Path(folder))
     files.create(paths.seen, _see(files.read(paths.question, Question)))
 
@@ -104,7 +104,7 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _last(text: str) -> str:
-    return next((line for line in reversed(text.splitlines()) if line.strip()), "no word")
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "no output")
 
 
 def _reaches(host: str, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""Score a checkpoint with the pristine evaluator: in the job that trained it, and again by `pipeline.evaluate`."""
+"""Score a checkpoint with the pristine evaluator: in the job that trained it, or later with the command `evaluate`."""
 
 import contextlib
 import shutil
@@ -20,7 +20,7 @@ from pipeline.store.run import Run
 
 @dataclass(frozen=True)
 class _EvaluatorFailure:
-    """Why the evaluator cannot score."""
+    """The evaluator's reason for giving no score."""
 
     kind: FailureKind
     reason: str
@@ -28,7 +28,7 @@ class _EvaluatorFailure:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What the evaluator writes: a value, or a failure."""
+    """The evaluator's answer: a value, or a failure."""
 
     value: float | None = None
     standard_error: float = 0.0
@@ -40,8 +40,8 @@ class _Evaluation:
 def score_checkpoint(
     run: Run, variant: Path, checkpoint: Path, data: Path, split: str, seed: int, paths: TryPaths
 ) -> Score | Failure:
-    """Run `evaluate` of the pristine baseline on a checkpoint, and `serve` of the variant beside it where the baseline has
-    that. The evaluator's answer and the logs go into the folder of a try."""
+    """Run `evaluate` of the pristine baseline on a checkpoint, with `serve` of the variant in parallel if the baseline has
+    it. The evaluator's answer and the logs are written to the folder of a try."""
     config, metric = run.config, run.config.baseline.metric.metric
     admitted = admit(checkpoint, config.baseline.checkpoint, config.train.disk_gb)
     if isinstance(admitted, Failure):
@@ -98,16 +98,14 @@ def score_checkpoint(
 
 
 def _answer(metric: Metric, paths: TryPaths) -> _Evaluation | Failure:
-    """What the evaluator wrote, with a value; else why it is no score."""
+    """The evaluator's answer if it has a plausible value, else the failure."""
     try:
         found = files.read(paths.evaluation, _Evaluation)
     except (FileNotFoundError, Damaged) as error:
-        return Failure(
-            Stage.EVALUATE, FailureKind.EXCEPTION, f"the evaluator wrote no result that can be read: {error}"
-        )
+        return Failure(Stage.EVALUATE, FailureKind.EXCEPTION, f"the evaluator wrote no readable result: {error}")
     if found.failure is not None:
         return Failure(Stage.EVALUATE, found.failure.kind, found.failure.reason)
     if found.value is None or not metric.plausible(found.value):
-        reason = f"{metric.name} {found.value} lies outside {metric.low:g} to {metric.high:g}"
+        reason = f"{metric.name} {found.value} is outside {metric.low:g} to {metric.high:g}"
         return Failure(Stage.EVALUATE, FailureKind.IMPLAUSIBLE, reason)
     return found

@@ -1,7 +1,7 @@
-"""The variant's model as processes that answer the evaluator, for the time of one evaluation.
+"""Processes that serve the variant's model to the evaluator during one evaluation.
 
-The variant's code is not trusted, so it runs outside of the evaluator's process, as training does. What it answers passes
-through a folder of exchange; each process has its own, so that they have nothing in common that they could write.
+The variant's code is not trusted, so it runs outside the evaluator's process, as in training. Its answers pass through an
+exchange folder. Each process has its own, so that they share nothing that they can write.
 """
 
 import contextlib
@@ -28,30 +28,30 @@ _LAST_LINES_S = 30.0
 
 @dataclass(frozen=True)
 class Servers:
-    """The processes of one evaluation; none where the baseline has no `serve`."""
+    """The processes of one evaluation; none if the baseline has no `serve`."""
 
     places: dict[str, object]
-    """Their places in the command line of `evaluate`."""
+    """Values for the placeholders in the command line of `evaluate`."""
     limits: RunLimits
-    """Of each."""
+    """Limits of each process."""
     exchanges: list[Path]
-    """Their folders of exchange."""
+    """Folders that `evaluate` may write to exchange data."""
     logs: list[Path]
-    """What each printed."""
+    """Log of each process."""
     outcomes: "list[Future[Outcome]]"
-    """How each ended."""
+    """Outcome of each process."""
 
     def one_died(self) -> bool:
-        """Whether one of them failed by itself; then the evaluation cannot succeed."""
+        """Whether a process failed by itself, so that the evaluation cannot succeed."""
         return self.failure() is not None
 
     def let_end(self) -> None:
-        """Wait for those that end by themselves, once the evaluator is gone. One that died closed its exchange first,
-        and prints the reason after that."""
+        """Wait briefly for processes that end by themselves after the evaluator is gone. A dying process closes its exchange
+        first, and prints the reason only after that."""
         wait(self.outcomes, _LAST_LINES_S)
 
     def failure(self) -> Failure | None:
-        """The first that failed by itself, with the end of its log."""
+        """The failure of the first process that failed by itself, with the end of its log; none if none did."""
         for log, future in zip(self.logs, self.outcomes, strict=True):
             if future.done() and (outcome := future.result()).ended is not End.STOPPED:
                 failure = failure_of(Stage.EVALUATE, outcome, self.limits, files.tail(log))
@@ -62,16 +62,16 @@ class Servers:
 
 @contextlib.contextmanager
 def serving(run: Run, variant: Path, checkpoint: Path, paths: TryPaths) -> Iterator[Servers]:
-    """Starts the `serve` processes of the baseline in the variant's folder, and ends them all when the block is left."""
+    """Start the baseline's `serve` processes in the variant's folder, and end them all on leaving the block."""
     config, commands = run.config, run.config.baseline.commands
-    # The evaluator has the shorter limit, so it is the one that is reported as late.
+    # The evaluator has the shorter limit, so that it is reported as late first.
     limits = RunLimits(60 * config.evaluate.limit_min + _LATER_S, config.train.resources.mem_gb)
     if not commands.serve:
         yield Servers({}, limits, [], [], [])
         return
     logs = [paths.serve_log(number) for number in range(commands.servers)]
     stop = threading.Event()
-    # In memory where that is possible: what is exchanged is large, short-lived and of no use afterwards.
+    # In memory if possible: the exchanged data is large, short-lived and not needed afterwards.
     where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="exchange-", dir=where) as exchange, ThreadPoolExecutor(len(logs)) as pool:
         try:

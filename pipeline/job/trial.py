@@ -1,6 +1,6 @@
-"""What runs inside a job: train the variant, then score its checkpoint with the pristine evaluator.
+"""The work of a job: train the variant, then score its checkpoint with the pristine evaluator.
 
-Runs from the run folder's own copy of this program. A job writes its try's folder and nothing else; the controller reads
+Runs from the run folder's own copy of this program. A job writes only to the folder of its try; the controller reads
 `result.json` there and decides.
 """
 
@@ -34,23 +34,23 @@ from pipeline.store.paths import TrialPaths, TryPaths, run_of
 from pipeline.store.run import Run, claim, open_run
 
 DATA_VARIABLE = "GROUNDWORK_DATA"
-"""Names the folder of prepared data to a job: run folders hold no absolute path."""
+"""Environment variable that passes the folder of prepared data to a job, since run folders contain no absolute paths."""
 ALONE = Node(socket.gethostname(), 0, "127.0.0.1")
-"""This machine, where no cluster started us."""
+"""This machine, outside any cluster."""
 _OVERRUN = 1.02
 _TEMPORARY_GB = 10.0
-"""Room for temporary files and copies of caches, beside `train.disk_gb`."""
+"""GB for temporary files and copies of caches, in addition to `train.disk_gb`."""
 _VERSIONS = ("torch", "transformers", "deepspeed", "vllm")
 
 
 class JobTerminated(BaseException):
-    """The job has to end. Derives from BaseException, so that no `except Exception` swallows it."""
+    """The job was told to end. Derives from BaseException, so that no `except Exception` swallows it."""
 
 
 def run_try(folder: str) -> None:
-    """Run the try in this folder, unless somebody has it or had it already."""
+    """Run the try in this folder, unless another job has claimed it."""
     if os.getpgrp() != os.getpid():
-        os.setsid()  # Ctrl-C in the controller's terminal is not for us
+        os.setsid()  # so that Ctrl-C in the controller's terminal does not reach the job
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     signal.signal(signal.SIGTERM, _on_signal)
     paths = TryPaths(Path(folder))
@@ -70,11 +70,11 @@ def run_try(folder: str) -> None:
 
 
 def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE) -> Result:
-    """Run the job in the folder of its try, which exists; works outside of any cluster, too."""
+    """Run the job in the folder of its try, which exists. Also works outside a cluster."""
     started = time.time()
     try:
         outcome, measured = _Try(run, paths, job, data, started, node).outcome()
-    except BadInput as error:  # a part that the controller can import and this job cannot
+    except BadInput as error:  # a part that the controller can import but this job cannot
         outcome, measured = Failure(Stage.TRAIN, FailureKind.EXCEPTION, str(error)), Measured()
     except SandboxFailed as error:
         outcome, measured = Failure(Stage.TRAIN, FailureKind.NODE_FAIL, str(error)), Measured()
@@ -98,12 +98,12 @@ def perform(run: Run, paths: TryPaths, job: Job, data: Path, node: Node = ALONE)
 
 @dataclass(frozen=True)
 class Measured:
-    """What a try took."""
+    """Measurements of a try."""
 
     seconds: Seconds = field(default_factory=Seconds)
     """Durations of its parts."""
     memory: Memory = field(default_factory=Memory)
-    """Memory during training."""
+    """Memory use during training."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Try:
     node: Node
 
     def outcome(self) -> tuple[Score | Failure, Measured]:
-        """What came of it, and what it took."""
+        """The score or failure of the try, and its measurements."""
         try:
             return self._outcome()
         finally:
@@ -148,7 +148,7 @@ class _Try:
         return scored, measured
 
     def _trained(self, trial: str) -> Path:
-        """The checkpoint that another trial of the same code was scored by."""
+        """The scored checkpoint of another trial of the same code."""
         paths = TrialPaths(self.paths.trial.folder.parent / trial)
         return paths.named(files.read(paths.score, Score).try_).checkpoint
 
@@ -158,7 +158,7 @@ class _Try:
 
     @property
     def _network(self) -> Network:
-        """What the training may reach; ranks on several nodes reach each other by the network of the host."""
+        """Network access of the training; ranks on several nodes communicate through the host's network."""
         train = self.run.config.train
         return Network.host if train.resources.nodes > 1 else train.network
 
@@ -178,7 +178,7 @@ class _Try:
         allowed_s = 60 * train.limit_min
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
-        # Nothing of a killed training is scored, so it may end a moment later and report its own error.
+        # A killed training is never scored, so it gets a little more time to end and report its own error.
         seconds_most = min(60 * train.limit_min, allowed_s + 30)
         limits = RunLimits(seconds_most, train.resources.mem_gb, disk_gb=2 * train.disk_gb + _TEMPORARY_GB)
         meeting = peers.meet()
@@ -212,12 +212,12 @@ class _Try:
             failure = Failure(Stage.TRAIN, FailureKind.OVER_BUDGET, reason)
         failure = peers.agree(failure)
         if failure is None and not paths.checkpoint.is_dir():
-            reason = "training ended well but left no output/checkpoint"
+            reason = "training exited with code 0 but left no output/checkpoint"
             failure = Failure(Stage.TRAIN, FailureKind.NO_CHECKPOINT, with_log(reason, log))
         return failure, measured
 
     def _copy_resume_state(self, before: TryPaths) -> None:
-        """Start from what an earlier try of this trial saved."""
+        """Copy the resume state and metrics of an earlier try of this trial."""
         if before.resume.is_dir():
             copy_regular(before.resume, self.paths.resume)
             with contextlib.suppress(OSError), files.open_regular(before.metrics) as metrics:
@@ -235,7 +235,7 @@ class _Try:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: the clean-up must not be cut short
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
     raise JobTerminated
 
 

@@ -147,7 +147,7 @@ def test_an_id_that_nobody_knows_is_unknown_first_and_vanished_later(desk: Desk)
     cluster = desk.cluster()
     for after_s in (0, 1, _UNKNOWN_GRACE_S - 2):
         status = desk.poll(cluster, "7", after_s)
-        assert status.phase is Phase.RUNNING and "neither the queue nor accounting has it" in status.reason
+        assert status.phase is Phase.RUNNING and "missing in queue and accounting" in status.reason
     desk.site.rule(queue=[row("7")])
     assert desk.poll(cluster, "7", 2).reason == "RUNNING"
     desk.site.rule(queue=[])
