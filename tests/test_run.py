@@ -234,7 +234,12 @@ ENDS: dict[str, tuple[str, str, str, str]] = {
     "hang": ("train", "timeout", "still running after 3 s, its limit", "zzz"),
     "deaf": ("train", "timeout", "still running after 3 s, its limit", ""),
     "memory": ("train", "out_of_memory", "used 0.", ""),
-    "no checkpoint": ("train", "no_checkpoint", "training exited with code 0 but left no output/checkpoint", "never mind"),
+    "no checkpoint": (
+        "train",
+        "no_checkpoint",
+        "training exited with code 0 but left no output/checkpoint",
+        "never mind",
+    ),
     "nan": ("evaluate", "bad_checkpoint", "no finite predictions", ""),
     "cheat": ("implement", "refused", "evaluate.py is protected", ""),
     "nothing": ("implement", "refused", "the code is the same as the baseline's", ""),

@@ -1,8 +1,8 @@
-"""What a search method is: who is built upon, which trials are wanted, what a selection decides.
+"""The protocol of a search method: it chooses the parents, the wanted trials, and the content of a selection.
 
-A method is a class of one page, chosen in `conf/select/` by `_target_`. It is made with the run's configuration and metric
-and the other keys of `select.method`, keeps no state of its own, and answers from the archive alone: the same archive and
-seed give the same answer, so that a killed run resumes with the same decisions.
+A method is a class of one page, chosen in `conf/select/` by `_target_`. It is constructed with the run's configuration and
+metric and the other keys of `select.method`. It keeps no state and decides from the archive alone: the same archive and seed
+give the same answer, so that a killed run resumes with the same decisions.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,58 +20,58 @@ from pipeline.store.views import Candidate
 
 @dataclass(frozen=True)
 class Room:
-    """What a generation that opens now may be."""
+    """Size and place of a generation that opens now."""
 
     ideas: int
     """Number of ideas that the ideator proposes."""
     generation: int
-    """Which generation it is; in steady mode the candidates so far over `ideate.candidates`."""
+    """Number of the generation; in steady mode the number of candidates so far divided by `ideate.candidates`."""
     selection: Selection | None
-    """What the generation before decided; none for the first, and in steady mode."""
+    """The selection of the generation before; none for the first generation, and in steady mode."""
 
 
 class SearchMethod(Protocol):
-    """Decides what a search builds upon. All its methods are pure."""
+    """Decides what a search builds on. All methods of the protocol are pure."""
 
     def plan(self, archive: Archive, room: Room) -> Parents:
-        """Who may be built upon in a generation that opens now, and how many of its ideas explore."""
+        """The parents for a generation that opens now, and the share of its ideas that exploit."""
         ...
 
     def wanted_trials(self, archive: Archive) -> Iterator[Wanted]:
-        """Trials that the search still needs, the most urgent first. The baseline's and the confirmation at the end are not
-        the method's: they are the same whatever searched."""
+        """Trials that the search still needs, most urgent first. Baseline trials and the final confirmation are excluded:
+        they are the same for all methods."""
         ...
 
     def select(self, archive: Archive) -> Selection:
-        """What a generation decides once it is over. The baseline has a score by then."""
+        """The selection at the end of a generation. The baseline has a score by then."""
         ...
 
     def stop(self, archive: Archive) -> str | None:
-        """Why the search should end, besides the rules of `stop.*`; none while it should not."""
+        """Why the search should end, in addition to the rules `stop.*`; none to continue."""
         ...
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What decisions depend on besides the archive."""
+    """The inputs of decisions besides the archive."""
 
     config: Config
     """Fixed and live settings in force."""
     metric: Metric
-    """What is searched for."""
+    """The metric to improve."""
     method: SearchMethod
-    """How it is searched."""
+    """The search method."""
     clock: Callable[[], float]
-    """Seconds since 1970."""
+    """Returns the time in seconds since 1970."""
 
 
 def seed_of(config: Config, number: int) -> int:
-    """Seed of the trial with a number: alike for every code, so that codes are compared on common random numbers."""
+    """Seed of the trial with this number: the same for every code, so that codes are compared with common random numbers."""
     return 1000 * config.seed + number
 
 
 def first_trials(config: Config, archive: Archive) -> Iterator[Wanted]:
-    """The search trial of every candidate that passed its smoke test and has no outcome; before it those of its rungs."""
+    """The next training of every candidate that passed its smoke test and has no outcome: a rung, or its search trial."""
     metric = config.baseline.metric.metric
     for candidate in archive.open:
         attempt = candidate.attempt

@@ -1,8 +1,8 @@
-"""What all methods that learn from outcomes share. Each of them only says how it draws parents.
+"""Base class of all methods that learn from outcomes. A subclass only defines how parents are drawn.
 
-Later generations build on what was found, and a growing share of their ideas does so (arXiv 2601.14525, section on
-evolutionary search). Each such idea gets one draw, made when the generation before is over; in steady mode when the idea is
-asked for.
+A growing share of the ideas in later generations builds on earlier candidates (arXiv 2601.14525, section on evolutionary
+search). For each such idea one parent is drawn at the end of the generation before; in steady mode, when its generation
+opens.
 """
 
 import math
@@ -24,17 +24,17 @@ from pipeline.store.views import Candidate
 
 @dataclass(frozen=True)
 class Option:
-    """A candidate that may be built upon. Gains are over the baseline, positive is better in either direction."""
+    """A possible parent. Gains are relative to the baseline; positive is better, whatever the metric's direction."""
 
     candidate: Candidate
     gain: float
-    """What it is believed to be worth, by all scores."""
+    """Posterior mean of the gain, given all scores."""
     deviation: float
-    """Standard deviation of that."""
+    """Posterior standard deviation of the gain."""
     score_gain: float
-    """What its own score says."""
+    """Gain by its own score."""
     children: int
-    """How many candidates build on it, those under way and failed ones too."""
+    """Number of candidates that build on it, including unfinished and failed ones."""
 
     @property
     def id(self) -> str:
@@ -43,23 +43,23 @@ class Option:
 
 @dataclass(frozen=True)
 class Field:
-    """What a method draws from."""
+    """The input of a draw."""
 
     options: Sequence[Option]
-    """The candidates that are believed to be the best, best first; without those banned."""
+    """The best candidates by posterior mean, best first, without banned ones."""
     baseline_error: float
     """Standard error of the baseline's value."""
     generation: int
-    """Number of the generation that the draws are for."""
+    """Number of the generation for which parents are drawn."""
     rng: random.Random
-    """Seeded by the run and by what was known."""
+    """Seeded by the run's seed and the numbers of known outcomes and candidates."""
 
 
 class Guided(ABC):
     """A method with feedback."""
 
     pool = POOL
-    """How many options it gets, those with the best scores."""
+    """Number of options, those with the best scores."""
 
     def __init__(self, config: Config, metric: Metric) -> None:
         self.config = config
@@ -67,11 +67,11 @@ class Guided(ABC):
 
     @abstractmethod
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
-        """A parent for each of some ideas; none for an idea that should rather explore."""
+        """One parent for each of `count` ideas; none for an idea that should explore instead."""
 
     def plan(self, archive: Archive, room: Room) -> Parents:
-        """As many ideas build on parents as `ideate.exploit_*` say, rounded at random: one idea at a time has a share,
-        too."""
+        """The share of ideas given by `ideate.exploit_*` builds on parents. Their number is rounded at random, so that the
+        share is also right for generations of a single idea."""
         if room.selection is None and baseline_estimate(archive) is None:
             return Parents(ideas=room.ideas, seen=Knowledge(generations=archive.complete))
         luck = random.Random(f"{self.config.seed}/{len(archive.generations)}").random()
@@ -83,15 +83,15 @@ class Guided(ABC):
         return Parents(tuple(names), len(draws) / max(1, room.ideas), room.ideas, seen=selection.seen, draws=draws)
 
     def wanted_trials(self, archive: Archive) -> Iterator[Wanted]:
-        """One of each candidate."""
+        """One trial for each candidate."""
         return first_trials(self.config, archive)
 
     def select(self, archive: Archive) -> Selection:
-        """Draws for a whole generation. Pinned candidates are drawn first of all, banned ones never."""
+        """Draws for a whole generation. Pinned candidates are drawn first, banned ones never."""
         return self._decide(archive, self.config.ideate.candidates)
 
     def stop(self, archive: Archive) -> str | None:
-        """By the rules of `stop.*` alone."""
+        """None: only the rules `stop.*` apply."""
         return None
 
     def _decide(self, archive: Archive, count: int) -> Selection:
@@ -128,8 +128,8 @@ def exploit_share(ideate: IdeateConfig, generation: int) -> float:
 
 
 def by_rank(rng: random.Random, options: Sequence[Option], alpha: float) -> Option | None:
-    """One of some options, the best first, with a probability that falls with the rank r as r to the power of -alpha; none
-    of none."""
+    """One of the options, which are sorted best first, with a probability proportional to r to the power of -alpha for rank
+    r; none if there are no options."""
     if not options:
         return None
     return rng.choices(options, [(rank + 1) ** -alpha for rank in range(len(options))])[0]

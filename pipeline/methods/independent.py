@@ -1,4 +1,4 @@
-"""Best-of-N: every candidate builds on the baseline, and nothing is learned from one for the next."""
+"""Best-of-N: every candidate builds on the baseline, and no candidate influences the next."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from pipeline.store.archive import Archive
 
 
 class Independent:
-    """No feedback."""
+    """A method without feedback."""
 
     def __init__(self, config: Config, metric: Metric) -> None:
         self._config = config

@@ -1,5 +1,5 @@
-"""Islands: several searches side by side that now and then exchange their best (Tanese, "Distributed Genetic Algorithms",
-ICGA 1989; Romera-Paredes et al., "FunSearch", Nature 625, 2024)."""
+"""Islands: several parallel searches that periodically exchange their best candidates (Tanese, "Distributed Genetic
+Algorithms", ICGA 1989; Romera-Paredes et al., "FunSearch", Nature 625, 2024)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ _WITHIN = {"thompson": Thompson, "truncation": Truncation, "power_law": PowerLaw
 
 
 class Islands(Guided):
-    """Ideas are dealt to `islands` in turn; each builds on candidates of its own island. Every `every` generations the best
-    candidate of each island counts for that generation as one of the next island, too. `within` names how each island draws:
-    one method for all, or one for each."""
+    """Ideas are assigned to `islands` in turn; each builds on candidates of its own island. Every `every` generations the
+    best candidate of each island is also available to the next island for that generation. `within` names the method by
+    which islands draw: one for all, or one for each."""
 
     def __init__(
         self, config: Config, metric: Metric, islands: int = 4, every: int = 3, within: Sequence[str] = ("thompson",)
@@ -46,6 +46,6 @@ class Islands(Guided):
         yield from (next(draws[island], None) for island in slots)
 
     def _of(self, option: Option) -> int:
-        """The island that a candidate was made for."""
+        """The island of a candidate."""
         generation, candidate = option.id.split("/")
         return (number_of(generation) + number_of(candidate)) % self._islands

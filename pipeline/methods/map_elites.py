@@ -1,5 +1,5 @@
-"""MAP-Elites: the best candidate of each kind, each kind as likely as another (Mouret and Clune, "Illuminating search
-spaces by mapping elites", arXiv 1504.04909)."""
+"""MAP-Elites: the best candidate of each kind is a parent, all with equal probability (Mouret and Clune, "Illuminating
+search spaces by mapping elites", arXiv 1504.04909)."""
 
 import bisect
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ Cell = tuple[object, ...]
 
 
 class MapElites(Guided):
-    """Candidates are of one kind if they differ from the baseline in the same files, and if the numbers named by
-    `descriptors` lie between the same edges: a name is a secondary metric that the evaluator reports, e.g.
-    `{tokens_per_step: [1000, 4000]}`. A change of the settings file alone is a kind of its own, as its files say."""
+    """Candidates are of the same kind (cell) if they change the same files of the baseline, and if their values of
+    `descriptors` are between the same edges. A descriptor is a secondary metric that the evaluator reports, e.g.
+    `{tokens_per_step: [1000, 4000]}`. So candidates that change only the settings file are one kind."""
 
     def __init__(
         self, config: Config, metric: Metric, descriptors: Mapping[str, Sequence[float]] | None = None

@@ -6,7 +6,7 @@ from pipeline.methods.guided import Field, Guided, Option
 
 
 class Paper(Guided):
-    """Every candidate that scored higher than the baseline is a parent, whatever the noise, each as likely as another."""
+    """Every candidate with a better score than the baseline is a parent, regardless of noise, with equal probability."""
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         better = [one for one in field.options if one.score_gain > 0]

@@ -1,5 +1,5 @@
-"""Power-law selection by rank: the best often, every other now and then (Lange, Imajuku and Cetin, "ShinkaEvolve", arXiv
-2509.19349, section on parent sampling)."""
+"""Power-law selection by rank: the best are drawn often, all others sometimes (Lange, Imajuku and Cetin, "ShinkaEvolve",
+arXiv 2509.19349, section on parent sampling)."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from pipeline.metric import Metric
 
 
 class PowerLaw(Guided):
-    """The r-th best of the candidates that are believed to beat the baseline is drawn in proportion to r to the power of
+    """Of the candidates whose posterior mean beats the baseline, the r-th best is drawn in proportion to r to the power of
     -`alpha`."""
 
     def __init__(self, config: Config, metric: Metric, alpha: float = 1.0) -> None:

@@ -1,6 +1,6 @@
-"""PUCT: the value of a parent plus a bonus for those that were built upon less than their rank deserves (Rosin, "Multi-armed
-Bandits with Episode Context", 2011; Silver et al., Nature 529, 2016; for code search "Learning to Discover at Test Time",
-arXiv 2601.16175)."""
+"""PUCT: the value of a parent plus a bonus for parents with few children for their rank (Rosin, "Multi-armed Bandits with
+Episode Context", 2011; Silver et al., Nature 529, 2016; for code search "Learning to Discover at Test Time", arXiv
+2601.16175)."""
 
 import math
 from collections import Counter
@@ -12,8 +12,8 @@ from pipeline.metric import Metric
 
 
 class Puct(Guided):
-    """The parent with the largest value + `bonus` · prior · √(1 + visits of all) / (1 + own visits), where values are
-    scaled to 0 to 1, the prior falls linearly with the rank, and a visit is a child."""
+    """Draws the parent with the largest value + `bonus` · prior · √(1 + visits of all) / (1 + own visits), where values are
+    scaled to at most 1, the prior falls linearly with the rank, and each child counts as a visit."""
 
     def __init__(self, config: Config, metric: Metric, bonus: float = 1.0) -> None:
         super().__init__(config, metric)

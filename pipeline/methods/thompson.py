@@ -1,5 +1,5 @@
-"""Thompson sampling over parents: each is drawn as often as it is believed to be the best (Thompson, Biometrika 25, 1933;
-Russo et al., "A Tutorial on Thompson Sampling", 2018)."""
+"""Thompson sampling over parents: each is drawn with its posterior probability of being the best (Thompson, Biometrika 25,
+1933; Russo et al., "A Tutorial on Thompson Sampling", 2018)."""
 
 import math
 from collections import Counter
@@ -11,12 +11,12 @@ from pipeline.metric import Metric
 
 
 class Thompson(Guided):
-    """For each idea a value of every candidate is drawn from what is believed of it, and the best draw is the parent. Where
-    that is the baseline, the idea explores.
+    """For each idea a value of every candidate is drawn from its posterior, and the candidate with the best draw is the
+    parent. If no draw beats the baseline, the idea explores.
 
-    Draws spread by `width` times the deviation: below 1 is better where a run is short (Chapelle and Li, "An Empirical
-    Evaluation of Thompson Sampling", NIPS 2011). The draw of a candidate with n children is lowered by `discount` ·
-    ln(1 + n) typical deviations: a parent whose ideas are spent looks as good as one with ideas left."""
+    Draws have a standard deviation of `width` times the posterior's: below 1 is better for short runs (Chapelle and Li, "An
+    Empirical Evaluation of Thompson Sampling", NIPS 2011). The draw of a candidate with n children is lowered by `discount`
+    · ln(1 + n) mean deviations, since a score does not show that the good ideas for a parent are used up."""
 
     def __init__(self, config: Config, metric: Metric, width: float = 0.5, discount: float = 0.3) -> None:
         super().__init__(config, metric)

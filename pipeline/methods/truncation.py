@@ -1,5 +1,5 @@
-"""Truncation selection: the best few are parents, the better ones more often (Mühlenbein and Schlierkamp-Voosen, "Predictive
-Models for the Breeder Genetic Algorithm", Evolutionary Computation 1, 1993)."""
+"""Truncation selection: only the best few are parents, better ones more often (Mühlenbein and Schlierkamp-Voosen,
+"Predictive Models for the Breeder Genetic Algorithm", Evolutionary Computation 1, 1993)."""
 
 import math
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pipeline.methods.guided import Field, Guided, Option, by_rank
 
 
 class Truncation(Guided):
-    """The best `select.parents` candidates whose gain is at least `select.margin` standard errors. The r-th best is drawn in
-    proportion to 1/r."""
+    """Parents are the best `select.parents` candidates whose gain is at least `select.margin` standard errors. The r-th best
+    is drawn in proportion to 1/r."""
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         margin, best = self.config.select.margin, list[Option]()

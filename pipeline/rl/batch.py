@@ -1,5 +1,5 @@
-"""What an update learns from: of the ideas of some steps those whose reward has come and was not learned from, each with its
-advantage among all of its group that are known. Pure functions."""
+"""The batch of an update: ideas of recent steps whose reward is known and was not used before, each with its advantage
+within the known ideas of its group. Pure functions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from pipeline.rl.objectives import advantages
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one sampled idea."""
+    """The outcome of one sampled idea."""
 
     idea: str
-    """Equal for equal ideas: the hash of the code, else the text."""
+    """Key that is equal for equal ideas: the hash of the code, else the text."""
     reward: float | None
-    """None while it is not known, and where a machine failed."""
+    """None while it is unknown, or if a machine failed."""
     prompt: str = ""
-    """Ideas of one step with equal prompts are a group."""
+    """Ideas of one step with equal prompts form a group."""
     seen: int = 0
-    """How often the idea was in the archive before its step."""
+    """How often the idea occurred in the archive before its step."""
     learned: bool = False
     """Whether an earlier update learned from it."""
 
@@ -35,14 +35,14 @@ class Lesson:
     number: int
     """Its number in that step."""
     reward: float
-    """Of what came of it."""
+    """Its reward."""
     advantage: float
-    """Among the known ideas of its group."""
+    """Its advantage within the known ideas of its group."""
 
 
 def lessons(steps: Sequence[tuple[int, Sequence[Outcome]]], now: int, rl: RlConfig) -> list[Lesson]:
-    """What the update of step `now` learns from, of steps that are at most `rl.staleness` updates old. `steps` are numbers
-    with their ideas in order."""
+    """The ideas that the update of step `now` learns from, of steps that are at most `rl.staleness` updates old. `steps` are
+    numbers of steps with the outcomes of their ideas in order."""
     return [lesson for step, outcomes in steps if now - step <= rl.staleness for lesson in _of_step(step, outcomes, rl)]
 
 
@@ -52,7 +52,7 @@ def _of_step(step: int, outcomes: Sequence[Outcome], rl: RlConfig) -> Iterator[L
         groups.setdefault(outcome.prompt, []).append(number)
     for numbers in groups.values():
         if len(numbers) < 2:
-            continue  # there is nothing to compare it with
+            continue  # there is nothing to compare with
         group = [outcomes[number] for number in numbers]
         found = advantages([one.reward for one in group], [one.idea for one in group], [one.seen for one in group], rl)
         for number, outcome, advantage in zip(numbers, group, found, strict=True):
@@ -61,8 +61,8 @@ def _of_step(step: int, outcomes: Sequence[Outcome], rl: RlConfig) -> Iterator[L
 
 
 def reward_of(metric: Metric, value: float) -> float:
-    """The reward of a score: the value, or 1 over it where less is better, as in arXiv 2601.14525. Raises `BadInput` for a
-    metric that falls below 0, the reward of an idea that failed."""
+    """The reward of a score: the value, or its reciprocal if lower is better, as in arXiv 2601.14525. Raises `BadInput` for
+    a value below 0, since 0 is the reward of a failed idea."""
     if value < 0 or (value == 0 and metric.direction is Direction.minimize):
-        raise BadInput(f"a reward needs a metric that is never below 0, and {metric.name} is {value:g}")
+        raise BadInput(f"a reward requires a metric that is never below 0, and {metric.name} is {value:g}")
     return value if metric.direction is Direction.maximize else 1 / value

@@ -1,7 +1,7 @@
-"""What runs inside a job of the policy: sample the ideas of a generation, or update the weights.
+"""The work of a job of the policy: sample the ideas of a generation, or update the weights.
 
-Like a trial's job it runs from the run folder's own copy of this program, claims its try, writes nothing else, and ends with
-`result.json`. The controller decides what to do and writes it into `task.json`; it never imports torch.
+Like a trial's job it runs from the run folder's own copy of this program, claims its try, writes only there, and closes it
+with `result.json`. The controller decides what to do and writes it to `task.json`; it never imports torch.
 """
 
 import os
@@ -22,9 +22,9 @@ from pipeline.store.run import claim, open_run
 
 
 def run_task(folder: str) -> None:
-    """Run the try in this folder, unless somebody has it or had it already."""
+    """Run the try in this folder, unless another job has claimed it."""
     if os.getpgrp() != os.getpid():
-        os.setsid()  # Ctrl-C in the controller's terminal is not for us
+        os.setsid()  # so that Ctrl-C in the controller's terminal does not reach the job
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     signal.signal(signal.SIGTERM, _on_signal)
     paths = TryPaths(Path(folder))
@@ -36,8 +36,8 @@ def run_task(folder: str) -> None:
 
 
 def perform(run_paths: RunPaths, paths: TryPaths) -> TaskResult:
-    """Do the task that this try is of. What cannot succeed by trying again is a failure of its own; anything else ends the
-    job without a result, and is tried again."""
+    """Perform the task of this try. Known errors are returned as a failure; any other exception ends the job without a
+    result, and the task is retried."""
     started, measures, failure = time.time(), None, None
     task = files.read(TaskPaths(paths.folder.parent).task, PolicyTask)
     rl = open_run(run_paths).config.rl
@@ -103,9 +103,9 @@ def _update(run_paths: RunPaths, paths: TryPaths, task: PolicyTask, rl: RlConfig
 
 
 def _checkpoint(run_paths: RunPaths, task: PolicyTask) -> Path | None:
-    """None for the model that the run starts from, where it is not in the run folder."""
+    """Folder of the task's checkpoint; none for an initial model that is not in the run folder."""
     return run_paths.folder / task.checkpoint if task.checkpoint else None
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)  # without a result: the controller says how it ended
+    sys.exit(128 + number)  # without a result: the controller declares how it ended

@@ -1,4 +1,4 @@
-"""What a step of reinforcement learning showed, and the signs that the policy collapses. Pure functions."""
+"""Measures of a step of reinforcement learning, and signs of a collapse of the policy. Pure functions."""
 
 import statistics
 from collections import Counter
@@ -9,7 +9,7 @@ from pipeline.rl.batch import Lesson, Outcome
 
 _HALF = 0.5
 _FEW = 2
-"""So many equal ideas are no sign, however small the batch."""
+"""Number of equal ideas that is no sign of collapse, however small the batch."""
 
 
 def measured(
@@ -23,8 +23,8 @@ def measured(
     before: Sequence[StepMeasures],
     share: float,
 ) -> StepMeasures:
-    """Of one step, with the alarms that it raises beside the steps before it. `hours` of sampling, executing and updating;
-    `share` is that of the commonest idea above which an alarm is raised."""
+    """The measures of one step, with alarms by comparison with earlier steps. `hours` are those of sampling, execution and
+    update; `share` is the share of the commonest idea above which an alarm is raised."""
     rewards = sorted(one.reward for one in outcomes if one.reward is not None)
     count = Counter(one.idea for one in outcomes)
     bests = [one.best_so_far for one in before[-1:] if one.best_so_far is not None] + rewards[-1:]
@@ -55,7 +55,7 @@ def measured(
 
 
 UNREADABLE = "unreadable"
-"""Identity of an answer that holds no idea."""
+"""Identity of an answer without an idea."""
 
 
 def alarms(
@@ -67,14 +67,14 @@ def alarms(
     first: Sequence[StepMeasures],
     share: float,
 ) -> Iterator[str]:
-    """Signs of collapse, each in one line. Of `ideas`, `common` are the commonest one; `first` is the first step, if it is
-    another."""
+    """Signs of collapse, each in one line. `common` of the `ideas` are equal to the commonest one; `first` is the first
+    step, if that is an earlier one."""
     if common > max(_FEW, share * ideas):
         yield f"the commonest idea is {100 * common / ideas:.0f} % of its batch (alarm above {100 * share:.0f} %)"
     if unreadable == ideas:
-        yield "no answer holds an idea: nothing can be learned from them"
+        yield "no answer contains an idea, so that nothing can be learned from them"
     elif unreadable > _HALF * ideas:
-        yield f"{100 * unreadable / ideas:.0f} % of the answers hold no idea"
+        yield f"{100 * unreadable / ideas:.0f} % of the answers contain no idea"
     for one in first:
         if entropy < _HALF * one.entropy:
             yield f"the entropy fell from {one.entropy:.2f} to {entropy:.2f} nats per token"
@@ -83,7 +83,7 @@ def alarms(
 
 
 def quantile(ranked: Sequence[float], at: float) -> float:
-    """Of sorted values, interpolated between neighbours."""
+    """The quantile at 0 to 1 of sorted values, interpolated linearly between neighbours."""
     place = at * (len(ranked) - 1)
     low = int(place)
     high = min(low + 1, len(ranked) - 1)

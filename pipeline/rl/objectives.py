@@ -1,16 +1,16 @@
-"""What one step of reinforcement learning raises: from the rewards of a group of ideas to one advantage for each.
+"""Objectives of reinforcement learning: from the rewards of a group of ideas to one advantage for each.
 
-Pure functions on plain numbers. A group is the ideas sampled from one prompt. A reward of None is missing: a machine
-failed, or the job is not over yet; that idea has no advantage, and the others are weighed as if it had not been sampled. An
-idea that failed by itself has the reward 0, as in arXiv 2601.14525.
+Pure functions on plain numbers. A group is the ideas sampled from one prompt. A reward of None is missing: a machine failed,
+or the job has not ended yet. That idea gets no advantage, and the others are treated as if it had not been sampled. An idea
+that failed has the reward 0, as in arXiv 2601.14525.
 
-Every advantage is the factor of an idea's grad log pi in an estimate (1/n) sum_i A_i grad log pi(i). Sources:
+An advantage is the factor A_i of an idea's grad log pi in the gradient estimate (1/n) sum_i A_i grad log pi(i). Sources:
 
 * `mean`: the reward minus the group's mean; divided by the standard deviation it is GRPO's (arXiv 2402.03300, section
   4.1.2).
 * `max_at_k`: n times the estimators s, s^(loo) and s^(loo-1) for continuous rewards of "Pass@K Policy Optimization"
   (arXiv 2505.15201). They are unbiased for the gradient of the expected maximum of k ideas; the tests count all subsets.
-* `entropic`: exp(beta r) over its mean, minus 1, with beta such that the normalised weights lie ln 2 from uniform in KL:
+* `entropic`: exp(beta r) over its mean, minus 1, with beta such that the KL of the normalised weights to uniform is ln 2:
   "Learning to Discover at Test Time" (arXiv 2601.16175, the entropic objective, and its appendix A for beta). The paper
   leaves an idea out of its own mean; here the advantages of a group sum to 0, so that equal rewards have none.
 """
@@ -25,16 +25,17 @@ from pipeline.config import Objective, RlConfig
 _HALVINGS = 100
 """Steps of the bisection for beta."""
 _LARGEST_EXPONENT = 700.0
-"""Beyond it, a weight is 0 beside the largest in double precision."""
+"""Larger exponents give a weight of 0 relative to the largest in double precision."""
 
 
 def advantages(
     rewards: Sequence[float | None], ideas: Sequence[Hashable], seen: Sequence[int], rl: RlConfig
 ) -> list[float | None]:
-    """One for each idea of a group, None where its reward is missing. `ideas` are equal for equal ideas, `seen` is how often
-    each was in the archive before. Raises ValueError for a reward that is not finite, or a group of one.
+    """The advantage of each idea of a group, None if its reward is missing. `ideas` are keys that are equal for equal ideas,
+    `seen` is how often each was in the archive before. Raises ValueError for a non-finite reward, or a group of one.
 
-    With `rl.normalize` those of the objective are divided by their root mean square, and penalty and bonus are in that unit.
+    With `rl.normalize` the objective's advantages are divided by their root mean square, which is then the unit of penalty
+    and bonus.
     """
     there = [number for number, reward in enumerate(rewards) if reward is not None]
     known = [reward for reward in rewards if reward is not None]
@@ -56,11 +57,11 @@ def advantages(
 
 
 def objective(rewards: Sequence[float], rl: RlConfig) -> list[float]:
-    """The advantages that `rl.objective` gives."""
+    """The advantages by `rl.objective`, before penalty and bonus."""
     if rl.objective is Objective.mean:
         return centred(rewards)
     if rl.objective is Objective.max_at_k:
-        # Of fewer rewards than k, the best of all that there are.
+        # With fewer than k rewards, the maximum of all.
         return max_at_k(rewards, min(rl.k, len(rewards)))
     return entropic(rewards, rl.kl)
 
@@ -69,8 +70,8 @@ def objective(rewards: Sequence[float], rl: RlConfig) -> list[float]:
 
 
 def max_at_k(rewards: Sequence[float], k: int) -> list[float]:
-    """How much an idea raises the maximum of the groups of k that it is in, times n: s^(loo-1), whose baseline is the
-    maximum of the other k-1. At k=1 the baseline is the mean of the others."""
+    """s^(loo-1) times n: how much an idea raises the maximum of the subsets of size k that contain it, relative to the
+    maximum of the other k-1. For k=1 the baseline is the mean of the others."""
     n = len(rewards)
     if k == 1:
         return leave_one_out(rewards, 1)
@@ -79,18 +80,19 @@ def max_at_k(rewards: Sequence[float], k: int) -> list[float]:
 
 
 def leave_one_out(rewards: Sequence[float], k: int) -> list[float]:
-    """s^(loo), times n: the weights minus what the other n-1 ideas would give; needs k < n."""
+    """s^(loo) times n: the weights minus the expected value from the other n-1 ideas. Requires k < n."""
     n = len(rewards)
     weights = maximum_weights(rewards, k)
     return [n * (ours - k / (n - 1) * expected_maximum(rest, k)) for ours, rest in _with_rest(rewards, weights)]
 
 
 def maximum_weights(rewards: Sequence[float], k: int) -> list[float]:
-    """s: for each idea the sum over all groups of k that hold it of their maximum, over the number of groups of k."""
+    """s: for each idea the sum of the maxima of all subsets of size k that contain it, over the number of such subsets of
+    all ideas."""
     n = _checked(rewards, k)
     order = sorted(range(n), key=lambda number: rewards[number])
     groups, above, found = math.comb(n, k), 0.0, [0.0] * n
-    for rank in range(n, 0, -1):  # from the best to the worst; `above` sums over those that are better
+    for rank in range(n, 0, -1):  # from best to worst; `above` sums over the better ones
         number = order[rank - 1]
         found[number] = (math.comb(rank - 1, k - 1) * rewards[number] + above) / groups
         if k > 1 and rank > 1:
@@ -99,7 +101,7 @@ def maximum_weights(rewards: Sequence[float], k: int) -> list[float]:
 
 
 def expected_maximum(rewards: Sequence[float], k: int) -> float:
-    """Mean over all groups of k of their maximum: rho of the paper, unbiased for the expected maximum of k ideas."""
+    """Mean of the maxima of all subsets of size k: rho of the paper, unbiased for the expected maximum of k ideas."""
     n = _checked(rewards, k)
     ranked = enumerate(sorted(rewards), 1)
     return math.fsum(math.comb(rank - 1, k - 1) * reward for rank, reward in ranked) / math.comb(n, k)
@@ -112,7 +114,7 @@ def _checked(rewards: Sequence[float], k: int) -> int:
 
 
 def _with_rest(rewards: Sequence[float], weights: Sequence[float]) -> Iterator[tuple[float, list[float]]]:
-    """Each weight with the rewards of the others."""
+    """Each weight with the rewards of the other ideas."""
     for number, weight in enumerate(weights):
         yield weight, [*rewards[:number], *rewards[number + 1 :]]
 
@@ -121,12 +123,12 @@ def _with_rest(rewards: Sequence[float], weights: Sequence[float]) -> Iterator[t
 
 
 def entropic(rewards: Sequence[float], kl: float) -> list[float]:
-    """exp(beta r) over its mean in the group, minus 1."""
+    """Advantages exp(beta r) over their mean in the group, minus 1."""
     return [len(rewards) * weight - 1 for weight in entropic_weights(rewards, adapted_beta(rewards, kl))]
 
 
 def entropic_weights(rewards: Sequence[float], beta: float) -> list[float]:
-    """exp(beta r), normalised; computed from the largest reward down, so that nothing overflows."""
+    """Weights exp(beta r), normalised; computed relative to the largest reward, so that nothing overflows."""
     best = max(rewards)
     raw = [math.exp(max(-_LARGEST_EXPONENT, beta * (reward - best))) for reward in rewards]
     whole = math.fsum(raw)
@@ -134,8 +136,8 @@ def entropic_weights(rewards: Sequence[float], beta: float) -> list[float]:
 
 
 def adapted_beta(rewards: Sequence[float], kl: float) -> float:
-    """The beta with which the weights lie `kl` nats from uniform. Where too many are equally good for that, one with which
-    the others weigh nothing; 0 where all are equal."""
+    """The beta for which the KL of the weights to uniform is `kl` nats. If too many ideas are equally good for that, a beta
+    for which the others have weight 0; 0 if all are equal."""
     best = max(rewards)
     gaps = [best - reward for reward in rewards if reward < best]
     if not gaps:
@@ -148,7 +150,7 @@ def adapted_beta(rewards: Sequence[float], kl: float) -> float:
 
 
 def kl_to_uniform(weights: Sequence[float]) -> float:
-    """Nats."""
+    """KL divergence of normalised weights from uniform, nats."""
     return math.fsum(weight * math.log(len(weights) * weight) for weight in weights if weight > 0)
 
 
@@ -156,19 +158,19 @@ def kl_to_uniform(weights: Sequence[float]) -> float:
 
 
 def share_penalties(ideas: Sequence[Hashable]) -> list[float]:
-    """Twice the share of an idea's equals among the others, centred. As advantages they follow the gradient of
-    sum_x pi(x)^2, the probability that two ideas are equal: the penalty raises the collision (Renyi-2) entropy."""
+    """Twice the share of equal ideas among the others, centred. As advantages they follow the gradient of sum_x pi(x)^2, the
+    probability that two ideas are equal: the penalty raises the collision (Renyi-2) entropy."""
     count = Counter(ideas)
     return centred([2 * (count[idea] - 1) / (len(ideas) - 1) for idea in ideas])
 
 
 def centred(values: Sequence[float]) -> list[float]:
-    """Minus their mean."""
+    """The values minus their mean."""
     mean = statistics.fmean(values)
     return [value - mean for value in values]
 
 
 def unit_size(values: Sequence[float]) -> list[float]:
-    """Divided by their root mean square; unchanged where all are 0."""
+    """The values divided by their root mean square; unchanged if all are 0."""
     size = math.sqrt(statistics.fmean(value * value for value in values))
     return [value / size for value in values] if size > 0 else list(values)

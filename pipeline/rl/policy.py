@@ -1,7 +1,6 @@
-"""A policy on disk and in memory: a causal language model of transformers with its tokenizer, whole or as an adapter of
-peft.
+"""A policy on disk and in memory: a causal language model of transformers with its tokenizer, complete or as a peft adapter.
 
-Runs inside jobs only. A checkpoint is a folder: `policy.json` says which step closed it, the weights are safetensors.
+Used only inside jobs. A checkpoint is a folder with weights as safetensors and `policy.json`, which names its step.
 """
 
 from dataclasses import dataclass
@@ -27,10 +26,10 @@ class Policy:
     """A model with its tokenizer."""
 
     model: Any
-    """Of transformers, or of peft around one."""
+    """A transformers model, or a peft model around one."""
     tokenizer: PreTrainedTokenizerBase
     step: int
-    """Number of updates that made it."""
+    """Number of updates so far."""
 
     @property
     def eos(self) -> int:
@@ -39,7 +38,7 @@ class Policy:
 
     @property
     def pad(self) -> int:
-        """Id of the token that fills rows; masked wherever it stands."""
+        """Id of the token that pads rows; always masked."""
         pad = self.tokenizer.pad_token_id
         return int(self.eos if pad is None else pad)
 
@@ -50,8 +49,8 @@ class Policy:
 
 
 def load_policy(folder: Path | None, step: int, rl: RlConfig, base: str = "", train: bool = False) -> Policy:
-    """The checkpoint of a step; none is `base` itself, to which an adapter belongs, too. Raises `BadInput` for a checkpoint
-    of another step, and for a tokenizer with more tokens than the model has."""
+    """Load the checkpoint of a step; without a folder, `base`, which is also the base model of an adapter. Raises `BadInput`
+    for a checkpoint of another step, and for a tokenizer with more tokens than the model."""
     if folder is not None:
         _check_step(folder, step)
     adapter = folder is not None and (folder / _ADAPTER).is_file()
@@ -67,7 +66,7 @@ def load_policy(folder: Path | None, step: int, rl: RlConfig, base: str = "", tr
     if len(policy.tokenizer) > policy.vocabulary:
         raise BadInput(
             f"the tokenizer in {folder or base} has {len(policy.tokenizer)} tokens and the model {policy.vocabulary}; "
-            "they do not belong together"
+            "they do not match"
         )
     if train and rl.gradient_checkpointing:
         model.gradient_checkpointing_enable()
@@ -79,27 +78,27 @@ def load_policy(folder: Path | None, step: int, rl: RlConfig, base: str = "", tr
 def _check_step(folder: Path, step: int) -> None:
     facts = files.read_if_there(folder / FACTS, PolicyFacts)
     if facts is None:
-        raise BadInput(f"{folder} holds no policy ({FACTS} is missing); run `python -m pipeline prepare` again")
+        raise BadInput(f"{folder} contains no policy ({FACTS} is missing); run `python -m pipeline prepare` again")
     if facts.step != step:
-        raise BadInput(f"{folder} is the policy of step {facts.step}, not of step {step}; put the right one back")
+        raise BadInput(f"{folder} is the policy of step {facts.step}, not of step {step}; restore the right one")
 
 
 def save_policy(policy: Policy, folder: Path, step: int) -> None:
-    """Write a checkpoint; `policy.json` is last. An adapter is written without its base."""
+    """Write a checkpoint, `policy.json` last. An adapter is written without its base model."""
     policy.model.save_pretrained(str(folder), safe_serialization=True)
     policy.tokenizer.save_pretrained(str(folder))
     files.create(folder / FACTS, PolicyFacts(step))
 
 
 def dtype_of(rl: RlConfig) -> torch.dtype:
-    """Raises `BadInput` for a type that torch does not have."""
+    """The torch type of `rl.dtype`. Raises `BadInput` for an unknown type."""
     if rl.dtype not in _DTYPES:
         raise BadInput(f"rl.dtype={rl.dtype} is unknown; use one of: {', '.join(_DTYPES)}")
     return _DTYPES[rl.dtype]
 
 
 def _place(train: bool) -> Any:
-    """The GPU of this rank for training; for sampling all of them."""
+    """The `device_map`: this rank's GPU for training, all GPUs for sampling."""
     if not torch.cuda.is_available():
         return None
     return {"": torch.cuda.current_device()} if train else "auto"
@@ -123,15 +122,15 @@ def _with_adapter(model: Any, rl: RlConfig) -> Any:
 
 @dataclass(frozen=True)
 class Rows:
-    """Prompts and answers side by side: prompts end, and answers begin, in the same column."""
+    """A batch of prompts and answers, in which all answers begin in the same column."""
 
     ids: Tensor  # (B, P + T)
-    attention: Tensor  # (B, P + T), 1 where a token is
-    answer: Tensor  # (B, T), 1 where a token of the answer is
+    attention: Tensor  # (B, P + T), 1 for tokens, 0 for padding
+    answer: Tensor  # (B, T), 1 for tokens of the answer
 
 
 def side_by_side(prompts: list[list[int]], answers: list[list[int]], pad: int, device: torch.device) -> Rows:
-    """Prompts are padded on the left and answers on the right."""
+    """A batch with prompts padded on the left and answers on the right."""
     before, after = max(map(len, prompts)), max(map(len, answers))
     ids, attention, answer = [], [], []
     for prompt, tokens in zip(prompts, answers, strict=True):
@@ -143,8 +142,8 @@ def side_by_side(prompts: list[list[int]], answers: list[list[int]], pad: int, d
 
 
 def token_logprobs(model: Any, rows: Rows, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability of each token of the answers, and the entropy of the distribution that it was drawn from: (B, T) each,
-    nats. Padding holds numbers that mean nothing."""
+    """Log-probability of each token of the answers, and entropy of the distribution at its position: (B, T) each, nats.
+    Values at padding are meaningless."""
     width = rows.answer.shape[1]
     positions = (rows.attention.cumsum(1) - 1).clamp(min=0)  # (B, P + T)
     logits = model(

@@ -1,7 +1,7 @@
-"""Sampling answers of the policy, with what an update needs of them: token ids and their log-probabilities.
+"""Sampling of the policy's answers with the data that an update needs: token ids and their log-probabilities.
 
-With vLLM where it is installed and there is a GPU, else with `generate` of transformers. Log-probabilities are those of the
-distribution that was sampled from, at `rl.temperature` and without top-k or top-p.
+Uses vLLM if it is installed and there is a GPU, else `generate` of transformers. Log-probabilities are those of the sampling
+distribution, at `rl.temperature` and without top-k or top-p.
 """
 
 import importlib.util
@@ -19,12 +19,12 @@ from pipeline.rl.policy import Policy, side_by_side
 from pipeline.text import split_reasoning
 
 _TOGETHER = 256
-"""Answers sampled side by side by `generate`."""
+"""Batch size of `generate`."""
 
 
 @torch.no_grad()
 def sample(policy: Policy, prompts: Sequence[str], rl: RlConfig, seed: int) -> list[Sample]:
-    """One answer to each prompt."""
+    """Sample one answer to each prompt."""
     torch.manual_seed(seed)
     ids = [encoded(policy.tokenizer, prompt) for prompt in prompts]
     found: list[Sample] = []
@@ -34,7 +34,7 @@ def sample(policy: Policy, prompts: Sequence[str], rl: RlConfig, seed: int) -> l
 
 
 def encoded(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a prompt; as a message of a user where the tokenizer knows a form of conversations."""
+    """Token ids of a prompt, as a user message if the tokenizer has a chat template."""
     if tokenizer.chat_template is None:
         return list(tokenizer(prompt)["input_ids"])
     message = [{"role": "user", "content": prompt}]
@@ -67,7 +67,7 @@ def _generate(policy: Policy, prompts: list[list[int]], rl: RlConfig) -> list[Sa
 def sample_of(
     tokenizer: Any, prompt: list[int], tokens: list[int], logprobs: list[float], entropies: list[float]
 ) -> Sample:
-    """An answer up to and with its end token."""
+    """An answer up to and including its end token."""
     eos = tokenizer.eos_token_id
     length = tokens.index(eos) + 1 if eos in tokens else len(tokens)
     tokens, logprobs, entropies = tokens[:length], logprobs[:length], entropies[:length]
@@ -85,13 +85,13 @@ def sample_of(
 
 
 def has_vllm() -> bool:
-    """Whether answers are sampled by vLLM."""
+    """Whether answers are sampled with vLLM."""
     return torch.cuda.is_available() and importlib.util.find_spec("vllm") is not None
 
 
 def sample_with_vllm(folder: Path | None, base: str, prompts: Sequence[str], rl: RlConfig, seed: int) -> list[Sample]:
-    """One answer to each prompt, by vLLM from a checkpoint; none is `rl.model` itself, `base` what an adapter belongs to.
-    vLLM returns no entropies: the mean of -log p, which is the entropy in expectation, stands in."""
+    """Sample one answer to each prompt with vLLM from a checkpoint; without a folder, from `rl.model`. `base` is the base
+    model of an adapter. vLLM returns no entropies; the mean of -log p, which equals it in expectation, is used instead."""
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 

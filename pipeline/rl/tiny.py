@@ -1,7 +1,7 @@
-"""The tiny policy: a language model of at most a million parameters that writes ideas of a bank, one token a word.
+"""The tiny policy: a language model of at most a million parameters that writes ideas of a bank, one token per word.
 
-It is trained by supervision on ideas drawn at random, so that it starts like a model that knows the form of an answer and
-many ideas, and nothing of what they are worth. `python -m pipeline.rl.tiny WORDS FOLDER` makes it from a file of words.
+It is trained with supervision on random ideas, so that it starts with the format of answers and many ideas, but without
+information on their value. `python -m pipeline.rl.tiny WORDS FOLDER` makes it from a file of words.
 """
 
 import random
@@ -22,7 +22,7 @@ PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 
 
 def make_tokenizer(words: Words) -> PreTrainedTokenizerFast:
-    """One token a word; words are what stands between blanks."""
+    """A tokenizer with one token per word; words are separated by spaces."""
     fixed = [PAD, EOS, UNKNOWN, EXPLORE, IMPROVE, THINK, THOUGHT, OPEN, AND, CLOSE]
     vocabulary = {word: number for number, word in enumerate([*fixed, *words.all])}
     inner = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
@@ -57,7 +57,7 @@ def make_policy(words: Words, seed: int, width: int = 64, layers: int = 2) -> Po
 
 
 def supervise(policy: Policy, words: Words, steps: int, seed: int, batch: int = 64, rate: float = 3e-3) -> float:
-    """Train it to write random ideas in the form of an answer; the last loss, nats per token."""
+    """Train the policy to write random ideas in the format of an answer. Returns the last loss, nats per token."""
     rng, model, tokenizer = random.Random(seed), policy.model, policy.tokenizer
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
@@ -88,7 +88,7 @@ def main(words: Path, folder: Path) -> None:
     size = sum(one.numel() for one in policy.model.parameters())
     loss = supervise(policy, known, steps=600, seed=0)
     save_policy(policy, folder, 0)
-    print(f"{folder}: {size:,} parameters, {known.count():,} ideas, loss {loss:.2f} nats a token")
+    print(f"{folder}: {size:,} parameters, {known.count():,} ideas, loss {loss:.2f} nats per token")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The policy-gradient update: rows of sampled ideas with their advantages to new weights.
+"""The policy-gradient update: from sampled ideas with their advantages to new weights.
 
 The loss is GRPO's clipped objective over tokens (arXiv 2402.03300), normalised by the number of tokens of a minibatch as in
-DAPO (arXiv 2503.14476, section 3.3), so that every token of a batch weighs the same. The ratio is clipped around the policy
-at the start of the update. What lies between that policy and the one that sampled an idea, which may be some steps older,
-is corrected by a weight of the whole idea, truncated at `rl.cap` (Ionides, "Truncated importance sampling", 2008; decoupled
-as in Hilton et al., arXiv 2110.00641).
+DAPO (arXiv 2503.14476, section 3.3), so that every token of a batch has the same weight. The ratio is clipped around the
+policy at the start of the update. The difference between that policy and the one that sampled an idea, which may be some
+steps older, is corrected by one importance weight per idea, truncated at `rl.cap` (Ionides, "Truncated importance sampling",
+2008; decoupled as in Hilton et al., arXiv 2110.00641).
 
-Runs inside jobs only, and in the study.
+Used only inside jobs and in the study.
 """
 
 import math
@@ -34,32 +34,32 @@ class Row:
     prompt: tuple[int, ...]
     """Token ids of the prompt."""
     tokens: tuple[int, ...]
-    """Token ids of the answer, thinking and end token included."""
+    """Token ids of the answer, including thinking and end token."""
     logprobs: tuple[float, ...]
-    """Of each token of the answer under the policy that sampled it, nats."""
+    """Log-probability of each token of the answer under the policy that sampled it, nats."""
     advantage: float
-    """How much more probable it should become; negative: less."""
+    """The idea's advantage; positive raises its probability."""
 
 
 class Engine(Protocol):
-    """Takes steps along gradients: torch's AdamW, or DeepSpeed."""
+    """An optimizer with its model: torch's AdamW, or DeepSpeed."""
 
     ranks: int
-    """Number of processes that share a minibatch; the gradients are averaged over them."""
+    """Number of processes that share a minibatch; gradients are averaged over them."""
     rank: int
-    """Number of this one."""
+    """Rank of this process."""
 
     def forward(self) -> Any:
         """The model to call."""
         ...
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        """Add to the gradients; `last` of a minibatch."""
+        """Add the gradients of a loss; `last` marks the last call of a minibatch."""
         ...
 
     def step(self) -> float:
-        """Clip the gradients and change the weights. Returns the norm before clipping; raises `NotFinite` for one that is
-        not finite, before any weight changes."""
+        """Clip the gradients and change the weights. Returns the norm before clipping. Raises `NotFinite` for a non-finite
+        norm, before any weight changes."""
         ...
 
 
@@ -84,8 +84,8 @@ def update(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, rn
 def kl_to_start(
     measures: UpdateMeasures, policy: Policy, first: Policy, rows: Sequence[Row], rl: RlConfig
 ) -> UpdateMeasures:
-    """With the mean of log pi - log pi_0 over the tokens of the rows: an estimate of the KL to the start, for rows that pi
-    would sample."""
+    """The measures with `kl_start`: the mean of log pi - log pi_0 over the tokens of the rows, which estimates the KL to the
+    initial policy if the rows were sampled from pi."""
     difference, tokens = 0.0, 0
     for part in _parts(rows, rl.microbatch):
         batch = _rows(part, policy)
@@ -99,10 +99,10 @@ def kl_to_start(
 def _minibatch(
     policy: Policy, engine: Engine, chosen: list[tuple[Row, list[float], float]], rl: RlConfig, measures: "Tally"
 ) -> None:
-    """One step of the optimizer."""
+    """Take one optimizer step."""
     tokens = sum(len(row.tokens) for row, _, _ in chosen)
     ours = chosen[engine.rank :: engine.ranks]
-    # A rank without a row of its own still has to take part in the step.
+    # A rank without rows must still take part in the step.
     parts = list(_parts(ours or chosen[:1], rl.microbatch))
     for number, part in enumerate(parts):
         batch = _rows([row for row, _, _ in part], policy)
@@ -114,7 +114,7 @@ def _minibatch(
         mask = batch.answer if ours else torch.zeros_like(batch.answer)
         loss = engine.ranks * (per_token * mask).sum() / tokens
         if not torch.isfinite(loss):
-            raise NotFinite("the loss is not finite; lower rl.learning_rate, or see whether a score is broken")
+            raise NotFinite("the loss is not finite; lower rl.learning_rate, or check the scores")
         engine.backward(loss, last=number == len(parts) - 1)
         measures.add(loss / engine.ranks, (logprobs - old).exp(), clipped, mask)
     measures.norms.append(engine.step())
@@ -123,8 +123,8 @@ def _minibatch(
 def token_losses(
     logprobs: Tensor, old: Tensor, advantages: Tensor, weights: Tensor, rl: RlConfig
 ) -> tuple[Tensor, Tensor]:
-    """The loss of each token, and where the clip cut its gradient: (B, T) each. logprobs, old (B, T); advantages, weights
-    (B, 1)."""
+    """The loss of each token, and 1 where clipping removed its gradient: (B, T) each. `logprobs` and `old` are (B, T),
+    `advantages` and `weights` (B, 1)."""
     ratio = (logprobs - old).exp()  # (B, T)
     clipped = ratio.clamp(1 - rl.clip, 1 + rl.clip_high)
     gain = torch.minimum(ratio * advantages, clipped * advantages)
@@ -132,7 +132,7 @@ def token_losses(
 
 
 def _check(rows: Sequence[Row], policy: Policy) -> None:
-    """Raises `NotFinite`, and ValueError for rows that this policy cannot have written."""
+    """Raise `NotFinite` for non-finite numbers, ValueError for rows that this policy cannot have written."""
     if not rows:
         raise ValueError("there is no idea to learn from")
     for row in rows:
@@ -160,7 +160,7 @@ def _rows(rows: Sequence[Row], policy: Policy) -> Rows:
 
 
 def _padded(lines: Sequence[Sequence[float]], like: Tensor) -> Tensor:
-    """(B, T), 0 behind the end of a line: the masked difference to the padding of `like` stays finite."""
+    """The lines as (B, T), padded with the values of `like`, so that the difference to `like` is 0 there."""
     width = like.shape[1]
     found = like.new_tensor([[*line, *[0.0] * (width - len(line))] for line in lines])
     there = like.new_tensor([[1.0] * len(line) + [0.0] * (width - len(line)) for line in lines])
@@ -175,7 +175,7 @@ def _parts(items: Sequence[Any], size: int) -> list[Any]:
 
 
 class Adam:
-    """AdamW of torch, in one process."""
+    """Torch's AdamW in one process."""
 
     ranks = 1
     rank = 0
@@ -204,7 +204,7 @@ class Adam:
 
 
 class Tally:
-    """What is measured on the way."""
+    """Accumulates measures during an update."""
 
     def __init__(self) -> None:
         self.norms: list[float] = []
@@ -222,7 +222,7 @@ class Tally:
         self._tokens += float(mask.sum())
 
     def summary(self, weights: Sequence[float], cap: float) -> UpdateMeasures:
-        """Of the whole update."""
+        """Measures of the whole update."""
         tokens = max(1.0, self._tokens)
         return UpdateMeasures(
             rows=len(weights),

@@ -1,9 +1,9 @@
-"""How the tiny policy writes: the words of a bank, and answers made of them.
+"""The language of the tiny policy: the words of a bank, and answers made of them.
 
     <think> muon cosine </think> {"text":" muon + learning_rate=0.0004 "}
 
 A word is the name of an idea of the bank, or a setting with one of its values. One to three ideas and up to two settings
-make more than 10,000 distinct ideas of either baseline. Nothing here needs torch.
+give more than 10,000 distinct ideas for either baseline. This module does not import torch.
 """
 
 import random
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 OPEN, CLOSE, AND, THINK, THOUGHT = '{"text":"', '"}', "+", "<think>", "</think>"
 EXPLORE, IMPROVE = "propose:", "improve:"
-"""What prompts begin with; the second is followed by the words of a parent."""
+"""The first word of a prompt; the second one is followed by the words of a parent."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What ideas are made of."""
+    """The vocabulary of ideas."""
 
     names: tuple[str, ...]
-    """Ideas of the bank."""
+    """Names of ideas of the bank."""
     settings: tuple[tuple[str, ...], ...]
     """For each setting, `name=value` for each of its values."""
 
@@ -30,7 +30,7 @@ class Words:
         return [*self.names, *(word for values in self.settings for word in values)]
 
     def count(self) -> int:
-        """Number of distinct ideas of up to three names and two settings, order aside."""
+        """Number of distinct ideas with up to three names and two settings, ignoring order."""
         n, sizes = len(self.names), [len(values) for values in self.settings]
         patches = n + n * (n - 1) // 2 + n * (n - 1) * (n - 2) // 6
         one = sum(sizes)
@@ -39,7 +39,7 @@ class Words:
 
 
 def draw_idea(words: Words, rng: random.Random) -> list[str]:
-    """Words of an idea drawn at random: one to three of the bank's, or settings, or both."""
+    """Words of a random idea: one to three names, or settings, or both."""
     names = rng.choices((0, 1, 2, 3), (2, 4, 3, 1))[0] if words.names else 0
     settings = rng.choices((0, 1, 2), (6, 3, 1) if names else (0, 3, 1))[0]
     chosen = rng.sample(words.names, min(names, len(words.names)))
@@ -48,22 +48,23 @@ def draw_idea(words: Words, rng: random.Random) -> list[str]:
 
 
 def answer_text(thoughts: Sequence[str], idea: Sequence[str]) -> str:
-    """An answer as the policy writes it, without its end token."""
+    """An answer in the policy's format, without its end token."""
     return " ".join([THINK, *thoughts, THOUGHT, OPEN, f" {AND} ".join(idea), CLOSE])
 
 
 def parts_of(text: str) -> list[str]:
-    """The words of an idea's text, in any order and number."""
+    """The words in an idea's text, in order."""
     return [word for word in text.split() if word != AND]
 
 
 def prompt_text(parent: Sequence[str]) -> str:
-    """What the policy is asked; with the words of a parent for an idea on top of it."""
+    """The prompt for the policy, with the words of the parent if the idea should build on one."""
     return f"{IMPROVE} {f' {AND} '.join(parent)}" if parent else EXPLORE
 
 
 def example(words: Words, rng: random.Random) -> tuple[str, str]:
-    """A prompt and its answer. Thoughts are some of the words of the idea, and others; an edit has no word of its parent."""
+    """A prompt and its answer. The thoughts are some of the idea's words and random ones; an idea on a parent repeats none
+    of the parent's words."""
     parent = draw_idea(words, rng) if rng.random() < 0.5 else []
     idea = [word for word in draw_idea(words, rng) if word not in parent] or [rng.choice(words.all)]
     thoughts = [*idea[: rng.randint(0, 2)], *rng.sample(words.all, rng.randint(0, 3))]

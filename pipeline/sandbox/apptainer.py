@@ -1,4 +1,4 @@
-"""Isolation in a container image by Apptainer (apptainer.org), for baselines that come as an image."""
+"""Isolation in a container image with Apptainer (apptainer.org), for baselines that come as an image."""
 
 import functools
 import os
@@ -19,16 +19,16 @@ _FAILED = 255
 
 
 class Apptainer:
-    """The command runs in an image, with its own processes, and sees what `access` names."""
+    """The command runs in an image with its own process namespace, and sees only the places in `access`."""
 
     kind = "apptainer"
 
     def __init__(self, image: str, read: Sequence[str] = ()) -> None:
-        """image: a .sif file or an unpacked folder. read: more files and folders that every command may read. Raises
-        `BadInput` when there is no such image."""
+        """`image` is a .sif file or an unpacked folder; `read` are additional files and folders that every command may read.
+        Raises `BadInput` if the image does not exist."""
         (self._image,) = expanded([image])
         if not image or not self._image.exists():
-            raise BadInput(f"train.sandbox.image={image} is no image; name one: train.sandbox.image=/path/to/image.sif")
+            raise BadInput(f"train.sandbox.image={image} does not exist; set train.sandbox.image=/path/to/image.sif")
         self._read = expanded(read)
 
     def run(
@@ -43,7 +43,7 @@ class Apptainer:
                 environment={
                     "PATH": os.environ.get("PATH", ""),
                     "HOME": os.environ.get("HOME", "/"),
-                    # The rest reaches the command inside only.
+                    # Other variables are passed to the command inside only.
                     **{f"APPTAINERENV_{name}": value for name, value in command.environment.items() if name != "PATH"},
                 },
             )
@@ -54,7 +54,7 @@ class Apptainer:
 
 
 def arguments(image: Path, command: Command, access: Access, temporary: Path, more: Sequence[Path] = ()) -> list[str]:
-    """The command line of Apptainer, up to the command."""
+    """The command line of Apptainer, without the command itself."""
     alone = "--containall --no-home --no-privs --no-eval --writable-tmpfs --cleanenv".split()
     read = dict.fromkeys((command.cwd, *access.read, *more))
     binds = [*(f"{place}:{place}:ro" for place in read), *(f"{place}:{place}:rw" for place in access.write)]

@@ -8,10 +8,11 @@ from pipeline.sandbox.contained import Contained
 
 
 class Auto:
-    """Chooses where the command runs, since the machines of a cluster may differ: bubblewrap, else landlock, else none."""
+    """Chosen on the machine where the command runs, since nodes of a cluster may differ: bubblewrap, else landlock, else
+    none."""
 
     def __init__(self, read: Sequence[str] = ()) -> None:
-        """read: more files and folders that every command may read, e.g. software of the site."""
+        """`read` are additional files and folders that every command may read, e.g. software of the site."""
         self._chosen = strongest(read)
         self.kind = self._chosen.kind
 
@@ -22,7 +23,7 @@ class Auto:
 
 
 def strongest(read: Sequence[str] = ()) -> Sandbox:
-    """A sandbox of the first kind that works here."""
+    """A sandbox of the strongest kind that works on this machine."""
     if not bubblewrap.trouble():
         return bubblewrap.Bubblewrap(read)
     if not landlock.trouble():
@@ -31,5 +32,5 @@ def strongest(read: Sequence[str] = ()) -> Sandbox:
 
 
 def kinds() -> dict[str, str]:
-    """Each kind, the strongest first, with the reason why it does not work here; empty if it does."""
+    """Each kind, strongest first, with the reason why it does not work on this machine; empty if it does."""
     return {"bubblewrap": bubblewrap.trouble(), "apptainer": apptainer.trouble(), "landlock": landlock.trouble()}

@@ -1,8 +1,8 @@
-"""What a sandbox promises: run a command that is not trusted, with no more access and resources than the call names, and
-leave none of its processes behind.
+"""The protocol of a sandbox: run an untrusted command with no more access and resources than requested, and leave none of
+its processes behind.
 
-A sandbox is chosen in YAML by `_target_` (`train.sandbox`) and made with the other keys of that setting. One suite of tests
-in `tests/sandbox/` holds every sandbox to the promises.
+A sandbox is chosen in YAML by `_target_` (`train.sandbox`) and constructed with the other keys of that setting. One contract
+test suite in `tests/sandbox/` checks every sandbox.
 """
 
 import math
@@ -20,40 +20,40 @@ from pipeline.errors import BadInput
 
 
 class End(StrEnum):
-    """Why a command is over."""
+    """Why a command ended."""
 
     EXIT = "exit"
     """It ended by itself."""
     TIMEOUT = "timeout"
-    """It ran longer than it may."""
+    """It exceeded its time limit."""
     MEMORY = "memory"
-    """Its processes used more memory than they may."""
+    """Its processes exceeded the memory limit."""
     DISK = "disk"
-    """It wrote more than it may."""
+    """It exceeded the disk limit."""
     PROCESSES = "processes"
-    """It started more processes than it may."""
+    """It exceeded the limit on processes."""
     STOPPED = "stopped"
     """The caller stopped it."""
     NOT_STARTED = "not_started"
-    """There is no such program."""
+    """The program or its working directory does not exist."""
 
 
 @dataclass(frozen=True)
 class RunLimits:
-    """What a command may use."""
+    """Resource limits of a command."""
 
     seconds: float
-    """Run time."""
+    """Run time, seconds."""
     mem_gb: float
     """Memory of all its processes together, GB."""
     log_mb: float = 16.0
-    """How much of its output is kept, MB; of more only the last lines."""
+    """Size of the log, MB; of further output only the end is kept."""
     disk_gb: float = math.inf
-    """Size of all files in the folders that it writes, GB."""
+    """Growth of all files in the folders that it may write, GB."""
     processes: int = 4096
-    """Processes that it has at once."""
+    """Number of processes at the same time."""
     open_files: int = 65536
-    """Files that one of its processes has open at once."""
+    """Number of open files per process."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Outcome:
     """How a command ended."""
 
     ended: End
-    """Why it is over."""
+    """Why it ended."""
     exit_code: int | None
-    """Its exit code, negative for a signal; none when it did not start."""
+    """Its exit code, negative for a signal; none if it did not start."""
     seconds: float
-    """Run time."""
+    """Run time, seconds."""
     peak_gb: float
-    """Most memory seen in use by all its processes, GB."""
+    """Peak memory of all its processes together, as measured, GB."""
     reason: str = ""
     """Why it did not start."""
 
@@ -78,52 +78,51 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Command:
-    """What to run."""
+    """A command to run."""
 
     argv: Sequence[str]
     """Program and arguments."""
     cwd: Path
     """Working directory."""
     environment: Mapping[str, str]
-    """The whole environment of the command."""
+    """The complete environment of the command."""
     log: Path
     """File to which its output is appended."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """What a command needs to reach, built at every call. How much of the rest it can reach is what kinds of sandbox differ
-    in."""
+    """The access that a command requires, stated at every call. Kinds of sandbox differ in how much else it can access."""
 
     read: tuple[Path, ...] = ()
     """Files and folders that it reads: code, data, checkpoints."""
     write: tuple[Path, ...] = ()
-    """Folders that it writes."""
+    """Folders that it writes to."""
     network: Network = Network.loopback
-    """What it may reach."""
+    """Network access."""
     devices: bool = False
     """Whether it uses the job's GPUs."""
 
 
 class Sandbox(Protocol):
-    """Runs commands that are not trusted."""
+    """Runs untrusted commands."""
 
     kind: str
-    """What contains the command, for people and for results."""
+    """Name of the kind of isolation, for messages and results."""
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False
     ) -> Outcome:
-        """Returns when all processes of the command are gone; it is stopped as soon as `enough` returns true.
+        """Run a command; returns when all its processes are gone. It is stopped as soon as `enough` returns true.
 
-        An exception raised here by a signal handler (Ctrl-C, the end of a job) ends the command first.
-        Raises `SandboxFailed` when the sandbox itself cannot be made on this machine, or was killed by somebody.
+        An exception raised by a signal handler meanwhile (Ctrl-C, the end of a job) ends the command first.
+        Raises `SandboxFailed` if the sandbox cannot be set up on this machine, or was killed from outside.
         """
         ...
 
 
 def not_started(command: Command) -> Outcome | None:
-    """The outcome of a command whose program or folder is missing, found before a sandbox hides the reason."""
+    """An outcome if the command's program or folder is missing, which a sandbox would report less clearly; else none."""
     reason = ""
     if not command.cwd.is_dir():
         reason = f"No such file or directory: {command.cwd}"
@@ -133,21 +132,21 @@ def not_started(command: Command) -> Outcome | None:
 
 
 def make_sandbox(part: Part) -> Sandbox:
-    """The sandbox that `train.sandbox` names. Raises `BadInput`.
+    """Construct the sandbox of `train.sandbox`. Raises `BadInput`.
 
-    Without Hydra, which does the same for the other parts: a job makes its sandbox, and has to start fast."""
+    Hydra, which does the same for the other parts, is not used because jobs make their own sandbox and must start fast."""
     settings: dict[str, Any] = dict(part)
     target = settings.pop("_target_", "")
     try:
         made: Sandbox = pkgutil.resolve_name(target)(**settings)
     except (ValueError, ImportError, AttributeError, TypeError) as error:
-        raise BadInput(f"train.sandbox: {target!r} cannot be made ({error}); name a class with `_target_`") from None
+        raise BadInput(f"train.sandbox: {target!r} cannot be used ({error}); name a class with `_target_`") from None
     return made
 
 
 def allowed_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables of this process that a job may see, and `extra`. An allow-list: a key under a name nobody thought
-    of stays out."""
+    """The environment variables of this process that a job may see, and `extra`. It is an allow-list, so that API keys under
+    unexpected names stay out."""
     return {name: os.environ[name] for name in sorted(os.environ) if _may_pass(name)} | dict(extra or {})
 
 

@@ -1,5 +1,5 @@
-"""Isolation by namespaces of the kernel, made by bubblewrap (github.com/containers/bubblewrap), which needs no privileges
-where users may make namespaces."""
+"""Isolation by kernel namespaces with bubblewrap (github.com/containers/bubblewrap), which requires no privileges where
+unprivileged user namespaces are allowed."""
 
 import functools
 import json
@@ -20,13 +20,13 @@ _SHARED_MEMORY = "/dev/shm"
 
 
 class Bubblewrap:
-    """The command has a file system of its own with nothing but the system, its program and what `access` names, its own
-    processes, shared memory, host name and, unless `access` says otherwise, network."""
+    """The command gets its own file system, which contains only the system, its program and the places in `access`, and its
+    own processes, shared memory, host name and, unless `access` says otherwise, network."""
 
     kind = "bubblewrap"
 
     def __init__(self, read: Sequence[str] = ()) -> None:
-        """read: more files and folders that every command may read, e.g. software of the site."""
+        """`read` are additional files and folders that every command may read, e.g. software of the site."""
         self._read = expanded(read)
 
     def run(
@@ -57,7 +57,7 @@ class Bubblewrap:
 def arguments(
     command: Command, access: Access, limits: RunLimits, temporary: Path, more: Sequence[Path] = ()
 ) -> list[str]:
-    """The command line of bubblewrap, up to the command. Later places cover earlier ones."""
+    """The command line of bubblewrap, without the command itself. Later places cover earlier ones."""
     namespaces = "--unshare-user --unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try".split()
     if access.network is not Network.host:
         namespaces.append("--unshare-net")  # a new one has loopback only
@@ -68,7 +68,7 @@ def arguments(
     made += ["--bind", str(temporary), "/tmp"]
     devices = device_places() if access.devices else []
     readable = [*([Path("/sys")] if devices else []), *system_places()]
-    # One inside another would be mounted on what is read-only already.
+    # A place inside another cannot be mounted, since the outer one is already read-only.
     readable += outermost([*more, *program_places(command.argv, command.environment), command.cwd, *access.read])
     return [
         "bwrap",
@@ -84,7 +84,7 @@ def arguments(
 
 
 def _bound(option: str, places: Iterable[Path]) -> Iterator[str]:
-    """A place under the name that it is called by, and under its real one."""
+    """Arguments that bind each place to its given path and to its real path."""
     for place in places:
         path = Path(os.path.abspath(place))
         if path.is_symlink() and path.parent == Path("/"):

@@ -1,5 +1,5 @@
-"""A control group of the kernel for one command, which caps its processes and its memory, shared memory included. It can be
-made as root, or where the system delegates a part of the hierarchy to the user; elsewhere the supervisor measures.
+"""A kernel control group for one command, which limits its processes and its memory, including shared memory. It can be made
+by root, or where the system delegates part of the hierarchy to the user; elsewhere the supervisor measures.
 
 Versions 1 and 2: docs.kernel.org/admin-guide/cgroup-v2.html and cgroup-v1/memory.html.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 _ROOT = Path("/sys/fs/cgroup")
 _PREFIX = "groundwork-"
 _THREADS_PER_PROCESS = 16
-"""The kernel counts threads."""
+"""Factor between the limit on processes and the kernel's, which counts threads."""
 _REMOVE_S = 5.0
 _numbers = itertools.count()
 
@@ -27,12 +27,12 @@ class Group:
     """The folders of one group: one in version 2, one for each controller in version 1."""
 
     folders: tuple[Path, ...]
-    """Where a process is put by writing its id to `cgroup.procs`."""
+    """Folders with a file `cgroup.procs`; a process joins the group by writing its id there."""
     events: Path
-    """The file that counts what the kernel killed for lack of memory."""
+    """File with the count of processes that the kernel killed for lack of memory."""
 
     def out_of_memory(self) -> bool:
-        """Whether the kernel has killed a process of the group because the memory was used up."""
+        """Whether the kernel has killed a process of the group at the memory limit."""
         try:
             found = re.search(r"^oom_kill (\d+)", self.events.read_text(), re.M)
         except OSError:
@@ -42,7 +42,7 @@ class Group:
 
 @contextlib.contextmanager
 def control_group(mem_gb: float, processes: int) -> Iterator[Group | None]:
-    """A group with these limits, removed in the end; none where this user can make none."""
+    """A group with these limits, removed on exit; none if the memory is unlimited or this user cannot make one."""
     group = None
     if math.isfinite(mem_gb):
         name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
@@ -56,7 +56,7 @@ def control_group(mem_gb: float, processes: int) -> Iterator[Group | None]:
 
 
 def _version_2(name: str, most_bytes: int, threads: int) -> Group | None:
-    """Beside this process or below it: which of the two is allowed depends on where the system has put it."""
+    """A group below that of this process, or else next to it: which one is allowed depends on the system."""
     own = _own_places().get("")
     if own is None:
         return None
@@ -80,7 +80,7 @@ def _version_1(name: str, most_bytes: int, threads: int) -> Group | None:
 
 
 def _own_places() -> dict[str, str]:
-    """The group of this process by controller; by the empty name in version 2."""
+    """Path of this process's group by controller; the name is empty for version 2."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -92,7 +92,7 @@ def _own_places() -> dict[str, str]:
 def _make(folder: Path, limits: dict[str, int]) -> bool:
     try:
         for old in folder.parent.glob(f"{_PREFIX}*"):
-            # Of processes that were killed. One of a living process is still empty when its command has not started.
+            # Remove groups of killed processes. Those of running ones may be empty before their command starts.
             if not Path("/proc", old.name.removeprefix(_PREFIX).partition("-")[0]).exists():
                 with contextlib.suppress(OSError):
                     old.rmdir()
@@ -111,7 +111,7 @@ def _make(folder: Path, limits: dict[str, int]) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """The last processes may still be on their way out."""
+    """Remove a group, retrying for some seconds since its last processes may still be exiting."""
     deadline = time.monotonic() + _REMOVE_S
     while folder.exists():
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The command lines of a baseline, filled in."""
+"""Command lines of a baseline with their placeholders filled in, and their environment."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from pipeline.sandbox.base import allowed_environment
 
 
 def fill(baseline: BaselineConfig, argv: Sequence[str], places: Mapping[str, object]) -> list[str]:
-    """A command line with every `{place}` replaced. Raises `BadInput` for a place that this command is not given."""
+    """A command line with every `{place}` replaced. Raises `BadInput` for an unknown placeholder."""
     known: dict[str, object] = {"python": baseline.interpreter or sys.executable, **places}
     try:
         return [part.format_map(known) for part in argv]
@@ -25,7 +25,7 @@ def fill(baseline: BaselineConfig, argv: Sequence[str], places: Mapping[str, obj
         ) from None
     except (ValueError, IndexError, AttributeError) as error:
         raise BadInput(
-            f"baseline {baseline.name}: `{' '.join(argv)}` has a brace that names nothing ({error}); write {{{{ and }}}} "
+            f"baseline {baseline.name}: `{' '.join(argv)}` has an invalid placeholder ({error}); write {{{{ and }}}} "
             f"for braces, or one of {', '.join(sorted(known))} between them"
         ) from None
 
@@ -39,12 +39,12 @@ _PLACES = {
     "evaluate": ("evaluator_data", "checkpoint", "split", "seed", "size", "result"),
     "serve": ("exchange", "checkpoint", "size"),
 }
-"""Commands of a baseline and what each is given."""
+"""Placeholders of each command of a baseline."""
 _MAY_BE_ABSENT = ("build", "serve")
 
 
 def check_commands(baseline: BaselineConfig) -> None:
-    """Raises `BadInput` for a command line that is missing or cannot be filled in."""
+    """Raise `BadInput` for a command line that is missing or cannot be filled in."""
     for name, places in _PLACES.items():
         argv = getattr(baseline.commands, name)
         if not argv and name not in _MAY_BE_ABSENT:
@@ -59,7 +59,8 @@ def check_commands(baseline: BaselineConfig) -> None:
 def train_command(
     config: Config, size: Path, data: Path, output: Path, seed: int, budget: float | None = None
 ) -> list[str]:
-    """The training of a variant, to be run in the variant's folder; with the budget of the run, or another in its unit."""
+    """The command line that trains a variant, to be run in the variant's folder. Another `budget` than the run's is in the
+    same unit."""
     places = {
         "train_data": data / "train",
         "output": output,
@@ -71,26 +72,26 @@ def train_command(
 
 
 def budget_argument(train: TrainConfig) -> str:
-    """The budget as `{budget}`: `steps=80` or `seconds=3600`."""
+    """The value of `{budget}`: `steps=80` or `seconds=3600`."""
     return f"steps={train.budget_steps}" if train.clock is Clock.steps else f"seconds={60 * train.budget_min:g}"
 
 
 SCRATCH_VARIABLE = "GROUNDWORK_SCRATCH"
-"""Environment variable that names a job its folder for temporary files and caches."""
+"""Environment variable that passes a job its folder for temporary files and caches."""
 _CACHES = ("TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TORCH_EXTENSIONS_DIR", "CUDA_CACHE_PATH")
 
 
 def compiled_caches(given: str) -> dict[str, str]:
-    """Variables for the caches of compilers that `build` and `prepare` fill, in `given`, which may be empty."""
+    """Variables for the compiler caches that `build` and `prepare` fill, in the folder `given`; empty means the default."""
     folder = _parent(given) / f"groundwork-cache-{os.getuid()}"
     return {name: f"{folder}/{name.lower()}" for name in _CACHES}
 
 
 @contextlib.contextmanager
 def scratch_folder(given: str | None = None) -> Iterator[dict[str, str]]:
-    """Variables that point temporary files and caches to a folder of this try alone, which is removed in the end. The caches
-    begin as copies of the filled ones, times of files included, so that no variant can change what another one runs.
-    In a job the place is `given` by a variable."""
+    """Variables that point temporary files and caches to a private folder, which is removed on exit. The caches start as
+    copies of the filled ones, including modification times, so that no variant can change what another one runs. By default
+    the parent folder comes from `SCRATCH_VARIABLE`, which is set in jobs."""
     given = os.environ.get(SCRATCH_VARIABLE, "") if given is None else given
     parent = _parent(given)
     parent.mkdir(parents=True, exist_ok=True)
@@ -107,13 +108,13 @@ def _parent(given: str) -> Path:
 
 
 def variant_environment(baseline: BaselineConfig, cpus: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a command of the baseline finds in its environment: the allow-list, the number of threads, the baseline's own
-    variables. What only the pipeline needs (`GROUNDWORK_…`) stays out."""
+    """The environment of a baseline's command: the allow-list, the number of threads, the baseline's own variables.
+    Variables for the pipeline only (`GROUNDWORK_…`) are left out."""
     ours = {name: value for name, value in allowed_environment().items() if not name.startswith("GROUNDWORK_")}
     return {
         **ours,
         "OMP_NUM_THREADS": str(cpus),
-        "PYTHONDONTWRITEBYTECODE": "1",  # the folder of a variant holds exactly the code that runs
+        "PYTHONDONTWRITEBYTECODE": "1",  # the folder of a variant contains exactly the code that runs
         "PYTHONUNBUFFERED": "1",
         "PYTHONNOUSERSITE": "1",
         **baseline.environment,

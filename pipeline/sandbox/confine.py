@@ -1,7 +1,7 @@
-"""Restricts itself by landlock, then becomes the command.
+"""A program that restricts itself with landlock, then executes the command.
 
-Run as `python -I confine.py RULES PROGRAM ARGUMENT…` with one JSON object as the first argument (see `landlock.py`). The
-numbers are those of the kernel's linux/landlock.h (docs.kernel.org/userspace-api/landlock.html).
+Run as `python -I confine.py RULES PROGRAM ARGUMENT…`, where RULES is a JSON object (see `landlock.py`). The constants are
+those of the kernel's linux/landlock.h (docs.kernel.org/userspace-api/landlock.html).
 """
 
 import ctypes
@@ -17,17 +17,17 @@ _NO_NEW_PRIVILEGES, _DROP_FROM_BOUNDING_SET, _CAPSET = 38, 24, 126
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 5: 0xFFFF}
-"""Rights that a version of landlock can withhold, from that version on."""
+"""File access rights that landlock can restrict, by the version that introduced them."""
 _IOCTL, _TRUNCATE = 1 << 15, 1 << 14
 _ON_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL
-"""Rights that make sense for what is no folder."""
+"""Rights that apply to files other than folders."""
 _TCP = 3
 _SCOPES = 3
-"""Abstract sockets of others, and signals to others."""
+"""Abstract sockets of other processes, and signals to them."""
 
 
 def main() -> None:
-    """Restrict, then execute."""
+    """Restrict this process, then execute the command."""
     rules, argv = json.loads(sys.argv[1]), sys.argv[2:]
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE, None, 0, 1)
@@ -43,7 +43,7 @@ def main() -> None:
     for place in rules["write"]:
         _allow(libc, ruleset, place, files)
     _checked(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0))
-    for capability in range(64):  # of root, who could read other processes in spite of landlock; others have none
+    for capability in range(64):  # root could else read other processes despite landlock; other users have none
         libc.prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)
     _checked(libc.syscall(_CAPSET, struct.pack("Ii", 0x20080522, 0), bytes(24)))
     _checked(libc.syscall(_RESTRICT, ruleset, 0))

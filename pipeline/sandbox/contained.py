@@ -1,4 +1,4 @@
-"""A command that is contained, not isolated: nothing that it starts is left behind, and it keeps its limits."""
+"""Containment without isolation: limits are enforced, and no process that the command starts is left behind."""
 
 import json
 import math
@@ -20,8 +20,8 @@ _LOOK_S = 0.1
 
 
 class Contained:
-    """The command has its own session, exactly the environment it is given, and limits of time, memory, disk and processes.
-    It is not isolated: it may read and write whatever this user can, whatever `access` says."""
+    """The command has its own session, exactly the given environment, and limits on time, memory, disk and processes. It is
+    not isolated: it can read and write everything that this user can, regardless of `access`."""
 
     kind = "none"
 
@@ -37,11 +37,11 @@ class Supervised:
 
     outcome: Outcome
     status: str
-    """What the sandbox program wrote about its own work; empty if there is none."""
+    """Status output of the sandbox program; empty if there is none."""
 
 
 def supervised(command: Command, limits: RunLimits, enough: Callable[[], bool], write: Sequence[Path] = ()) -> Outcome:
-    """`supervise` for a command that needs no sandbox program."""
+    """`supervise` for a command without a sandbox program."""
     return supervise(command, limits, enough, write).outcome
 
 
@@ -53,11 +53,11 @@ def supervise(
     own: int = 0,
     private_memory: str | None = None,
 ) -> Supervised:
-    """Run a command under the supervisor, which ends its whole tree.
+    """Run a command under the supervisor, which ends its whole process tree.
 
-    write: the folders whose size is limited. own: how many of the arguments are those of a sandbox program; `{status}` in
-    them is the number of an open file to which it writes. private_memory: a file system in memory that only the command
-    sees, e.g. /dev/shm. Raises `SandboxFailed` when the supervisor is killed."""
+    `write` are the folders whose size is limited. The first `own` arguments belong to a sandbox program; `{status}` in them
+    is replaced by the descriptor of an open file for its status. `private_memory` is a file system in memory that only the
+    command sees, e.g. /dev/shm. Raises `SandboxFailed` if the supervisor is killed."""
     with control_group(limits.mem_gb, limits.processes) as group:
         spec = {
             "argv": list(command.argv),
@@ -97,7 +97,7 @@ def _supervised(command: Command, spec: dict[str, Any], enough: Callable[[], boo
     )
     try:
         answer, stopped = _answer(supervisor, json.dumps(spec), enough)
-    except BaseException:  # whatever ends us ends the command
+    except BaseException:  # whatever ends this process also ends the command
         supervisor.terminate()
         try:
             supervisor.wait(_END_GRACE_S)
@@ -107,7 +107,7 @@ def _supervised(command: Command, spec: dict[str, Any], enough: Callable[[], boo
         if supervisor.stdout is not None:
             supervisor.stdout.close()
         raise
-    if not answer and stopped:  # before it could set its signal handler, and start the command
+    if not answer and stopped:  # stopped before it had set its signal handler and started the command
         return Supervised(Outcome(End.STOPPED, None, 0.0, 0.0), "")
     if not answer:
         raise SandboxFailed(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
@@ -117,7 +117,7 @@ def _supervised(command: Command, spec: dict[str, Any], enough: Callable[[], boo
 
 
 def _answer(supervisor: "subprocess.Popen[str]", spec: str, enough: Callable[[], bool]) -> tuple[str, bool]:
-    """What the supervisor printed, and whether we ended it."""
+    """The supervisor's output, and whether it was stopped by `enough`."""
     given: str | None = spec
     stopped = False
     while True:

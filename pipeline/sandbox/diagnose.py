@@ -1,4 +1,4 @@
-"""From how a command ended to a Failure. Pure functions over what was seen."""
+"""Diagnosis of a command's outcome: from outcome and log to a Failure."""
 
 import re
 import tempfile
@@ -14,8 +14,8 @@ _LOG_LINES = 12
 _PROBE_BYTES = 1 << 20
 _ON_A_NETWORK = frozenset({"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cephfs", "fuse.glusterfs", "cifs"})
 
-# The first that matches one of the last lines of a log decides. Faults of machines come first: the traceback that ends
-# a log often names the symptom in the variant's own reason.
+# The first pattern that matches one of the last lines of a log decides. Machine faults come first: the traceback at the end
+# of a log often names the symptom in the variant's own words.
 _SIGNATURES: tuple[tuple[FailureKind, re.Pattern[str]], ...] = (
     (
         FailureKind.FILE_SYSTEM,
@@ -37,8 +37,8 @@ _SIGNATURES: tuple[tuple[FailureKind, re.Pattern[str]], ...] = (
 def failure_of(
     stage: Stage, outcome: Outcome, limits: RunLimits, log: str, over: FailureKind = FailureKind.TIMEOUT
 ) -> Failure | None:
-    """None if the command ended well; else the Failure. `log` holds the last lines of what it printed, `over` is the kind
-    for a command that ran too long."""
+    """None if the command ended with exit code 0; else the Failure. `log` is the end of its output, `over` the kind of
+    failure for a command that exceeded its time limit."""
     if outcome.good:
         return None
     kind, reason = _kind(outcome, limits, log, over)
@@ -46,10 +46,11 @@ def failure_of(
 
 
 def believed(failure: Failure | None, folder: Path, devices: bool) -> Failure | None:
-    """The failure; a fault of the machine that only the variant's log reports is an exception of the variant, unless the
-    machine shows it. Otherwise a variant could earn another try by printing `no space left on device`.
+    """The failure. A machine fault that only the variant's log reports, and that is not visible on the machine, becomes an
+    exception of the variant. Otherwise a variant could get another try by printing `no space left on device`.
 
-    folder: what it writes to. devices: whether it uses GPUs or the network between nodes, which may break unseen."""
+    `folder` is where the variant writes. `devices` says whether it uses GPUs or the network between nodes, whose faults
+    cannot be checked."""
     if failure is None:
         return None
     faults = {FailureKind.FILE_SYSTEM: _disk_is_bad(folder), FailureKind.DEVICE: devices}
@@ -57,7 +58,7 @@ def believed(failure: Failure | None, folder: Path, devices: bool) -> Failure | 
 
 
 def _disk_is_bad(folder: Path) -> bool:
-    """Whether a folder takes no more data, or lies on a network's file system, whose faults pass."""
+    """Whether a folder cannot be written to, or is on a network file system, whose faults may have passed."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(_PROBE_BYTES))
@@ -69,7 +70,7 @@ def _disk_is_bad(folder: Path) -> bool:
 
 
 def with_log(reason: str, log: str) -> str:
-    """A reason: one line, then the last lines of the log."""
+    """The reason in one line, followed by the last lines of the log."""
     lines = [line for line in log.splitlines() if line.strip()][-_LOG_LINES:]
     return "\n".join([reason, *lines])
 

@@ -1,4 +1,4 @@
-"""Restriction by landlock (docs.kernel.org/userspace-api/landlock.html), where users may not make namespaces."""
+"""Restriction with landlock (docs.kernel.org/userspace-api/landlock.html), where user namespaces are not allowed."""
 
 import ctypes
 import functools
@@ -27,19 +27,19 @@ _DEVICES = (
     "/dev/pts",
     "/dev/shm",
 )
-"""Files that programs expect to write. /dev/shm is shared with everybody, which this sandbox cannot change."""
+"""Files that programs expect to write. /dev/shm is shared with all processes, which this sandbox cannot change."""
 _VERSION = 1
 
 
 class Landlock:
-    """The command reads only the system, its program and what `access` names, and writes only what `access` names. From
-    Linux 6.7 on it makes no TCP connection with `network: none`; from 6.12 on it signals no other process. Other processes
-    can be listed, /dev/shm is shared, and UDP is open."""
+    """The command can read only the system, its program and the places in `access`, and write only the latter. From Linux
+    6.7 `network: none` blocks TCP; from 6.12 other processes cannot be signalled. Other processes can be listed, /dev/shm is
+    shared, and UDP is open."""
 
     kind = "landlock"
 
     def __init__(self, read: Sequence[str] = ()) -> None:
-        """read: more files and folders that every command may read, e.g. software of the site."""
+        """`read` are additional files and folders that every command may read, e.g. software of the site."""
         self._read = expanded(read)
 
     def run(
@@ -62,7 +62,7 @@ class Landlock:
 
 
 def rules(command: Command, access: Access, temporary: Path, more: Sequence[Path] = ()) -> str:
-    """What `confine.py` allows, as JSON; `{status}` is the number of the file to which it reports."""
+    """The rules for `confine.py` as JSON; `{status}` stands for the descriptor to which it reports."""
     read = [*system_places(), *program_places(command.argv, command.environment), *more, command.cwd, *access.read]
     read += [Path(place) for place in _PROCESSES]
     write = [*access.write, temporary, *map(Path, _DEVICES), *(device_places() if access.devices else [])]
@@ -82,4 +82,4 @@ def trouble() -> str:
     if sys.platform != "linux":
         return "landlock is part of Linux"
     version = ctypes.CDLL(None, use_errno=True).syscall(444, None, 0, _VERSION)
-    return "" if version >= 1 else "the kernel has no landlock, or it is switched off"
+    return "" if version >= 1 else "the kernel has no landlock, or it is disabled"

@@ -1,5 +1,5 @@
-"""Which places of a machine an untrusted program needs: the system, its interpreter, what its environment names. All are
-read-only for it. Home folders are not among them."""
+"""The places of a machine that an untrusted program needs, read-only: the system, its interpreter, and folders named in its
+environment. Home folders are excluded."""
 
 import glob
 import os
@@ -16,25 +16,25 @@ _ETC = (
     "ld.so.cache ld.so.conf ld.so.conf.d localtime timezone passwd group nsswitch.conf hosts resolv.conf protocols services "
     "ssl ca-certificates pki alternatives mime.types OpenCL vulkan nccl.conf gai.conf"
 ).split()
-"""What programs read in /etc. The rest, e.g. keys of the machine, stays outside."""
+"""Files in /etc that programs read. The rest, e.g. the machine's keys, is excluded."""
 _DEVICES = ("/dev/nvidia*", "/dev/dri", "/dev/kfd", "/dev/infiniband", "/dev/gdrdrv")
 _LISTS = ("PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH")
 _FOLDERS = ("CUDA_HOME", "CUDA_PATH", "CONDA_PREFIX", "VIRTUAL_ENV")
 
 
 def system_places() -> list[Path]:
-    """The operating system."""
+    """Folders and files of the operating system."""
     return [path for path in map(Path, (*SYSTEM, *(f"/etc/{name}" for name in _ETC))) if path.exists()]
 
 
 def expanded(names: Iterable[str]) -> tuple[Path, ...]:
-    """Places as a person names them, with `~` and variables."""
+    """User-given paths with `~` and variables expanded."""
     return tuple(Path(os.path.expandvars(name)).expanduser() for name in names)
 
 
 @contextmanager
 def private_folder(command: Command, access: Access) -> Iterator[Path]:
-    """A folder for temporary files of one command, in the one it is given if it may write there."""
+    """A folder for temporary files of one command, inside its TMPDIR if it may write there."""
     given = command.environment.get("TMPDIR", "")
     inside = any(Path(given) == place for place in access.write) if given else False
     with tempfile.TemporaryDirectory(
@@ -44,12 +44,12 @@ def private_folder(command: Command, access: Access) -> Iterator[Path]:
 
 
 def device_places() -> list[Path]:
-    """GPUs and fast networks. Which of them a job may open is decided by the cluster."""
+    """Device files of GPUs and fast networks. The cluster decides which of them a job may open."""
     return [Path(name) for pattern in _DEVICES for name in sorted(glob.glob(pattern))]
 
 
 def program_places(argv: Sequence[str], environment: Mapping[str, str]) -> list[Path]:
-    """What a program needs to start: the installation of its interpreter, and the folders that its environment lists."""
+    """Folders that a program needs to start: the installation of its interpreter, and those listed in its environment."""
     names = [place for name in _LISTS for place in environment.get(name, "").split(os.pathsep)]
     names += [environment.get(name, "") for name in _FOLDERS]
     places = [Path(name) for name in names if name.startswith("/")]
@@ -60,7 +60,7 @@ def program_places(argv: Sequence[str], environment: Mapping[str, str]) -> list[
 
 
 def _installation(program: Path) -> Iterator[Path]:
-    """Where a program is installed; for a virtual environment also the Python that made it."""
+    """Folders where a program is installed; for a virtual environment also those of its base Python."""
     for path in dict.fromkeys((program, program.resolve())):
         prefix = path.parent.parent
         if path.parent.name == "bin" and not _holds_a_home(prefix):
@@ -75,13 +75,13 @@ def _installation(program: Path) -> Iterator[Path]:
 
 
 def _holds_a_home(place: Path) -> bool:
-    """Whether a place holds more than programs: a home folder, or all of them."""
+    """Whether a place is or contains a home folder."""
     home = Path(os.path.expanduser("~"))
     return any(place in (one, *one.parents) for one in (home, home.resolve(), Path("/home/user")))
 
 
 def outermost(places: Iterable[Path]) -> list[Path]:
-    """Without those that are inside the system or another place."""
+    """The places that are not inside the system or another place."""
     kept: list[Path] = []
     for place in sorted(set(places)):
         if not any(place.is_relative_to(other) for other in [*kept, *map(Path, SYSTEM)]):

@@ -1,8 +1,8 @@
-"""The process that owns a command and everything the command starts.
+"""The process that owns a command and everything that the command starts.
 
-Run as `python -I supervisor.py`, with one JSON object on standard input (see `contained.py`). It ends the whole tree when
-the command is over, when a limit is passed, and when its own parent dies; it adopts processes that fork away
-(PR_SET_CHILD_SUBREAPER), so none outlives it. Prints one JSON object: how it ended.
+Run as `python -I supervisor.py`, with one JSON object on standard input (see `contained.py`). It ends the whole process tree
+when the command ends, when a limit is exceeded, and when its own parent dies; it adopts processes that fork away
+(PR_SET_CHILD_SUBREAPER), so that none outlives it. Prints the outcome as one JSON object.
 """
 
 import collections
@@ -44,9 +44,9 @@ def main() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     spec = json.load(sys.stdin)
     if os.getppid() != spec["parent"]:
-        return  # the parent died before the line above could notice
+        return  # the parent died before PR_SET_PDEATHSIG was in effect
     answer = json.dumps(_supervise(spec, stop))
-    with contextlib.suppress(BrokenPipeError):  # the parent died; nobody reads it
+    with contextlib.suppress(BrokenPipeError):  # the parent died
         os.write(sys.stdout.fileno(), answer.encode())
 
 
@@ -98,7 +98,7 @@ def _supervise(spec: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
 
 
 def _prepare(spec: dict[str, Any]) -> None:
-    """In the child, before the command starts: limits of each process, which it can only lower."""
+    """Runs in the child before the command starts: sets limits of each process, which it can only lower."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     for group in spec["groups"]:
         Path(group).write_text("0")
@@ -109,7 +109,7 @@ def _prepare(spec: dict[str, Any]) -> None:
 
 
 class _Use:
-    """What the command uses, measured at each look."""
+    """Resource use of the command, measured periodically."""
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self._spec = spec
@@ -129,7 +129,7 @@ class _Use:
             self._looked, self._disk_gb = now, _size_gb(self._spec["write"])
 
     def passed(self) -> str:
-        """The limit that is passed, or `exit` for none."""
+        """The limit that is exceeded, or `exit` for none."""
         if self._memory_gb > self._spec["mem_gb"]:
             return "memory"
         if self._processes > self._spec["processes"]:
@@ -140,8 +140,8 @@ class _Use:
 
 
 def _memory_gb(tree: list[psutil.Process], limit_gb: float, private_memory: str | None) -> float:
-    """Memory of the tree, with the files of its own /dev/shm. Resident sizes count shared pages once for each process, so
-    a sum over the limit is measured again by proportional sizes, which are slower to read."""
+    """Memory of the process tree, including files in its private /dev/shm. Resident sizes count shared pages once for each
+    process, so if their sum exceeds the limit, proportional sizes are measured, which are slower to read."""
     files_gb = _files_in_memory_gb(tree, private_memory) if private_memory else 0.0
     used = _sum(tree, lambda process: int(process.memory_info().rss)) + files_gb
     if used <= limit_gb:
@@ -151,7 +151,7 @@ def _memory_gb(tree: list[psutil.Process], limit_gb: float, private_memory: str 
 
 
 def _proportional(process: psutil.Process) -> "collections.Counter[str]":
-    """Sizes of a process in which each shared page counts by its share, bytes."""
+    """Memory sizes of a process in bytes, where each shared page is divided among the processes that share it."""
     found: collections.Counter[str] = collections.Counter()
     try:
         for line in Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()[1:]:
@@ -163,7 +163,7 @@ def _proportional(process: psutil.Process) -> "collections.Counter[str]":
 
 
 def _files_in_memory_gb(tree: list[psutil.Process], folder: str) -> float:
-    """What the files of a file system use that only the tree sees; the youngest process is inside for certain."""
+    """Space used in a file system that only the process tree sees. The youngest process is certain to be inside."""
     for process in reversed(tree):
         with contextlib.suppress(OSError):
             found = os.statvfs(f"/proc/{process.pid}/root{folder}")
@@ -180,7 +180,7 @@ def _sum(tree: list[psutil.Process], size: Any) -> float:
 
 
 def _size_gb(folders: list[str]) -> float:
-    """Room that the files below some folders take on disk."""
+    """Disk space used by the files below some folders, GB."""
     total = 0
     for folder in folders:
         for root, _, names in os.walk(folder):
@@ -191,12 +191,12 @@ def _size_gb(folders: list[str]) -> float:
 
 
 def _end_all(child: "subprocess.Popen[bytes]") -> None:
-    """Kill every descendant until none is left; one that forks while we look is met in the next round."""
+    """Kill every descendant until none is left; processes forked meanwhile are killed in the next round."""
     while tree := psutil.Process().children(recursive=True):
         for process in tree:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        child.wait()  # before the line below, which would take its exit code away
+        child.wait()  # first, since the calls below would consume its exit code
         psutil.wait_procs(tree, timeout=1)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -204,7 +204,7 @@ def _end_all(child: "subprocess.Popen[bytes]") -> None:
 
 
 def _copy(source: IO[bytes], log: str, most_mb: float) -> None:
-    """Copy output to the log: the first `most_mb`, then only the last lines, so that a babbler fills no disk."""
+    """Copy output to the log: the first `most_mb` MB, then only the end, so that verbose output does not fill the disk."""
     left, dropped = int(most_mb * 1e6), 0
     last: collections.deque[bytes] = collections.deque()
     held = 0

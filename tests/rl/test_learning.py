@@ -75,7 +75,7 @@ def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_pol
 
 
 def test_a_run_without_a_prepared_policy_is_refused(bench: Bench) -> None:
-    bench.run("r", *FEW, *CHEAP).refused(2, "holds no policy", "python -m pipeline prepare")
+    bench.run("r", *FEW, *CHEAP).refused(2, "contains no policy", "python -m pipeline prepare")
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ ALARMS = [
     ("few equal ideas", {"common": 2, "ideas": 4}, ""),
     ("below the share", {"common": 12, "ideas": 64}, ""),
     ("above the share", {"common": 13, "ideas": 64}, "the commonest idea is 20 % of its batch"),
-    ("nothing readable", {"unreadable": 64}, "no answer holds an idea"),
-    ("hardly readable", {"unreadable": 33}, "52 % of the answers hold no idea"),
+    ("nothing readable", {"unreadable": 64}, "no answer contains an idea"),
+    ("hardly readable", {"unreadable": 33}, "52 % of the answers contain no idea"),
     ("half readable", {"unreadable": 32}, ""),
     ("entropy halved", {"entropy": 0.74}, "the entropy fell from 1.50 to 0.74"),
     ("entropy lower", {"entropy": 0.76}, ""),
@@ -61,7 +61,7 @@ def test_an_answer_without_an_idea_is_counted() -> None:
     outcomes = [Outcome(UNREADABLE, 0.0)] * 4
     samples = [Sample((1,), (2,), (-1.0,), 1.5, 0, "")] * 4
     found = measured(0, samples, outcomes, Counter(), [], None, (0, 0, 0), [], 0.2)
-    assert found.unreadable == 4 and any("no answer holds an idea" in one for one in found.alarms)
+    assert found.unreadable == 4 and any("no answer contains an idea" in one for one in found.alarms)
 
 
 @pytest.mark.parametrize(("at", "value"), [(0.0, 1.0), (0.5, 2.5), (0.9, 3.7), (1.0, 4.0)])

@@ -165,7 +165,7 @@ def test_a_policy_comes_back_from_its_checkpoint(policy: Policy, tmp_path: Path)
     assert chance(back, row) == pytest.approx(chance(policy, row), rel=1e-6)
     with pytest.raises(BadInput, match="is the policy of step 3, not of step 4"):
         load_policy(tmp_path / "p", 4, RL)
-    with pytest.raises(BadInput, match="holds no policy"):
+    with pytest.raises(BadInput, match="contains no policy"):
         load_policy(tmp_path, 0, RL)
 
 
@@ -173,7 +173,7 @@ def test_a_tokenizer_that_does_not_match_is_refused(policy: Policy, words: Words
     save_policy(policy, tmp_path / "p", 0)
     larger = make_policy(replace(words, names=(*words.names, "more", "ideas")), 0, width=16, layers=1)
     larger.tokenizer.save_pretrained(str(tmp_path / "p"))
-    with pytest.raises(BadInput, match="do not belong together"):
+    with pytest.raises(BadInput, match="do not match"):
         load_policy(tmp_path / "p", 0, RL)
 
 

@@ -92,7 +92,7 @@ def test_apptainer_is_given_an_image_and_nothing_else(tmp_path: Path) -> None:
         *"--bind /runs/r/output:/runs/r/output:rw --pwd /runs/r/variant /i.sif".split(),
     ]
     for image in ("", str(tmp_path / "absent.sif")):
-        with pytest.raises(BadInput, match=r"train\.sandbox\.image=.* is no image"):
+        with pytest.raises(BadInput, match=r"train\.sandbox\.image=.* does not exist; set train"):
             apptainer.Apptainer(image)
 
 

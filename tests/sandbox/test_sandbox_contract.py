@@ -378,7 +378,7 @@ def test_a_supervisor_leaves_no_zombies_behind(bench: Bench) -> None:
     ids=str,
 )
 def test_a_sandbox_that_cannot_be_made_is_refused(part: Part) -> None:
-    with pytest.raises(BadInput, match=r"train\.sandbox: .* cannot be made"):
+    with pytest.raises(BadInput, match=r"train\.sandbox: .* cannot be used"):
         make_sandbox(part)
 
 
