@@ -65,7 +65,9 @@ def _first(context: Context, paths: PolicyPaths) -> PolicyStep:
     start, checkpoint = prepared_policy(context.data), ""
     if not context.config.rl.model:
         if not start.is_dir():
-            raise BadInput(f"{start} contains no policy; make it with `python -m pipeline prepare` and the same settings")
+            raise BadInput(
+                f"{start} contains no policy; make it with `python -m pipeline prepare` and the same settings"
+            )
         if not paths.start.is_dir():
             part = paths.folder / "checkpoint.part"
             shutil.rmtree(part, ignore_errors=True)
