@@ -5,11 +5,8 @@ from collections.abc import Callable
 
 from pipeline.policy.stopping import finishing
 from pipeline.stages import evaluate, ideate, implement, learn, select, train, upkeep
-from pipeline.stages.context import ASKING, Context
+from pipeline.stages.context import Context
 from pipeline.store.archive import Archive
-
-_PATIENCE_S = 20.0
-"""Seconds that one call from cron waits for a language model that does not respond."""
 
 
 def tick(context: Context) -> Archive:
@@ -45,16 +42,11 @@ def run(context: Context, show: Callable[[Archive], None], beat: Callable[[], No
 def once(context: Context, show: Callable[[Archive], None]) -> Archive:
     """For cron: tick until nothing is left to do immediately; submitted jobs keep running."""
     archive = tick(context)
-    while not is_over(context, archive) and (context.run.reader.changed or _at_work(context)):
+    while not is_over(context, archive) and context.at_work:
         wait(context)
         archive = tick(context)
     show(archive)
     return archive
-
-
-def _at_work(context: Context) -> bool:
-    """Whether background work is in progress that is not stuck waiting for the language model."""
-    return context.background.busy and not context.holdups.lasts(ASKING, _PATIENCE_S)
 
 
 def is_over(context: Context, archive: Archive) -> bool:

@@ -230,15 +230,41 @@ def test_a_job_that_somebody_cancels_is_tried_again(room: Room, unbroken: Mappin
     assert reference.tries[0].failure is not None and reference.tries[0].failure.kind is FailureKind.CANCELLED
 
 
-def test_a_node_that_dies_costs_a_retry(room: Room, unbroken: Mapping[str, Any]) -> None:
-    with room.under_way("node", "cluster.slurm.nodelist=n4", "cluster.slurm.partition=gpu"):
-        room.dev.stop_node("n4")
+def test_a_node_that_dies_costs_a_retry_of_the_unfinished_trials_of_its_pack(
+    on_slurm: DevCluster, toy_data: Path, tmp_path: Path
+) -> None:
+    """Three trials in one job, each with a GPU of its own; one has its score when the node dies."""
+    gate = "while step == 30 and 'FREE' not in os.environ and os.path.exists(f'{ROOM}/gate'): time.sleep(0.05)"
+    ideas = {"free": in_training("os.environ['FREE'] = '1'"), "momentum": GOOD["momentum"]}
+    room = make_room(tmp_path, toy_data, on_slurm, gate, ideas)
+    pack = ("cluster.pack=3", "train.resources.gpus_per_node=1", "ideate.patch_share=1", "cluster.slurm.nodelist=n4")
+
+    def trials() -> list[Trial]:
+        return trials_of(room.bench.archive("pack"))
+
+    room.gate.touch()
+    process = room.bench.start("pack", *SMALL, *pack, "cluster.slurm.partition=gpu")
+    try:
+        wait_until(lambda: sum(trial.score is not None for trial in trials()) == 1, process)
+        wait_until(lambda: all(one.paths.resume.is_dir() for one in room.in_flight("pack")), process)
+        first = {trial.tries[0].job.job_id.partition(".")[0] for trial in trials()}  # type: ignore[union-attr]
+        assert len(first) == 1 and len(trials()) == 3
+        on_slurm.stop_node("n4")
         try:
-            wait_until(lambda: all(len(trial.tries) > 1 for trial in trials_of(room.bench.archive("node"))))
+            wait_until(lambda: sorted(len(trial.tries) for trial in trials()) == [1, 2, 2], process)
         finally:
-            room.dev.start_node("n4")
-    archive = room.check("node", unbroken)
-    assert {trial.tries[0].result.failure.kind for trial in trials_of(archive)} == {FailureKind.NODE_FAIL}
+            on_slurm.start_node("n4")
+        room.gate.unlink()
+        out, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, out
+    finally:
+        process.kill()
+        room.end_all_jobs()
+    assert all(trial.score is not None for trial in trials())
+    lost = [trial.tries for trial in trials() if len(trial.tries) > 1]
+    assert [one.failure.kind for one, _ in lost if one.failure is not None] == [FailureKind.NODE_FAIL] * 2
+    assert {again.job.resume_from for _, again in lost} == {"try_0"}
+    assert len({again.job.job_id.partition(".")[0] for _, again in lost}) == 1  # type: ignore[union-attr]
 
 
 def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, Any]) -> None:

@@ -49,6 +49,8 @@ class Request:
     """Unique name, by which the job can be found again."""
     folder: Path
     """The try's folder, absolute: the only argument of the function that runs."""
+    kind: str = ""
+    """Requests of the same kind take about as long, and may share a job (`Cluster.pack`)."""
 
 
 class Cluster(Protocol):
@@ -58,9 +60,11 @@ class Cluster(Protocol):
 
     here: bool
     """Whether jobs are processes of this machine, which Ctrl-C also ends."""
+    pack: int
+    """How many requests of the same kind share one job, with an id for each; 1: each has a job of its own."""
 
     def slots(self) -> int:
-        """Maximum number of jobs waiting or running at the same time."""
+        """Maximum number of requests waiting or running at the same time."""
         ...
 
     def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:

@@ -13,15 +13,22 @@ CLUSTER_VARIABLE = "GROUNDWORK_SLURM_CLUSTER"
 """Environment variable with the cluster that a job was sent to, if the settings name one: it is part of the job's id."""
 
 
+MEMBER_VARIABLE = "GROUNDWORK_MEMBER"
+"""Tells a process which trial of a pack it is, from 0 (see `packs.py`)."""
+
+
 def current_job_id() -> str:
     """The id of the current job, as `Cluster.submit` returned it; outside a cluster, the id of this process."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    cluster = os.environ.get(CLUSTER_VARIABLE, "")
-    if array and task:
-        return full_id(f"{array}_{task}", cluster)
-    if job := os.environ.get("SLURM_JOB_ID"):
-        return full_id(job, cluster)
+    if job := slurm_job():
+        member = os.environ.get(MEMBER_VARIABLE)
+        return full_id(f"{job}.{member}" if member else job, os.environ.get(CLUSTER_VARIABLE, ""))
     return job_id_of(psutil.Process(int(os.environ.get("SUBMITIT_LOCAL_JOB_ID", os.getpid()))))
+
+
+def slurm_job() -> str:
+    """Slurm's own id of the job this process runs in, `1000` or `1000_3`; empty where Slurm did not start it."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ class LocalCluster:
     """Child processes, at most `max_parallel` at once; by default as many as fit on this machine's GPUs or cores."""
 
     here = True
+    pack = 1
 
     def __init__(self, work: Work, config: ClusterConfig) -> None:
         """Raises `BadInput` if a job requires more GPUs than this machine has."""

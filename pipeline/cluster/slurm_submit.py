@@ -16,6 +16,7 @@ from submitit.core.utils import FailedJobError
 
 from pipeline.cluster.base import Request, Work
 from pipeline.cluster.jobs import CLUSTER_VARIABLE
+from pipeline.cluster.packs import Pack, needs_of_pack, packed
 from pipeline.cluster.slurm_commands import (
     cancel_name,
     expected_start,
@@ -26,7 +27,7 @@ from pipeline.cluster.slurm_commands import (
 from pipeline.cluster.slurm_text import ClusterLimits, SubmitError, expand_nodes, read_refusal
 from pipeline.cluster.slurm_watch import find_waves
 from pipeline.cluster.slurm_waves import Wave
-from pipeline.config import GpuFlag, Memory, SlurmConfig
+from pipeline.config import ClusterConfig, GpuFlag, Memory, SlurmConfig
 from pipeline.errors import BadInput, ClusterRefused
 from pipeline.records import Resources
 
@@ -54,11 +55,14 @@ _SETTINGS = " (see cluster.slurm.* and train.resources)"
 
 
 class SlurmSubmitter:
-    """Submits the jobs of one run, at most `slots` of an array at once. `clock` counts seconds."""
+    """Submits the jobs of one run, at most `slots` trials of an array at once. `clock` counts seconds."""
 
-    def __init__(self, work: Work, settings: SlurmConfig, slots: int, clock: Callable[[], float]) -> None:
+    def __init__(self, work: Work, config: ClusterConfig, slots: int, clock: Callable[[], float]) -> None:
         self._work = work
-        self._settings = settings
+        self._settings = config.slurm
+        self._pack = config.pack
+        self._needs = needs_of_pack(work.resources, config.pack, _OWN_MEM_GB)
+        check_settings(config.slurm, self._needs)
         self._slots = slots
         self._clock = clock
         self._limits: ClusterLimits | None = None
@@ -75,7 +79,7 @@ class SlurmSubmitter:
         self._cancel_unconfirmed()
         size = self._wave_size(queued)
         taken: dict[str, str] = {}
-        waiting = list(requests)
+        waiting = packed(requests, lambda request: request.kind, self._pack)
         while waiting:
             try:
                 taken |= self._submit_wave(waiting[:size], avoid)
@@ -113,13 +117,15 @@ class SlurmSubmitter:
             return limits.max_array_size
         return min(limits.max_array_size, max(1, limits.max_submit_jobs - queued))
 
-    def _submit_wave(self, requests: Sequence[Request], avoid: Sequence[str]) -> dict[str, str]:
-        wave = Wave.create(self._work.folder, requests, self._settings.clusters)
-        executor = self._executor(wave, avoid)
+    def _submit_wave(self, packs: Sequence[Sequence[Request]], avoid: Sequence[str]) -> dict[str, str]:
+        wave = Wave.create(self._work.folder, packs, self._pack, self._settings.clusters)
+        executor, function = self._executor(wave, avoid), self._work.function
+        if self._pack > 1:
+            function = Pack(function, self._work.resources, self._pack)
         try:
             # Submitit prints the error of sbatch, which is also in the exception.
             with outside_any_job(), contextlib.redirect_stderr(io.StringIO()), executor.batch():
-                jobs = [executor.submit(self._work.function, str(request.folder)) for request in requests]
+                jobs = [executor.submit(function, *(str(request.folder) for request in pack)) for pack in packs]
         except FailedJobError as error:
             return _after_error(wave, str(error))
         return wave.job_ids(jobs[0].job_id.partition("_")[0])
@@ -142,16 +148,16 @@ class SlurmSubmitter:
                 raise BadInput(f"{refused}{_SETTINGS}{advice_for(str(refused))}") from None
 
     def script(self, count: int) -> str:
-        """The sbatch script of a wave of `count` jobs."""
+        """The sbatch script of a wave of `count` trials."""
         executor = self._executor(Wave(self._work.folder / "WAVE", (), ()))
-        if count > 1:
-            executor.parameters["map_count"] = count
+        if (tasks := -(-count // self._pack)) > 1:
+            executor.parameters["map_count"] = tasks
         text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
         return text
 
     def _executor(self, wave: Wave, avoid: Sequence[str] = ()) -> submitit.SlurmExecutor:
         require_slurm()
-        needs, settings = self._work.resources, self._settings
+        needs, settings = self._needs, self._settings
         exclude = [settings.exclude, *sorted(set(avoid) - set(expand_nodes(settings.nodelist)))]
         executor = submitit.SlurmExecutor(folder=wave.folder)
         gpus = ":".join(filter(None, [settings.gpu_type, str(needs.gpus_per_node)]))
@@ -170,7 +176,7 @@ class SlurmSubmitter:
             "cpus_per_task": needs.cpus_per_task,
             **memory_option(settings.memory, needs),
             "stderr_to_stdout": True,
-            "array_parallelism": self._slots,
+            "array_parallelism": -(-self._slots // self._pack),
             "setup": self._setup(),
             # Since 22.05 srun no longer takes the cores from sbatch: without this, training has one.
             "srun_args": [f"--cpus-per-task={needs.cpus_per_task}", *settings.srun_args],

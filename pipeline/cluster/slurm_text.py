@@ -218,6 +218,11 @@ def full_id(job: str, cluster: str) -> str:
     return f"{job}@{cluster}" if cluster else job
 
 
+def job_of(job_id: str) -> str:
+    """Slurm's own id of a plain job id: `1000_3` for `1000_3.2`, the third trial of a pack."""
+    return job_id.partition(".")[0]
+
+
 def by_cluster(job_ids: Collection[str]) -> Mapping[str, list[str]]:
     """Plain ids of these jobs by cluster; the cluster is empty if the settings name none."""
     found: dict[str, list[str]] = {}

@@ -6,17 +6,18 @@ wrongly counted as vanished is trained twice. `sacct` is queried only about jobs
 """
 
 import contextlib
-import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cluster.base import JobStatus, Phase, last_line
+from pipeline.cluster.packs import log_of, over_mark
 from pipeline.cluster.slurm_commands import accounts_by_name, accounts_of, queue_by_name, queue_of_user
 from pipeline.cluster.slurm_states import MEANING, explain_reason
-from pipeline.cluster.slurm_text import Answer, JobRow, Ours, QueueRow, by_cluster, full_id, read_log
-from pipeline.cluster.slurm_waves import Wave
+from pipeline.cluster.slurm_text import Answer, JobRow, Ours, QueueRow, by_cluster, full_id, job_of, read_log
+from pipeline.cluster.slurm_waves import Wave, Waves
 from pipeline.errors import ClusterRefused
 from pipeline.records import FailureKind
 
@@ -37,10 +38,11 @@ class SlurmWatcher:
     queued: int
     """Number of this user's waiting and running jobs, by the last query and later submissions."""
 
-    def __init__(self, folder: Path, query_s: float, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, waves: Waves, query_s: float, clock: Callable[[], float]) -> None:
         """`folder` contains the waves."""
         self.queued = 0
         self._folder = folder
+        self._waves = waves
         self._query_s = query_s
         self._clock = clock
         self._known: dict[str, JobStatus] = {}
@@ -66,22 +68,30 @@ class SlurmWatcher:
         return found
 
     def _query(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        names, queued = self._wave_names(), 0
+        names, queued = self._waves.names(), 0
         statuses: dict[str, JobStatus] = {}
         for cluster, plain in by_cluster(job_ids).items():
-            queue = queue_of_user(Ours.jobs(plain, names), cluster)
+            jobs = list(dict.fromkeys(map(job_of, plain)))
+            queue = queue_of_user(Ours.jobs(jobs, names), cluster)
             queued += queue.others + sum(not MEANING[row.state].over for row in queue.rows) + len(queue.unreadable)
-            for job, status in self._on_cluster(plain, queue, cluster).items():
-                statuses[full_id(job, cluster)] = status
+            found = self._on_cluster(jobs, queue, cluster)
+            for one in plain:
+                statuses[full_id(one, cluster)] = self._of_member(one, found[job_of(one)], cluster)
         self.queued, self._asked = queued, True
         return statuses
 
-    def _wave_names(self) -> list[str]:
-        """Names of all job arrays of the run."""
-        try:
-            return os.listdir(self._folder)
-        except FileNotFoundError:
-            return []
+    def _of_member(self, job_id: str, status: JobStatus, cluster: str) -> JobStatus:
+        """The state of a trial whose job is in a state: of a member of a pack, which may end before its job."""
+        wave = self._waves.of(job_of(job_id), cluster) if job_of(job_id) != job_id else None
+        if wave is None or status.phase is Phase.PENDING:
+            return status
+        over = over_mark(wave.folder, job_id)
+        if status.phase is Phase.RUNNING and over.exists():
+            status = replace(status, phase=Phase.ENDED, reason=over.read_text(), fault=FailureKind.VANISHED)
+        log = log_of(wave.folder, job_id)
+        if status.phase is Phase.ENDED and log.exists():
+            return replace(status, last_line=last_line(_end_of(log)) or status.last_line)
+        return status
 
     def _on_cluster(self, jobs: Sequence[str], queue: Answer[QueueRow], cluster: str) -> dict[str, JobStatus]:
         """State of the jobs on one cluster, given by plain ids."""
@@ -145,9 +155,7 @@ class SlurmWatcher:
         if status.phase is not Phase.ENDED:
             return status
         for log in self._folder.glob(f"*/{job}_*_log.out"):
-            with log.open("rb") as file:
-                file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
-                text = file.read().decode(errors="replace")
+            text = _end_of(log)
             kind = read_log(text) if status.fault in (None, FailureKind.VANISHED) else None
             return replace(status, fault=kind or status.fault, last_line=last_line(text))
         return status
@@ -160,15 +168,27 @@ class SlurmWatcher:
         return {name: job_id for name, job_id in found.items() if name in wanted}
 
 
-def seconds_used(job_ids: Sequence[str]) -> Mapping[str, float]:
-    """Seconds for which jobs held their resources, summed over incarnations."""
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+        return file.read().decode(errors="replace")
+
+
+def seconds_used(job_ids: Sequence[str], waves: Waves) -> Mapping[str, float]:
+    """Seconds that trials held their resources, all incarnations of their jobs together. The members of a pack share what
+    their job held, places that were left empty included."""
     spent: dict[str, float] = {}
-    for cluster, jobs in by_cluster(job_ids).items():
+    for cluster, plain in by_cluster(job_ids).items():
+        held: Counter[str] = Counter()
         with contextlib.suppress(ClusterRefused):  # slurmdbd is missing or does not answer: use the jobs' own clocks
-            for row in accounts_of(jobs, cluster).rows:
-                for job in row.job_ids if not row.step else ():
-                    spent[full_id(job, cluster)] = spent.get(full_id(job, cluster), 0.0) + row.elapsed_s
-    return {job_id: spent[job_id] for job_id in job_ids if job_id in spent}
+            for row in accounts_of(set(map(job_of, plain)), cluster).rows:
+                held.update(dict.fromkeys(row.job_ids if not row.step else (), row.elapsed_s))
+        for one in plain:
+            if (job := job_of(one)) in held:
+                wave = waves.of(job, cluster) if job != one else None
+                share = wave.room / len(wave.pack(job)) if wave is not None else 1.0
+                spent[full_id(one, cluster)] = share * held[job]
+    return spent
 
 
 def find_waves(waves: Sequence[Wave]) -> dict[str, str]:

@@ -115,7 +115,7 @@ def there(config: Config, wait_s: float) -> Iterator[Check]:
         try:
             cluster = cluster_for(config, look, REPOSITORY, paths.jobs, small)
             if isinstance(cluster, SlurmCluster):
-                full = cluster_for(config, look, REPOSITORY, paths.jobs, config.train.resources)
+                full = cluster_for(config, look, REPOSITORY, paths.jobs, config.train.resources, config.cluster.pack)
                 assert isinstance(full, SlurmCluster)
                 limits = full.limits()
                 version = ".".join(map(str, limits.version))

@@ -38,6 +38,11 @@ class Forecast:
             f"the whole run: at most {self.device_h:.1f} {self.device} hours without retries",
             f"the whole run: at most {self.disk_gb:.1f} GB and {self.files} files in {config.runs}",
         ]
+        if (pack := config.cluster.pack) > 1:
+            lines.append(
+                f"up to {pack} trials share a job (cluster.pack), which holds {pack * train.resources.devices} "
+                f"{self.device}s until its last trial ends; the hours above are those of full packs"
+            )
         if budget.gpu_hours and self.device == "GPU":
             lines.append(
                 f"budget.gpu_hours={budget.gpu_hours:g} stops it earlier, with {budget.reserve:.0%} kept for the elites"

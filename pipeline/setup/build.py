@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cluster.base import Cluster, Work
@@ -190,7 +191,7 @@ def _replay(settings: LlmConfig) -> Model:
 
 def make_cluster(paths: RunPaths, config: Config) -> Cluster:
     """The configured cluster. Raises `BadInput` if it is unusable."""
-    return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources)
+    return cluster_for(config, run_try, paths.code, paths.jobs, config.train.resources, config.cluster.pack)
 
 
 def _policy_clusters(paths: RunPaths, config: Config) -> dict[PolicyWork, Cluster]:
@@ -201,9 +202,9 @@ def _policy_clusters(paths: RunPaths, config: Config) -> dict[PolicyWork, Cluste
 
 
 def cluster_for(
-    config: Config, function: Callable[[str], object], code: Path, jobs: Path, needs: ResourcesConfig
+    config: Config, function: Callable[[str], object], code: Path, jobs: Path, needs: ResourcesConfig, pack: int = 1
 ) -> Cluster:
-    """A cluster whose jobs call a function of `code`. Raises `BadInput` if it is unusable."""
+    """A cluster whose jobs call a function of `code`, `pack` times each. Raises `BadInput` if it is unusable."""
     work = Work(
         function,
         code,
@@ -211,5 +212,6 @@ def cluster_for(
         Resources(needs.nodes, needs.gpus_per_node, needs.cpus_per_task, needs.mem_gb, needs.time_min),
         allowed_environment({DATA_VARIABLE: str(data_path(config)), SCRATCH_VARIABLE: config.cluster.scratch}),
     )
-    cluster: Cluster = make_part(config.cluster.backend, "cluster.backend", work, config.cluster)
+    settings = replace(config.cluster, pack=pack)
+    cluster: Cluster = make_part(config.cluster.backend, "cluster.backend", work, settings)
     return cluster

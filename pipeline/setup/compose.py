@@ -50,6 +50,8 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "stop.candidates": (0, None),
     "stop.patience": (0, None),
     "cluster.max_parallel": (0, None),
+    "cluster.pack": (1, None),
+    "cluster.pack_wait_s": (0, None),
     "cluster.poll_s": (0, None),
     "budget.gpu_hours": (0, None),
     "budget.reserve": (0, 1),

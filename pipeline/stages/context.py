@@ -22,11 +22,14 @@ from pipeline.store.run import Run
 from pipeline.store.views import Attempt, Candidate, Trial
 
 SUBMITTING, POLLING, ASKING = "submitting jobs", "asking about jobs", "asking the language model"
+PACKING = "filling a job"
 """Activities that can be held up."""
 _IDEA_WORKERS = 8
 """Generations whose ideas are written in parallel; with `search.mode=steady` several are open at the same time."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
 _SETTLE_S = 60.0
+_PATIENCE_S = 20.0
+"""How long work counts as under way that waits for a language model that does not answer."""
 _TOLD_S = 600.0
 """A cause that recurs within this time is not logged again."""
 
@@ -116,6 +119,10 @@ class Holdups:
         """Whether an activity has been held up for at least `seconds` since this process began."""
         holdup = self._open.get(what)
         return holdup is not None and self._clock() - max(holdup.since, self._began) >= seconds
+
+    def waits(self, what: str) -> bool:
+        """Whether it is held up."""
+        return what in self._open
 
     def due(self, what: str) -> bool:
         """Whether to try an activity now: it is not held up, the pause is over, or this process has not tried it yet."""
@@ -225,6 +232,12 @@ class Context(Terms):
             self.holdups.fade(ASKING)  # retried, no answer yet
         else:
             self.holdups.over(ASKING)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something is under way here that does not wait for somebody else, or was written since the archive was
+        read, which the next tick continues."""
+        return self.run.reader.changed or (self.background.busy and not self.holdups.lasts(ASKING, _PATIENCE_S))
 
     @property
     def trouble(self) -> Trouble | None:

@@ -11,10 +11,11 @@ from pipeline.policy.agenda import agenda
 from pipeline.policy.budget import affordable
 from pipeline.policy.forecast import wave_needs
 from pipeline.policy.machines import shunned
+from pipeline.policy.packing import kind_of, submitted_now
 from pipeline.policy.stopping import finishing
 from pipeline.policy.trials import Wanted, is_ready
 from pipeline.records import Job, Purpose
-from pipeline.stages.context import SUBMITTING, Context
+from pipeline.stages.context import PACKING, SUBMITTING, Context
 from pipeline.store import files
 from pipeline.store.archive import Archive, run_relative
 from pipeline.store.paths import TryPaths
@@ -31,7 +32,7 @@ def step(context: Context, archive: Archive) -> None:
     if free <= 0:
         return
     retries = context.config.train.retries
-    wave = [wanted for wanted in agenda(context, archive) if is_ready(wanted.found, retries)][:free]
+    wave = _wave(context, archive, [one for one in agenda(context, archive) if is_ready(one.found, retries)], free)
     if not wave:
         context.holdups.over(SUBMITTING)
         return
@@ -49,7 +50,9 @@ def step(context: Context, archive: Archive) -> None:
         paths.folder.mkdir(exist_ok=True)
         context.run.replace(paths.job, job)
         jobs[job.name] = (paths, job)
-    requests = [Request(name, paths.folder) for name, (paths, _) in jobs.items()]
+    requests = [
+        Request(name, paths.folder, kind_of(one)) for one, (name, (paths, _)) in zip(wave, jobs.items(), strict=True)
+    ]
     try:
         taken = context.cluster.submit(requests, shunned(archive, context.clock()))
     except ClusterRefused as refused:
@@ -64,6 +67,19 @@ def step(context: Context, archive: Archive) -> None:
         else:
             shutil.rmtree(paths.folder)  # nothing was submitted, so nothing is lost; the next wave includes it
             context.run.reader.touch(paths.folder)
+
+
+def _wave(context: Context, archive: Archive, ready: list[Wanted], free: int) -> list[Wanted]:
+    """The trials to submit now. A pack that others may still fill waits for them, for a while."""
+    pack, wait_s, in_flight = context.cluster.pack, context.config.cluster.pack_wait_s, len(archive.in_flight())
+    more = pack > 1 and context.at_work and not context.holdups.lasts(PACKING, wait_s)
+    wave = submitted_now(ready, free, pack, in_flight, more)
+    if not more or len(wave) == len(ready):
+        context.holdups.over(PACKING)
+    elif not context.holdups.waits(PACKING):
+        reason = f"{pack} trials share a job (cluster.pack), and fewer are ready while candidates are being prepared"
+        context.holdups.wait(PACKING, reason, context.clock() + wait_s)
+    return wave
 
 
 def _new_try(wanted: Wanted, new: Counter[str]) -> TryPaths:

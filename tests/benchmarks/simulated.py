@@ -50,6 +50,8 @@ class SimulatedCluster:
     def __post_init__(self) -> None:
         self._lengths = random.Random(self.seed)
 
+    pack = 1
+
     def slots(self) -> int:
         return self.count
 

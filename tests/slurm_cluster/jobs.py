@@ -48,6 +48,11 @@ def fail(folder: str) -> None:
     raise RuntimeError("this job fails")
 
 
+def fail_or_stay(folder: str) -> None:
+    """Fail in a folder named `bad`, stay in others."""
+    (fail if Path(folder).name == "bad" else stay)(folder)
+
+
 def submit_from_inside(folder: str) -> None:
     """As a controller that is a job itself: submit one `report` and write down its id."""
     from pipeline.cluster.base import Request, Work
