@@ -29,7 +29,7 @@ REFUSED: tuple[tuple[str, Callable[[str, Entry], bool], str], ...] = (
     (
         "bytecode",
         lambda path, entry: _part(path, "__pycache__") or _COMPILED.search(path) is not None,
-        "compiled or packed code cannot be read: write its source",
+        "compiled or packed code cannot be reviewed: write its source",
     ),
     (
         "start-up",
@@ -39,7 +39,7 @@ REFUSED: tuple[tuple[str, Callable[[str, Entry], bool], str], ...] = (
     (
         "path file",
         lambda path, entry: path.lower().endswith((".pth", "._pth", ".egg-link")) or _part(path, "pyvenv.cfg"),
-        "Python reads from it where to import from",
+        "Python reads import paths from it",
     ),
 )
 """Name of a kind of file, whether a new or changed file is of that kind, and the reason for refusing it. Devices,
@@ -57,7 +57,7 @@ def check_planted(base: Mapping[str, Entry], tree: Mapping[str, Entry], rules: R
     for path in changed:
         what = needed.get(_module(path))
         if what is not None and path not in base:
-            return Refusal("planted", f"{path} would take the place of {what}: choose another name")
+            return Refusal("planted", f"{path} would shadow {what}: choose another name")
     return None
 
 
