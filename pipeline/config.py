@@ -583,6 +583,12 @@ class RlConfig:
     """Penalty on the share of equal ideas in a group, in units of the normalised advantage; 0: none."""
     novelty: float = 0.0
     """Bonus for ideas that are rare in the archive, 1/sqrt(1 + occurrences), in the same unit; 0: none."""
+    length: float = 0.0
+    """Reward for thinking, in the same unit, times its length as a share of `rl.new_tokens`; 0: none. The paper tried one
+    against thinking that shrinks."""
+    shown: int = 0
+    """With `rl.model`: number of executed ideas, drawn anew for each step, whose title and score stand in the prompt where
+    it says `{shown}`, else at its end. The paper calls it a dynamic prompt."""
     staleness: int = 1
     """Maximum number of updates between the policy that sampled an idea and the update that learns from it; rewards
     that arrive later are not used."""
@@ -612,6 +618,9 @@ class RlConfig:
     """Distance below 1 at which the probability ratio of a token is clipped."""
     clip_high: float = 0.2
     """Distance above 1 at which it is clipped."""
+    zero_stage: int | None = None
+    """Stage of DeepSpeed's ZeRO, 0 to 3, on all GPUs that `rl.update` requests, one process each; null: torch in one
+    process."""
     gradient_checkpointing: bool = False
     """Whether activations are recomputed in the backward pass, to save memory."""
     model: str = ""

@@ -661,6 +661,8 @@ class PolicyTask:
     """The step of the policy that samples, or that the update starts from."""
     seed: int
     """Seed of sampling, or of the order of minibatches."""
+    made_for: int
+    """Step that the checkpoint was made for, as it says itself."""
     checkpoint: str
     """Folder of the policy inside the run; empty: `rl.model` itself."""
     prompts: tuple[str, ...] = ()
@@ -670,7 +672,7 @@ class PolicyTask:
     samples: Mapping[str, str] = field(default_factory=dict)
     """With `update`: step to its file of samples inside the run."""
     optimizer: str = ""
-    """With `update`: file with the optimizer's state inside the run; empty before the first."""
+    """With `update`: folder with the optimizer's state inside the run; empty before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -678,11 +680,13 @@ class PolicyStep:
     """The policy of a step (policy/step_NNN/step.json); closes the update that made it."""
 
     step: int
-    """Number of updates."""
+    """Number of the step."""
+    made_for: int
+    """Step that the checkpoint was made for, as it says itself; an earlier one where updates were left out."""
     checkpoint: str
     """Its folder inside the run; empty: `rl.model` itself."""
     optimizer: str = ""
-    """File with the optimizer's state inside the run; empty before the first update."""
+    """Folder with the optimizer's state inside the run; empty before the first update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -690,7 +694,7 @@ class PolicyFacts:
     """Describes a checkpoint of the ideator's policy (policy.json); closes it."""
 
     step: int
-    """Number of updates that made it."""
+    """Step that it was made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -731,8 +735,9 @@ class UpdateMeasures:
     """Mean importance weight of an idea, truncated."""
     truncated: float
     """Share of ideas whose weight was truncated."""
-    kl_start: float = 0.0
-    """Mean over the ideas of log pi - log pi_0, where pi_0 is the policy at the start of the run, nats per token."""
+    kl_start: float | None = None
+    """Mean over the ideas of log pi - log pi_0, where pi_0 is the policy at the start of the run, nats per token; null if all
+    weights are trained and sharded (`rl.zero_stage=3`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from pipeline.policy.accounting import Account, RunAccount, account_of_run
 from pipeline.records import Waiting
 from pipeline.report.posterior import POOL, ranked
 from pipeline.report.standings import baseline_estimate, knowledge, standing
-from pipeline.setup.build import make_cluster, view
+from pipeline.setup.build import learns, make_cluster, view
 from pipeline.setup.places import all_runs, candidate_at, place_of, run_at
-from pipeline.stages.learn import steps_measured
+from pipeline.stages.learn import steps_measured, under_way
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
@@ -109,6 +109,8 @@ def entry(arguments: argparse.Namespace) -> int:
         say(console, line)
     for line in learning(steps):
         say(console, line)
+    if learns(terms.config) and (awaited := under_way(terms.config, archive)):
+        say(console, awaited)
     if archive.report is not None:
         console.print()
         console.print(results(archive, archive.report, terms.metric))

@@ -1,12 +1,13 @@
 """Ideas of a policy that learns from executed ideas. Jobs sample and train it (`stages/learn.py`, `rl/`); this module writes
 its prompts and reads its answers."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from pipeline.config import Mode
+from pipeline.config import Config, Mode
 from pipeline.errors import BadInput
 from pipeline.llm.base import Unanswered
 from pipeline.makers.bank import Bank, load_bank, needs_patches
@@ -34,22 +35,17 @@ class PolicyIdeator:
     slow = False
 
     def __init__(self, tools: Tools) -> None:
+        check_settings(tools.config)
         self._config = tools.config
-        if tools.config.search.mode is Mode.steady:
-            raise BadInput("ideate=policy learns from whole generations; set search.mode=generational")
-        if tools.config.ideate.candidates < 2:
-            raise BadInput("a group of one idea has nothing to compare; set ideate.candidates to 2 or more")
         self._bank, self._prompt = None, tools.config.rl.prompt
         if not tools.config.rl.model:
             self._bank = load_bank(tools.ideas, tools.config, patches=True)
-        elif needs_patches(tools.config):
-            raise BadInput(
-                f"rl.model={tools.config.rl.model} writes ideas in words; add implement=llm or implement=command"
-            )
         elif not self._prompt:
             first = render("first", tools.config.prompts, count=1, measured="", guidance="", proposed="")
             self._prompt = f"{ideator_text(tools)}\n{first}\n{{parent}}"
-        self._tried = Tried()
+        if tools.config.rl.shown and "{shown}" not in self._prompt:
+            self._prompt += "\n{shown}"
+        self._metric, self._tried = tools.metric, Tried()
         self._samples: tuple[int, list[Sample]] = (-1, [])
 
     def propose(self, brief: Brief) -> Idea:
@@ -76,7 +72,16 @@ class PolicyIdeator:
         texts = [
             f"Build on this idea:\n{one.idea.title}\n{one.idea.text}" if one is not None else "" for one in parents
         ]
-        return tuple(self._prompt.replace("{parent}", text) for text in texts)
+        prompt = self._prompt.replace("{shown}", self._shown(archive, generation))
+        return tuple(prompt.replace("{parent}", text) for text in texts)
+
+    def _shown(self, archive: Archive, generation: Generation) -> str:
+        """Some executed ideas with their scores; the same for all prompts of a step, so that groups stay whole."""
+        executed = [one for one in archive.candidates if one.score is not None]
+        rng = random.Random(f"{self._config.seed} shown {generation.number}")
+        chosen = rng.sample(executed, min(self._config.rl.shown, len(executed)))
+        lines = [f"* {one.idea.title}: {self._metric.text(one.score.value)}" for one in chosen if one.score is not None]
+        return "\n".join(["Ideas that were executed:", *lines]) if lines else ""
 
     def _read(self, answer: str, parents: tuple[str, ...]) -> Idea:
         found = read_proposals(answer)
@@ -85,6 +90,16 @@ class PolicyIdeator:
         title, text = found[0].title[:_LONGEST_TITLE], found[0].text
         change = change_of(self._bank, text) if self._bank is not None else None
         return Idea(title, text, "policy", parents, change=change)
+
+
+def check_settings(config: Config) -> None:
+    """Raises `BadInput` for what no policy can learn from."""
+    if config.search.mode is Mode.steady:
+        raise BadInput("ideate=policy learns from whole generations; set search.mode=generational")
+    if config.ideate.candidates < 2:
+        raise BadInput("a group of one idea has nothing to compare; set ideate.candidates to 2 or more")
+    if config.rl.model and needs_patches(config):
+        raise BadInput(f"rl.model={config.rl.model} writes ideas in words; add implement=llm or implement=command")
 
 
 def samples_of(archive: Archive, step: int) -> list[Sample] | None:

@@ -1,6 +1,7 @@
 """The batch of an update: ideas of recent steps whose reward is known and was not used before, each with its advantage
 within the known ideas of its group. Pure functions."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ class Outcome:
     """How often the idea occurred in the archive before its step."""
     learned: bool = False
     """Whether an earlier update learned from it."""
+    thinking: int = 0
+    """Length of the thinking, tokens."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,13 @@ def _of_step(step: int, outcomes: Sequence[Outcome], rl: RlConfig) -> Iterator[L
         if len(numbers) < 2:
             continue  # there is nothing to compare with
         group = [outcomes[number] for number in numbers]
-        found = advantages([one.reward for one in group], [one.idea for one in group], [one.seen for one in group], rl)
+        found = advantages(
+            [one.reward for one in group],
+            [one.idea for one in group],
+            [one.seen for one in group],
+            rl,
+            [one.thinking for one in group],
+        )
         for number, outcome, advantage in zip(numbers, group, found, strict=True):
             if advantage is not None and outcome.reward is not None and not outcome.learned:
                 yield Lesson(step, number, outcome.reward, advantage)
@@ -62,7 +71,8 @@ def _of_step(step: int, outcomes: Sequence[Outcome], rl: RlConfig) -> Iterator[L
 
 def reward_of(metric: Metric, value: float) -> float:
     """The reward of a score: the value, or its reciprocal if lower is better, as in arXiv 2601.14525. Raises `BadInput` for
-    a value below 0, since 0 is the reward of a failed idea."""
-    if value < 0 or (value == 0 and metric.direction is Direction.minimize):
-        raise BadInput(f"a reward requires a metric that is never below 0, and {metric.name} is {value:g}")
-    return value if metric.direction is Direction.maximize else 1 / value
+    a value whose reward is not finite or below 0, since 0 is the reward of a failed idea."""
+    reward = value if metric.direction is Direction.maximize else 1 / value if value else math.inf
+    if not 0 <= reward < math.inf:
+        raise BadInput(f"a reward requires a metric that is finite and never below 0, and {metric.name} is {value:g}")
+    return reward

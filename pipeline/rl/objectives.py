@@ -29,10 +29,15 @@ _LARGEST_EXPONENT = 700.0
 
 
 def advantages(
-    rewards: Sequence[float | None], ideas: Sequence[Hashable], seen: Sequence[int], rl: RlConfig
+    rewards: Sequence[float | None],
+    ideas: Sequence[Hashable],
+    seen: Sequence[int],
+    rl: RlConfig,
+    thinking: Sequence[int] | None = None,
 ) -> list[float | None]:
     """The advantage of each idea of a group, None if its reward is missing. `ideas` are keys that are equal for equal ideas,
-    `seen` is how often each was in the archive before. Raises ValueError for a non-finite reward, or a group of one.
+    `seen` is how often each was in the archive before, `thinking` the length of its thinking in tokens. Raises ValueError for a
+    non-finite reward, or a group of one.
 
     With `rl.normalize` the objective's advantages are divided by their root mean square, which is then the unit of penalty
     and bonus.
@@ -50,9 +55,10 @@ def advantages(
         found = unit_size(found)
     shares = share_penalties([ideas[number] for number in there])
     news = centred([1 / math.sqrt(1 + seen[number]) for number in there])
+    lengths = centred([thinking[number] / rl.new_tokens if thinking else 0.0 for number in there])
     whole: list[float | None] = [None] * len(rewards)
-    for number, ours, share, new in zip(there, found, shares, news, strict=True):
-        whole[number] = ours - rl.penalty * share + rl.novelty * new
+    for number, ours, share, new, length in zip(there, found, shares, news, lengths, strict=True):
+        whole[number] = ours - rl.penalty * share + rl.novelty * new + rl.length * length
     return whole
 
 

@@ -3,6 +3,8 @@
 Used only inside jobs. A checkpoint is a folder with weights as safetensors and `policy.json`, which names its step.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from pipeline.records import PolicyFacts
 from pipeline.store import files
 
 FACTS = "policy.json"
+SHARDED = 3
+"""The stage of ZeRO that shards the weights, too."""
 _ADAPTER = "adapter_config.json"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,7 +33,7 @@ class Policy:
     """A transformers model, or a peft model around one."""
     tokenizer: PreTrainedTokenizerBase
     step: int
-    """Number of updates so far."""
+    """Step that it was made for."""
 
     @property
     def eos(self) -> int:
@@ -45,7 +49,7 @@ class Policy:
     @property
     def vocabulary(self) -> int:
         """Number of tokens that the model can write."""
-        return int(self.model.get_output_embeddings().weight.shape[0])
+        return int(self.model.get_output_embeddings().out_features)
 
 
 def load_policy(folder: Path | None, step: int, rl: RlConfig, base: str = "", train: bool = False) -> Policy:
@@ -55,7 +59,7 @@ def load_policy(folder: Path | None, step: int, rl: RlConfig, base: str = "", tr
         _check_step(folder, step)
     adapter = folder is not None and (folder / _ADAPTER).is_file()
     place = base if adapter or folder is None else str(folder)
-    model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype_of(rl), device_map=_place(train))
+    model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype_of(rl), device_map=_place(train, rl))
     if adapter:
         from peft import PeftModel
 
@@ -83,9 +87,10 @@ def _check_step(folder: Path, step: int) -> None:
         raise BadInput(f"{folder} is the policy of step {facts.step}, not of step {step}; restore the right one")
 
 
-def save_policy(policy: Policy, folder: Path, step: int) -> None:
-    """Write a checkpoint, `policy.json` last. An adapter is written without its base model."""
-    policy.model.save_pretrained(str(folder), safe_serialization=True)
+def save_policy(policy: Policy, folder: Path, step: int, weights: dict[str, Tensor] | None = None) -> None:
+    """Write a checkpoint, `policy.json` last. An adapter is written without its base model. `weights` replace those of the
+    model."""
+    policy.model.save_pretrained(str(folder), state_dict=weights)
     policy.tokenizer.save_pretrained(str(folder))
     files.create(folder / FACTS, PolicyFacts(step))
 
@@ -97,9 +102,9 @@ def dtype_of(rl: RlConfig) -> torch.dtype:
     return _DTYPES[rl.dtype]
 
 
-def _place(train: bool) -> Any:
-    """The `device_map`: this rank's GPU for training, all GPUs for sampling."""
-    if not torch.cuda.is_available():
+def _place(train: bool, rl: RlConfig) -> Any:
+    """The `device_map`: this rank's GPU for training, all GPUs for sampling; none if DeepSpeed places the sharded weights."""
+    if not torch.cuda.is_available() or (train and rl.zero_stage == SHARDED):
         return None
     return {"": torch.cuda.current_device()} if train else "auto"
 
@@ -114,7 +119,39 @@ def _with_adapter(model: Any, rl: RlConfig) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+    torch.manual_seed(0)  # all ranks and tries start with the same adapter
     return get_peft_model(model, config)
+
+
+# ---- weights that are split over ranks
+
+
+def deepspeed_config(rl: RlConfig) -> dict[str, Any]:
+    """What DeepSpeed is told (deepspeed.ai/docs/config-json). Microbatches are counted by us. In bfloat16 it keeps the
+    weights of the optimizer in float32; float16, whose overflows skip steps silently, is refused by `setup/compose.py`."""
+    return {
+        "train_micro_batch_size_per_gpu": rl.microbatch,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": rl.max_grad_norm,
+        "bf16": {"enabled": rl.dtype == "bfloat16"},
+        "zero_optimization": {"stage": rl.zero_stage},
+        "zero_allow_untested_optimizer": True,  # torch's AdamW
+    }
+
+
+@contextlib.contextmanager
+def sharded_loading(rl: RlConfig) -> Iterator[None]:
+    """Where ZeRO shards the weights, models that are loaded inside are split over the ranks at once: none holds all."""
+    if rl.zero_stage != SHARDED:
+        yield
+        return
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig
+
+    ranks = torch.distributed.get_world_size()
+    config = deepspeed_config(rl) | {"train_batch_size": rl.microbatch * ranks}
+    asked = HfDeepSpeedConfig(config)  # type: ignore[no-untyped-call]
+    yield
+    del asked  # transformers looks whether it is still alive
 
 
 # ---- probabilities

@@ -83,6 +83,7 @@ def supervise(policy: Policy, words: Words, steps: int, seed: int, batch: int = 
 
 def main(words: Path, folder: Path) -> None:
     """Make the tiny policy and write it as the checkpoint of step 0."""
+    torch.set_num_threads(1)  # so small a model gains nothing from more, and waits for them where others use the cores
     known = files.read(words, Words)
     policy = make_policy(known, seed=0)
     size = sum(one.numel() for one in policy.model.parameters())

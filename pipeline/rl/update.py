@@ -12,13 +12,15 @@ Used only inside jobs and in the study.
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from pipeline.config import RlConfig
+from pipeline.errors import BadInput
 from pipeline.records import UpdateMeasures
 from pipeline.rl.policy import Policy, Rows, side_by_side, token_logprobs
 
@@ -42,15 +44,15 @@ class Row:
 
 
 class Engine(Protocol):
-    """An optimizer with its model: torch's AdamW, or DeepSpeed."""
+    """An optimizer with its model, in one process or as one rank of several: torch's AdamW here, DeepSpeed in `zero.py`."""
 
     ranks: int
-    """Number of processes that share a minibatch; gradients are averaged over them."""
+    """Number of processes that share the rows; gradients are averaged over them."""
     rank: int
     """Rank of this process."""
 
     def forward(self) -> Any:
-        """The model to call."""
+        """The model to call. Every rank calls it equally often."""
         ...
 
     def backward(self, loss: Tensor, last: bool) -> None:
@@ -59,15 +61,30 @@ class Engine(Protocol):
 
     def step(self) -> float:
         """Clip the gradients and change the weights. Returns the norm before clipping. Raises `NotFinite` for a non-finite
-        norm, before any weight changes."""
+        norm; nothing may be saved after it."""
+        ...
+
+    def gather(self, ours: Any) -> list[Any]:
+        """What each rank gave, in their order."""
+        ...
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """All that a checkpoint holds, on the first rank; none where the model has it itself."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the optimizer's state. Every rank calls it."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Raises `BadInput` for the state of another kind or number of ranks."""
         ...
 
 
 def update(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, rng: random.Random) -> UpdateMeasures:
     """Change the weights by `rl.epochs` passes over the rows. Raises `NotFinite`."""
     _check(rows, policy)
-    start = [_start(policy, engine, part, rl) for part in _parts(rows, rl.microbatch)]
-    old = [row for part in start for row in part]
+    old = score(policy, engine, rows, rl)
     weights = [
         min(rl.cap, math.exp(min(50.0, sum(ours) - sum(row.logprobs)))) for ours, row in zip(old, rows, strict=True)
     ]
@@ -77,23 +94,34 @@ def update(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, rn
         rng.shuffle(order)
         for chosen in _parts(order, rl.minibatch):
             _minibatch(policy, engine, [(rows[i], old[i], weights[i]) for i in chosen], rl, measures)
-    return measures.summary(weights, rl.cap)
+    return joined(engine.gather(measures)).summary(weights, rl.cap)
+
+
+def kl_between(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
+    """The mean of log pi - log pi_0 over the tokens of some rows, nats: an estimate of the KL of a policy to another, from
+    rows that it would sample."""
+    tokens = sum(map(len, ours))
+    return (math.fsum(map(math.fsum, ours)) - math.fsum(map(math.fsum, theirs))) / max(1, tokens)
 
 
 @torch.no_grad()
-def kl_to_start(
-    measures: UpdateMeasures, policy: Policy, first: Policy, rows: Sequence[Row], rl: RlConfig
-) -> UpdateMeasures:
-    """The measures with `kl_start`: the mean of log pi - log pi_0 over the tokens of the rows, which estimates the KL to the
-    initial policy if the rows were sampled from pi."""
-    difference, tokens = 0.0, 0
-    for part in _parts(rows, rl.microbatch):
-        batch = _rows(part, policy)
-        ours, _ = token_logprobs(policy.model, batch, rl.temperature)
-        theirs, _ = token_logprobs(first.model, batch, rl.temperature)
-        difference += float(((ours - theirs) * batch.answer).sum())
-        tokens += int(batch.answer.sum())
-    return replace(measures, kl_start=difference / max(1, tokens))
+def score(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, model: Any = None) -> list[list[float]]:
+    """Log-probabilities of the tokens of all rows under `model`, else under the engine's; the ranks share the rows."""
+    mine = _share(list(range(len(rows))), engine)
+    found: dict[int, list[float]] = {}
+    for part in _parts(mine, rl.microbatch):
+        chosen = [rows[i] for i in part]
+        logprobs, _ = token_logprobs(model or engine.forward(), _rows(chosen, policy), rl.temperature)
+        found |= {i: line[: len(row.tokens)] for i, line, row in zip(part, logprobs.tolist(), chosen, strict=True)}
+    whole = {i: line for each in engine.gather(found) for i, line in each.items()}
+    return [whole[i] for i in range(len(rows))]
+
+
+def _share(items: list[Any], engine: Engine) -> list[Any]:
+    """What this rank takes of some items. All ranks take equally many, since they compute together; where that does not
+    come out even, the first item stands in at the end."""
+    mine = items[engine.rank :: engine.ranks]
+    return mine + items[:1] * (-(-len(items) // engine.ranks) - len(mine))
 
 
 def _minibatch(
@@ -101,22 +129,21 @@ def _minibatch(
 ) -> None:
     """Take one optimizer step."""
     tokens = sum(len(row.tokens) for row, _, _ in chosen)
-    ours = chosen[engine.rank :: engine.ranks]
-    # A rank without rows must still take part in the step.
-    parts = list(_parts(ours or chosen[:1], rl.microbatch))
+    ours, count = _share(chosen, engine), len(chosen[engine.rank :: engine.ranks])  # what stands in does not count
+    parts = list(_parts(list(enumerate(ours)), rl.microbatch))
     for number, part in enumerate(parts):
-        batch = _rows([row for row, _, _ in part], policy)
+        batch = _rows([row for _, (row, _, _) in part], policy)
         logprobs, _ = token_logprobs(engine.forward(), batch, rl.temperature)
-        old = _padded([one for _, one, _ in part], logprobs)
-        advantages = logprobs.new_tensor([row.advantage for row, _, _ in part]).unsqueeze(1)  # (B, 1)
-        weights = logprobs.new_tensor([weight for _, _, weight in part]).unsqueeze(1)  # (B, 1)
+        old = _padded([one for _, (_, one, _) in part], logprobs)
+        advantages = logprobs.new_tensor([row.advantage for _, (row, _, _) in part]).unsqueeze(1)  # (B, 1)
+        weights = logprobs.new_tensor([weight for _, (_, _, weight) in part]).unsqueeze(1)  # (B, 1)
         per_token, clipped = token_losses(logprobs, old, advantages, weights, rl)
-        mask = batch.answer if ours else torch.zeros_like(batch.answer)
-        loss = engine.ranks * (per_token * mask).sum() / tokens
+        mask = batch.answer * batch.answer.new_tensor([[place < count] for place, _ in part])  # (B, T)
+        loss = (per_token * mask).sum() / tokens
         if not torch.isfinite(loss):
             raise NotFinite("the loss is not finite; lower rl.learning_rate, or check the scores")
-        engine.backward(loss, last=number == len(parts) - 1)
-        measures.add(loss / engine.ranks, (logprobs - old).exp(), clipped, mask)
+        engine.backward(engine.ranks * loss, last=number == len(parts) - 1)
+        measures.add(loss, (logprobs - old).exp(), clipped, mask)
     measures.norms.append(engine.step())
 
 
@@ -147,13 +174,6 @@ def _check(rows: Sequence[Row], policy: Policy) -> None:
             )
 
 
-@torch.no_grad()
-def _start(policy: Policy, engine: Engine, part: Sequence[Row], rl: RlConfig) -> list[list[float]]:
-    """Log-probabilities of some rows under the policy at the start of the update."""
-    logprobs, _ = token_logprobs(engine.forward(), _rows(part, policy), rl.temperature)
-    return [line[: len(row.tokens)] for line, row in zip(logprobs.tolist(), part, strict=True)]
-
-
 def _rows(rows: Sequence[Row], policy: Policy) -> Rows:
     device = policy.model.device
     return side_by_side([list(row.prompt) for row in rows], [list(row.tokens) for row in rows], policy.pad, device)
@@ -182,11 +202,8 @@ class Adam:
 
     def __init__(self, model: Any, rl: RlConfig) -> None:
         self._model = model
-        self._weights = [one for one in model.parameters() if one.requires_grad]
         self._most = rl.max_grad_norm
-        self.optimizer = torch.optim.AdamW(
-            self._weights, lr=rl.learning_rate, betas=(0.9, 0.95), weight_decay=rl.weight_decay
-        )
+        self.optimizer = adamw(model, rl)
 
     def forward(self) -> Any:
         return self._model
@@ -195,42 +212,82 @@ class Adam:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> float:
-        norm = float(torch.nn.utils.clip_grad_norm_(self._weights, self._most))
+        (group,) = self.optimizer.param_groups
+        norm = float(torch.nn.utils.clip_grad_norm_(group["params"], self._most))
         if not math.isfinite(norm):
-            raise NotFinite("the gradient is not finite; lower rl.learning_rate, or train in float32")
+            raise NotFinite(NO_STEP)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
 
+    def gather(self, ours: Any) -> list[Any]:
+        return [ours]
 
+    def weights(self) -> None:
+        return None
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir()
+        torch.save(self.optimizer.state_dict(), folder / _STATE)
+
+    def load(self, folder: Path) -> None:
+        if not (folder / _STATE).is_file():
+            raise BadInput(f"{folder} holds no state of an optimizer in one process; set rl.zero_stage as before")
+        self.optimizer.load_state_dict(torch.load(folder / _STATE, weights_only=True))
+
+
+_STATE = "adam.pt"
+NO_STEP = "the gradient is not finite; lower rl.learning_rate, or train in float32"
+"""Why a step was not taken."""
+
+
+def adamw(model: Any, rl: RlConfig) -> torch.optim.AdamW:
+    """The optimizer of all that is trained."""
+    trained = [one for one in model.parameters() if one.requires_grad]
+    return torch.optim.AdamW(trained, lr=rl.learning_rate, betas=(0.9, 0.95), weight_decay=rl.weight_decay)
+
+
+@dataclass
 class Tally:
-    """Accumulates measures during an update."""
+    """Sums of the measures of an update."""
 
-    def __init__(self) -> None:
-        self.norms: list[float] = []
-        self._losses: list[float] = []
-        self._ratio = 0.0
-        self._highest = 0.0
-        self._clipped = 0.0
-        self._tokens = 0.0
+    norms: list[float] = field(default_factory=list)
+    """Of the gradient, for each step of the optimizer."""
+    loss: float = 0.0
+    ratio: float = 0.0
+    highest: float = 0.0
+    clipped: float = 0.0
+    tokens: float = 0.0
 
     def add(self, loss: Tensor, ratio: Tensor, clipped: Tensor, mask: Tensor) -> None:
-        self._losses.append(float(loss.detach()))
-        self._ratio += float((ratio.detach() * mask).sum())
-        self._highest = max(self._highest, float((ratio.detach() * mask).max()))
-        self._clipped += float((clipped * mask).sum())
-        self._tokens += float(mask.sum())
+        self.loss += float(loss.detach())
+        self.ratio += float((ratio.detach() * mask).sum())
+        self.highest = max(self.highest, float((ratio.detach() * mask).max()))
+        self.clipped += float((clipped * mask).sum())
+        self.tokens += float(mask.sum())
 
     def summary(self, weights: Sequence[float], cap: float) -> UpdateMeasures:
         """Measures of the whole update."""
-        tokens = max(1.0, self._tokens)
+        tokens = max(1.0, self.tokens)
         return UpdateMeasures(
             rows=len(weights),
-            loss=sum(self._losses) / len(self.norms),
+            loss=self.loss / len(self.norms),
             gradient_norm=sum(self.norms) / len(self.norms),
-            ratio=self._ratio / tokens,
-            ratio_max=self._highest,
-            clipped=self._clipped / tokens,
+            ratio=self.ratio / tokens,
+            ratio_max=self.highest,
+            clipped=self.clipped / tokens,
             weight=sum(weights) / len(weights),
             truncated=sum(weight >= cap for weight in weights) / len(weights),
         )
+
+
+def joined(ranks: Sequence[Tally]) -> Tally:
+    """The tally of all ranks, whose steps are the same."""
+    return Tally(
+        ranks[0].norms,
+        sum(one.loss for one in ranks),
+        sum(one.ratio for one in ranks),
+        max(one.highest for one in ranks),
+        sum(one.clipped for one in ranks),
+        sum(one.tokens for one in ranks),
+    )

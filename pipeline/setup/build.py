@@ -18,7 +18,7 @@ from pipeline.llm.provider import ProviderModel, SpendingLimits
 from pipeline.llm.replay import Replay
 from pipeline.llm.roles import Models, Role, check_roles, settings_of
 from pipeline.makers.base import Tools
-from pipeline.makers.policy_ideator import PolicyIdeator
+from pipeline.makers.policy_ideator import PolicyIdeator, check_settings
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.methods.base import Terms
 from pipeline.patching.trees import Tree
@@ -79,6 +79,8 @@ def check_parts(config: Config) -> None:
     ):
         check_part(part, key, given)
     check_commands(config.baseline)
+    if learns(config):
+        check_settings(config)
 
 
 def terms_of(config: Config) -> Terms:

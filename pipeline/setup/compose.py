@@ -18,7 +18,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Clock, Codes, Config, SelectConfig
+from pipeline.config import Clock, Codes, Config, RlConfig, SelectConfig
 from pipeline.errors import BadInput
 from pipeline.makers.prompting import OWN_FOLDER, own_templates
 from pipeline.policy.rungs import rung_budgets
@@ -70,6 +70,16 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "rl.microbatch": (1, None),
     "rl.clip": (0, 1),
     "rl.clip_high": (0, None),
+    "rl.zero_stage": (0, 3),
+    "rl.sample.gpus_per_node": (0, None),
+    "rl.sample.cpus_per_task": (1, None),
+    "rl.sample.mem_gb": (0.01, None),
+    "rl.sample.time_min": (1, None),
+    "rl.update.nodes": (1, None),
+    "rl.update.gpus_per_node": (0, None),
+    "rl.update.cpus_per_task": (1, None),
+    "rl.update.mem_gb": (0.01, None),
+    "rl.update.time_min": (1, None),
     "train.retries": (0, None),
     "train.resources.nodes": (1, None),
     "train.resources.gpus_per_node": (0, None),
@@ -138,11 +148,13 @@ def _check(config: Config) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise BadInput(f"{key}={value} cannot be used; give a finite number")
     for key, (least, most) in _RANGES.items():
-        if given[key] < least or (most is not None and given[key] > most):
+        value = given[key]
+        if value is not None and (value < least or (most is not None and value > most)):
             allowed = f"between {least} and {most}" if most is not None else f"{least} or more"
-            raise BadInput(f"{key}={given[key]:g} cannot be used; give {allowed}")
+            raise BadInput(f"{key}={value:g} cannot be used; give {allowed}")
     _check_race(config.select)
     _check_rungs(config)
+    _check_ranks(config.rl)
     if config.measure.codes is not Codes.none and config.measure.target is None:
         raise BadInput("measure.target is missing; give the value of the metric to reach, e.g. measure.target=3.28")
     if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:
@@ -168,6 +180,20 @@ def _check_rungs(config: Config) -> None:
         raise BadInput(
             f"search.rungs={rungs} cannot be used; give rising shares of the budget between 0 and 1, as search.rungs=[0.25]"
         )
+
+
+def _check_ranks(rl: RlConfig) -> None:
+    if rl.sample.nodes != 1:
+        raise BadInput(
+            f"rl.sample.nodes={rl.sample.nodes}: sampling uses one node; set rl.sample.gpus_per_node instead"
+        )
+    ranks = rl.update.nodes * max(1, rl.update.gpus_per_node)
+    if ranks > 1 and rl.zero_stage is None:
+        raise BadInput(
+            f"rl.update requests {ranks} GPUs or nodes and rl.zero_stage is null; set rl.zero_stage=0, 1, 2 or 3"
+        )
+    if rl.zero_stage is not None and rl.dtype == "float16":
+        raise BadInput("rl.dtype=float16 cannot be trained with rl.zero_stage; use bfloat16 or float32")
 
 
 def fixed_part(config: Config) -> dict[str, Any]:

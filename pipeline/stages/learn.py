@@ -1,12 +1,15 @@
 """Reinforcement learning of the ideator: each step is a generation. One job samples the ideas, the five stages execute them,
 and another job updates the policy from all rewards known by then. All state is in `policy/step_NNN/`."""
 
+import math
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.makers.policy_ideator import PolicyIdeator
+from pipeline.makers.policy_ideator import PolicyIdeator, samples_of
 from pipeline.metric import Metric
 from pipeline.policy.accounting import account
 from pipeline.records import (
@@ -42,7 +45,12 @@ def step(context: Context, archive: Archive) -> None:
     if now is None or finished(paths.sample) is not None:
         return
     task = PolicyTask(
-        PolicyWork.SAMPLE, now.step, _seed(context, now.step), now.checkpoint, context.ideator.prompts(archive, newest)
+        PolicyWork.SAMPLE,
+        now.step,
+        _seed(context, now.step),
+        now.made_for,
+        now.checkpoint,
+        context.ideator.prompts(archive, newest),
     )
     tasks.advance(context, context.policy_clusters[PolicyWork.SAMPLE], paths.sample, task)
 
@@ -74,7 +82,7 @@ def _first(context: Context, paths: PolicyPaths) -> PolicyStep:
             shutil.copytree(start, part)
             part.rename(paths.start)
         checkpoint = paths.start.relative_to(context.run.paths.folder).as_posix()
-    made = PolicyStep(0, checkpoint)
+    made = PolicyStep(0, 0, checkpoint)
     context.run.create(paths.step, made)
     return made
 
@@ -92,11 +100,12 @@ def _learned(context: Context, archive: Archive, number: int) -> PolicyStep | No
     if task is None:
         task = _update_task(context, archive, now)
     if not any(row.advantage for row in task.rows):
-        return _close(context, archive, PolicyStep(number + 1, now.checkpoint, now.optimizer), task, None)
+        return _close(context, archive, replace(now, step=number + 1), task, None)
     done = tasks.advance(context, context.policy_clusters[PolicyWork.UPDATE], paths.update, task)
     if done is None:
         return None
-    made = PolicyStep(number + 1, run_relative(archive, done.checkpoint), run_relative(archive, done.optimizer))
+    places = (run_relative(archive, place) for place in (done.checkpoint, done.optimizer))
+    made = PolicyStep(number + 1, number + 1, *places)
     _close(context, archive, made, task, done)
     context.run.event("policy", after.folder, f"learned from {len(task.rows)} ideas")
     return made
@@ -111,7 +120,14 @@ def _update_task(context: Context, archive: Archive, now: PolicyStep) -> PolicyT
     samples = {str(number): run_relative(archive, paths.samples) for number, paths in places.items() if paths}
     seed = _seed(context, now.step)
     return PolicyTask(
-        PolicyWork.UPDATE, now.step, seed, now.checkpoint, rows=rows, samples=samples, optimizer=now.optimizer
+        PolicyWork.UPDATE,
+        now.step,
+        seed,
+        now.made_for,
+        now.checkpoint,
+        rows=rows,
+        samples=samples,
+        optimizer=now.optimizer,
     )
 
 
@@ -119,13 +135,14 @@ def outcomes_of(metric: Metric, archive: Archive, number: int) -> list[Outcome]:
     """The outcomes of the samples of a step, in order."""
     generation = archive.generations[number]
     prompts = files.read(archive.paths.policy_step(number).sample.task, PolicyTask).prompts
+    samples = samples_of(archive, number) or []
     before = Counter(identity(archive, one) for earlier in archive.generations[:number] for one in earlier.candidates)
     learned = _learned_before(archive, number)
     found = []
-    for place, prompt in enumerate(prompts):
+    for place, (prompt, sample) in enumerate(zip(prompts, samples, strict=True)):
         candidate = generation.candidates[place]
-        name = identity(archive, candidate)
-        found.append(Outcome(name, reward_for(metric, archive, candidate), prompt, before[name], place in learned))
+        name, reward = identity(archive, candidate), reward_for(metric, archive, candidate)
+        found.append(Outcome(name, reward, prompt, before[name], place in learned, sample.thinking))
     return found
 
 
@@ -215,6 +232,23 @@ def _failures(generation: Generation) -> Counter[str]:
 
 def _hours(result: TaskResult | None, gpus: int) -> float:
     return max(1, gpus) * (result.ended_at - result.started_at) / 3600 if result is not None else 0.0
+
+
+def under_way(config: Config, archive: Archive) -> str | None:
+    """What the newest step waits for, in one line; none between steps."""
+    newest = archive.newest
+    if newest is None or newest.selection is not None:
+        return None
+    paths = archive.paths.policy_step(newest.number)
+    if not paths.sample.task.exists():
+        return f"step {newest.number}: waits for the update of the step before" if paths.folder.exists() else None
+    if finished(paths.sample) is None:
+        return f"step {newest.number}: the policy is sampling {newest.parents.ideas} ideas"
+    closed, quorum = sum(one.closed for one in newest.candidates), config.select.quorum
+    return (
+        f"step {newest.number}: {closed} of {newest.parents.ideas} ideas have an outcome; select.quorum={quorum:g} needs "
+        f"{math.ceil(quorum * newest.parents.ideas)}"
+    )
 
 
 def steps_measured(archive: Archive) -> list[StepMeasures]:

@@ -106,8 +106,17 @@ class TryPaths:
 
     @property
     def optimizer(self) -> Path:
-        """Optimizer state written by an update task of the policy."""
-        return self.output / "optimizer.pt"
+        """Folder with the optimizer state written by an update task of the policy."""
+        return self.output / "optimizer"
+
+    @property
+    def update_measures(self) -> Path:
+        """Measures of an update on several ranks; its first rank writes them last."""
+        return self.output / "measures.json"
+
+    def rank_failure(self, rank: int) -> Path:
+        """Why an update failed on one of several ranks."""
+        return self.output / f"failure_{rank}.json"
 
     @property
     def trial(self) -> "TrialPaths":

@@ -92,3 +92,9 @@ def test_an_edit_has_no_word_of_its_parent() -> None:
         prompt, answer = example(WORDS, rng)
         idea = parts_of(read_proposals(answer)[0].text)
         assert idea and (set(idea).isdisjoint(prompt.split()[1:]) or len(idea) == 1)
+
+
+def test_longer_thinking_is_rewarded_where_that_is_wanted() -> None:
+    group = [replace(one, thinking=length) for one, length in zip(outcomes(0.5, 0.5), (0, 16), strict=True)]
+    assert made(lessons([(0, group)], 0, RL)) == [(0, 0, 0.0), (0, 1, 0.0)]
+    assert made(lessons([(0, group)], 0, replace(RL, length=2.0, new_tokens=32))) == [(0, 0, -0.5), (0, 1, 0.5)]

@@ -24,8 +24,8 @@ from pipeline.records import (
     StepMeasures,
 )
 from pipeline.rl.policy import save_policy
-from pipeline.rl.tiny import make_policy, supervise
-from pipeline.rl.words import draw_idea
+from pipeline.rl.tiny import make_policy
+from pipeline.rl.words import Words, draw_idea
 from pipeline.stages.learn import identity, nothing, reward_for
 from pipeline.store import files
 from tests.archives import Made, archive_of
@@ -36,18 +36,7 @@ FEW = ("ideate=policy", "select=independent", "ideate.candidates=4", "stop.gener
 CHEAP = ("select.baseline_seeds=1", "select.elites=0", "cluster.poll_s=0.1")
 
 
-@pytest.fixture(scope="module")
-def toy_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that knows the form of an answer, more or less."""
-    bank = load_bank(IDEAS, composed(()), patches=True)
-    words = bank_words(bank, bank.settings(PRISTINE))
-    policy = make_policy(words, 0, width=32, layers=1)
-    supervise(policy, words, steps=150, seed=0, batch=32)
-    folder = tmp_path_factory.mktemp("policy") / "toy_tiny"
-    save_policy(policy, folder, 0)
-    return folder
-
-
+@pytest.mark.timeout(1800)  # on a busy machine each start of a job with torch takes a minute
 def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_policy: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(toy_data, data)
@@ -55,11 +44,11 @@ def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_pol
     bench = Bench(tmp_path / "runs", data)
     steps = bench.folder / "r/policy"
     process = bench.start("r", *FEW, *CHEAP)
-    wait_until(lambda: (steps / "step_000/update/task.json").exists(), process)
+    wait_until(lambda: (steps / "step_000/update/task.json").exists(), process, 900)
     process.kill()
     process.communicate()
     before = {path: path.read_bytes() for path in steps.rglob("samples.json")}
-    bench.run("r", *FEW, *CHEAP).ok()
+    bench.run("r", *FEW, *CHEAP, timeout=900).ok()
 
     archive = bench.archive("r")
     assert archive.report is not None and archive.count == 8 and archive.all_closed
@@ -72,6 +61,21 @@ def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_pol
     measures = files.read(steps / "step_000/measures.json", StepMeasures)
     assert measures.ideas == 4 and measures.known == len(learned)
     assert measures.update is None or measures.update.rows == len(learned)
+
+
+@pytest.mark.timeout(1800)
+def test_where_nothing_can_be_learned_the_policy_stays(toy_data: Path, toy_words: Words, tmp_path: Path) -> None:
+    """An untrained policy writes no idea."""
+    data = tmp_path / "data"
+    shutil.copytree(toy_data, data)
+    save_policy(make_policy(toy_words, 0, width=16, layers=1), data / "policy/toy_tiny", 0)
+    bench = Bench(tmp_path / "runs", data)
+    bench.run("r", *FEW, *CHEAP, "ideate.candidates=2", timeout=900).ok()
+    steps = bench.folder / "r/policy"
+    first, second = (files.read(steps / f"step_00{number}/step.json", PolicyStep) for number in (0, 1))
+    assert second == replace(first, step=1)
+    assert (steps / "step_001/sample/try_0/output/samples.json").exists()
+    assert "no update: all ideas failed" in (bench.folder / "r/events.jsonl").read_text()
 
 
 def test_a_run_without_a_prepared_policy_is_refused(bench: Bench) -> None:
@@ -101,7 +105,7 @@ def test_what_no_policy_can_learn_from_is_refused(settings: tuple[str, ...], sai
 )
 def test_why_nothing_was_learned_is_said(rewards: tuple[float, ...], said: str) -> None:
     rows = tuple(PolicyRow(0, number, reward, 0.0) for number, reward in enumerate(rewards))
-    assert nothing(PolicyTask(PolicyWork.UPDATE, 0, 0, "", rows=rows)) == f"no update: {said}"
+    assert nothing(PolicyTask(PolicyWork.UPDATE, 0, 0, 0, "", rows=rows)) == f"no update: {said}"
 
 
 # ---- rewards of candidates, on archives that are only values
@@ -161,3 +165,13 @@ def test_each_parent_has_a_group() -> None:
     generation = replace(archive.generations[0], parents=plan)
     chosen = [parent_of(archive, generation, number) for number in range(8)]
     assert [one.id[-1] if one is not None else "-" for one in chosen] == list("001122--")
+
+
+def test_executed_ideas_stand_in_the_prompt_of_a_language_model() -> None:
+    settings = ("ideate=policy", "implement=llm", "rl.model=some/model", "rl.prompt='Write an idea.'", "rl.shown=2")
+    archive = archive_of([Made(0.7), Made()])
+    generation = replace(archive.generations[0], number=1, parents=Parents(ideas=2))
+    first, second = PolicyIdeator(tools_of(*settings)).prompts(archive, generation)
+    title = archive.candidates[0].idea.title
+    assert first == second and first.startswith(f"Write an idea.\nIdeas that were executed:\n* {title}: ")
+    assert first.count("* ") == 1  # the other has no score

@@ -12,11 +12,16 @@ import torch
 
 from pipeline.config import RlConfig
 from pipeline.errors import BadInput
+from pipeline.records import PolicyRow, PolicyTask, PolicyWork
+from pipeline.rl.learn import learn
 from pipeline.rl.policy import Policy, load_policy, save_policy, side_by_side, token_logprobs
-from pipeline.rl.sample import sample
+from pipeline.rl.sample import sample, sample_with_vllm
 from pipeline.rl.tiny import make_policy
 from pipeline.rl.update import Adam, NotFinite, Row, token_losses, update
 from pipeline.rl.words import EXPLORE, Words, answer_text
+from pipeline.store import files
+from pipeline.store.paths import RunPaths, TryPaths
+from tests.rl import vllm_stand_in
 
 RL = RlConfig(new_tokens=8, learning_rate=1e-2)
 
@@ -215,3 +220,37 @@ def test_thinking_is_counted_apart_from_the_idea(policy: Policy) -> None:
     )
     assert made.text == text and made.tokens == tuple(tokens)
     assert made.thinking == len(["<think>", "idea1", "idea2", "idea3", "</think>"])
+
+
+@pytest.mark.filterwarnings("default")  # of peft
+@pytest.mark.parametrize("rank", [0, 2])
+def test_samples_of_vllm_hold_the_probabilities_that_they_were_drawn_with(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """With a STAND-IN for vLLM (vllm_stand_in.py)."""
+    vllm_stand_in.install(monkeypatch)
+    rl = replace(RL, temperature=0.7, lora_rank=rank)
+    save_policy(policy, tmp_path / "base", 0)
+    folder, base = tmp_path / "base", ""
+    if rank:
+        adapted = load_policy(tmp_path / "base", 0, rl, train=True)
+        update(adapted, Adam(adapted.model, rl), rows_of(policy, [1.0]) * 4, rl, random.Random(0))
+        folder, base = tmp_path / "step", str(tmp_path / "base")
+        save_policy(adapted, folder, 1)
+    now = load_policy(folder, 1 if rank else 0, rl, base)
+    for one in sample_with_vllm(folder, base, [EXPLORE, "improve: idea0 + rate=0.1"], rl, seed=3):
+        batch = side_by_side([list(one.prompt)], [list(one.tokens)], policy.pad, torch.device("cpu"))
+        logprobs, _ = token_logprobs(now.model, batch, rl.temperature)
+        assert one.logprobs == pytest.approx(logprobs[0].tolist(), abs=1e-4) and 1 <= len(one.tokens) <= rl.new_tokens
+
+
+def test_a_policy_without_finite_probabilities_is_not_saved(policy: Policy, tmp_path: Path) -> None:
+    save_policy(policy, tmp_path / "start", 0)
+    files.create(tmp_path / "samples.json", sample(policy, [EXPLORE] * 2, RL, 0))
+    rows = (PolicyRow(0, 0, 1.0, 1.0), PolicyRow(0, 1, 0.0, -1.0))
+    task = PolicyTask(PolicyWork.UPDATE, 0, 0, 0, "start", rows=rows, samples={"0": "samples.json"})
+    paths = TryPaths(tmp_path / "try_0")
+    paths.output.mkdir(parents=True)
+    with pytest.raises(NotFinite, match="no finite probabilities after this update"):
+        learn(RunPaths(tmp_path), paths, task, replace(RL, learning_rate=math.inf), Adam)
+    assert not list(paths.output.iterdir())
