@@ -736,8 +736,8 @@ class UpdateMeasures:
     truncated: float
     """Share of ideas whose weight was truncated."""
     kl_start: float | None = None
-    """Mean over the ideas of log pi - log pi_0, where pi_0 is the policy at the start of the run, nats per token; null if all
-    weights are trained and sharded (`rl.zero_stage=3`)."""
+    """Mean over the ideas of log pi - log pi_0, where pi_0 is the policy at the start of the run, nats per token; null if
+    all weights are trained and sharded (`rl.zero_stage=3`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ def advantages(
     thinking: Sequence[int] | None = None,
 ) -> list[float | None]:
     """The advantage of each idea of a group, None if its reward is missing. `ideas` are keys that are equal for equal ideas,
-    `seen` is how often each was in the archive before, `thinking` the length of its thinking in tokens. Raises ValueError for a
-    non-finite reward, or a group of one.
+    `seen` is how often each was in the archive before, `thinking` the length of its thinking in tokens. Raises ValueError
+    for a non-finite reward, or a group of one.
 
     With `rl.normalize` the objective's advantages are divided by their root mean square, which is then the unit of penalty
     and bonus.

@@ -103,7 +103,7 @@ def dtype_of(rl: RlConfig) -> torch.dtype:
 
 
 def _place(train: bool, rl: RlConfig) -> Any:
-    """The `device_map`: this rank's GPU for training, all GPUs for sampling; none if DeepSpeed places the sharded weights."""
+    """The `device_map`: this rank's GPU for training, all GPUs for sampling; none if DeepSpeed places the weights."""
     if not torch.cuda.is_available() or (train and rl.zero_stage == SHARDED):
         return None
     return {"": torch.cuda.current_device()} if train else "auto"
@@ -127,7 +127,7 @@ def _with_adapter(model: Any, rl: RlConfig) -> Any:
 
 
 def deepspeed_config(rl: RlConfig) -> dict[str, Any]:
-    """What DeepSpeed is told (deepspeed.ai/docs/config-json). Microbatches are counted by us. In bfloat16 it keeps the
+    """DeepSpeed's configuration (deepspeed.ai/docs/config-json). The caller counts microbatches. In bfloat16 it keeps the
     weights of the optimizer in float32; float16, whose overflows skip steps silently, is refused by `setup/compose.py`."""
     return {
         "train_micro_batch_size_per_gpu": rl.microbatch,
@@ -151,7 +151,7 @@ def sharded_loading(rl: RlConfig) -> Iterator[None]:
     config = deepspeed_config(rl) | {"train_batch_size": rl.microbatch * ranks}
     asked = HfDeepSpeedConfig(config)  # type: ignore[no-untyped-call]
     yield
-    del asked  # transformers looks whether it is still alive
+    del asked  # transformers checks whether it still exists
 
 
 # ---- probabilities
