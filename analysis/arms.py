@@ -1,8 +1,7 @@
-"""Methods against each other: runs of one method are an arm, and each run counts once, by what its best was worth.
+"""Comparison of search methods: the runs of one method form an arm, and each run counts once, by the value of its best.
 
-The best of a run is its first elite, by the test split where every run has one, so that a run that was only lucky in its
-search gains nothing by it. Intervals and differences are over runs (Welch, Biometrika 34, 1947): searches differ more than
-trainings do.
+The best of a run is its first elite, measured on the test split if all runs have test scores, so that luck in the search
+does not count. Intervals and differences are over runs (Welch, Biometrika 34, 1947): searches vary more than trainings.
 """
 
 import itertools
@@ -19,7 +18,7 @@ from analysis.readings import of_run, steps
 from pipeline.metric import Metric
 
 BASES = (("test", "on the test split"), ("confirmed", "with other seeds"), ("value", "by one trial, partly luck"))
-"""Columns that say what the best of a run is worth, the most trustworthy first, each with how it is told."""
+"""Columns with the value of the best, most trustworthy first, each with its description."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Arm:
     """Search method and ideator."""
     runs: tuple[str, ...]
     values: tuple[float, ...]
-    """What the best of each run was worth, in the unit of the metric."""
+    """Value of the best of each run, in the unit of the metric."""
 
     @property
     def mean(self) -> float:
@@ -50,22 +49,22 @@ class Difference:
     ours: str
     theirs: str
     gain: float
-    """How much better the mean of ours is; positive is better."""
+    """How much better the mean of `ours` is; positive is better."""
     half: float | None
-    """Half width of its 95 % interval; none where an arm has one run."""
+    """Half width of its 95 % interval; none if an arm has only one run."""
 
     @property
     def said(self) -> str:
-        """What it says."""
+        """The conclusion in words."""
         if self.half is None:
-            return "not known: an interval needs two runs of each"
+            return "unknown: an interval requires two runs of each"
         if abs(self.gain) <= self.half:
             return "not clear"
         return "better" if self.gain > 0 else "worse"
 
 
 def groups(tables: Tables) -> dict[str, list[str]]:
-    """Search method and ideator to the runs that used them."""
+    """Runs by search method and ideator."""
     found: dict[str, list[str]] = {}
     for run, method, ideator in zip(*(tables.runs[name] for name in ("run", "method", "ideator")), strict=True):
         found.setdefault(f"{method}, {ideator}", []).append(str(run))
@@ -73,7 +72,7 @@ def groups(tables: Tables) -> dict[str, list[str]]:
 
 
 def arms(tables: Tables) -> tuple[str, list[Arm]]:
-    """How the best of each run is measured, and the methods; a run whose best has no value counts for no method."""
+    """How the best of each run is measured, and the arms; runs whose best has no value are left out."""
     bests = {run: _best(tables, run) for run in tables.paths}
     known = {run: best for run, best in bests.items() if best is not None}
     column, said = next(
@@ -88,12 +87,12 @@ def arms(tables: Tables) -> tuple[str, list[Arm]]:
 
 
 def differences(found: Sequence[Arm], metric: Metric) -> list[Difference]:
-    """Every arm against every later one."""
+    """The difference of each pair of arms."""
     return [difference(ours, theirs, metric) for ours, theirs in itertools.combinations(found, 2)]
 
 
 def difference(ours: Arm, theirs: Arm, metric: Metric) -> Difference:
-    """One arm against another, by Welch's interval with the degrees of freedom of Satterthwaite."""
+    """The difference of two arms with Welch's interval and Satterthwaite's degrees of freedom."""
     gain = metric.gain(ours.mean, theirs.mean)
     if min(len(ours.values), len(theirs.values)) < 2:
         return Difference(ours.label, theirs.label, gain, None)
@@ -112,7 +111,7 @@ def interval(values: Sequence[float]) -> float:
 
 
 def _best(tables: Tables, run: str) -> "pd.Series | None":
-    """The row of the best of a run: its first elite, before the report the best by one trial."""
+    """The row of the best of a run: its first elite, or before the report the best by one trial."""
     report, candidates = tables.reports[run], of_run(tables, run)
     names = [one.candidate for one in report.elites] if report is not None else []
     names += [one.candidate for one in steps(candidates, tables.metric(run))[-1:]]

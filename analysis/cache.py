@@ -1,7 +1,7 @@
-"""Tables of settled generations as Parquet files in the user's cache: derived, and removed at any time without loss.
+"""Tables of settled generations as Parquet files in the user's cache. They are derived data and can be deleted at any time.
 
-They lie in `$XDG_CACHE_HOME/groundwork/tables` (`~/.cache` without it), a folder for each run. A row is used only while the
-summary of its generation is the very file that it was made from."""
+They are in `$XDG_CACHE_HOME/groundwork/tables` (default `~/.cache`), one folder for each run. A row is used only while the
+summary of its generation is the same file as the one from which it was made."""
 
 import contextlib
 import functools
@@ -16,11 +16,11 @@ import pandas as pd
 from analysis import columns, rows
 
 Marks = Mapping[int, str]
-"""Number of a generation to what identifies the file it was read from."""
+"""Identity of the summary file by number of the generation."""
 
 
 def read_cache(run: Path, names: tuple[str, ...]) -> tuple[Marks, dict[str, pd.DataFrame]]:
-    """What was kept of a run, and of which generations; nothing where there is no usable cache."""
+    """The generations in the cache of a run, and the cached tables; both empty if there is no usable cache."""
     marks: set[str] = set()
     found: dict[str, pd.DataFrame] = {}
     try:
@@ -31,15 +31,15 @@ def read_cache(run: Path, names: tuple[str, ...]) -> tuple[Marks, dict[str, pd.D
             marks.add(str(found[name].attrs.pop("marks")))
             if found[name].attrs.pop("code") != _code():
                 return {}, {}
-    except (OSError, ValueError, KeyError):  # absent, half a file, or of another version
+    except (OSError, ValueError, KeyError):  # missing, incomplete, or of another version
         return {}, {}
     if len(marks) != 1:
-        return {}, {}  # two programs wrote at once
+        return {}, {}  # two programs wrote at the same time
     return {int(number): mark for number, _, mark in (one.partition(" ") for one in marks.pop().splitlines())}, found
 
 
 def write_cache(run: Path, marks: Marks, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Keep tables of the generations that `marks` name. Where nothing can be written, nothing is kept."""
+    """Cache the tables of the generations in `marks`; does nothing if the cache cannot be written."""
     folder = _folder(run)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -62,5 +62,5 @@ def _folder(run: Path) -> Path:
 
 @functools.cache
 def _code() -> str:
-    """Identifies the code that made the rows."""
+    """A hash of the code that makes the rows."""
     return hashlib.sha256(b"".join(Path(str(one.__file__)).read_bytes() for one in (columns, rows))).hexdigest()

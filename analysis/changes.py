@@ -1,7 +1,8 @@
-"""What a candidate changed, from its patch: on the baseline, on its parent, and whether more than the values of settings.
+"""The changes of a candidate, computed from its patch: relative to the baseline and to its parent, and whether only settings
+were changed.
 
-A stored patch always leads from the baseline to the variant, so that its hunks fit to the line and no search for their place
-is needed. `variant/` itself may have been removed.
+A stored patch always leads from the baseline to the variant, so that its hunks match exactly and need no search. `variant/`
+itself may have been removed.
 """
 
 import ast
@@ -21,10 +22,10 @@ _DATA = {".yaml", ".yml", ".json", ".toml", ".ini", ".cfg"}
 
 
 class Sort(StrEnum):
-    """What a patch changes."""
+    """Kind of a change."""
 
     SETTINGS = "settings"
-    """Only values: after them the syntax trees are equal."""
+    """Only values: apart from them the syntax trees are equal."""
     ALGORITHM = "algorithm"
     """Anything else."""
 
@@ -34,15 +35,15 @@ class Change:
     """One file that differs from the baseline."""
 
     before: str
-    """Its text in the baseline; empty for a new file."""
+    """Text in the baseline; empty for a new file."""
     after: str
-    """Its text in the variant; empty for a removed file."""
+    """Text in the variant; empty for a removed file."""
 
 
 def changes(pristine: Path, patch: str) -> dict[str, Change]:
-    """Path to change, for every file that a stored patch names. Files that are not text are left out.
+    """Change by path, for every text file in a stored patch.
 
-    Raises ValueError if the patch does not fit, which a stored patch always does."""
+    Raises ValueError if the patch does not apply, which does not happen with an intact run."""
     found = {}
     for part in _FILE.split(patch)[1:]:
         lines = part.splitlines(keepends=True)
@@ -56,7 +57,7 @@ def changes(pristine: Path, patch: str) -> dict[str, Change]:
 
 
 def change_of(paths: RunPaths, candidate: str, attempt: int) -> dict[str, Change]:
-    """The change of one implementation on the baseline; empty where there is no patch, or one that does not fit."""
+    """The changes of one implementation relative to the baseline; empty if there is no patch or it does not apply."""
     try:
         patch = paths.candidate(candidate).attempt(attempt).patch.read_bytes().decode(errors="replace")
         return changes(paths.pristine, patch)
@@ -65,7 +66,7 @@ def change_of(paths: RunPaths, candidate: str, attempt: int) -> dict[str, Change
 
 
 def on_parent(ours: Mapping[str, Change], parent: Mapping[str, Change]) -> str:
-    """What a candidate changed on its parent, as a unified diff; both changes are on the baseline."""
+    """The changes of a candidate relative to its parent as a unified diff; both arguments are relative to the baseline."""
     parts: list[str] = []
     for path in sorted({*ours, *parent}):
         before = parent[path].after if path in parent else ours[path].before
@@ -77,7 +78,7 @@ def on_parent(ours: Mapping[str, Change], parent: Mapping[str, Change]) -> str:
 
 
 def sort_of(found: Mapping[str, Change]) -> Sort | None:
-    """Whether a change alters only values; none where nothing is changed."""
+    """The kind of a change; none if nothing is changed."""
     if not found:
         return None
     same = all(_outline(path, one.before) == _outline(path, one.after) for path, one in found.items())
@@ -85,7 +86,7 @@ def sort_of(found: Mapping[str, Change]) -> Sort | None:
 
 
 class _Values(ast.NodeTransformer):
-    """Puts one value in the place of all."""
+    """Replaces all values by the same one."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         return ast.copy_location(ast.Constant(0), node)
@@ -98,7 +99,7 @@ class _Values(ast.NodeTransformer):
 
 @functools.lru_cache(1024)
 def _outline(path: str, text: str) -> str | None:
-    """The structure of a file without its values; the text itself where it cannot be parsed."""
+    """The structure of a file without its values; the text itself if it cannot be parsed."""
     suffix = PurePosixPath(path).suffix
     if suffix in _DATA and text:
         return "values"

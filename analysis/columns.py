@@ -1,4 +1,4 @@
-"""The columns of every table, in order, with their type, meaning and unit. `docs/reference/tables.md` is made from them."""
+"""The columns of all tables, in order, with type, meaning and unit. `docs/reference/tables.md` is generated from them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Column:
     """One column of a table."""
 
     dtype: str
-    """Pandas type; `object` holds a list of strings."""
+    """Pandas type; `object` stands for a list of strings."""
     meaning: str
     """Meaning and unit."""
 
@@ -41,10 +41,10 @@ def _list(meaning: str) -> Column:
 
 
 RUNS: Mapping[str, Column] = {
-    "run": _text("name of the run; with several of one name, as much of its folder as tells them apart"),
-    "folder": _text("its folder"),
-    "group": _text("group of runs that were started together to be compared; empty if none"),
-    "method": _text("search method: name of the class that `select.method` names"),
+    "run": _text("name of the run; if several have the same name, with as much of the folder as makes it unique"),
+    "folder": _text("folder of the run"),
+    "group": _text("group of runs that were started together for comparison; empty if none"),
+    "method": _text("search method: name of the class in `select.method`"),
     "ideator": _text("name of the class that writes the ideas"),
     "implementer": _text("name of the class that writes the code"),
     "baseline": _text("name of the baseline"),
@@ -52,7 +52,7 @@ RUNS: Mapping[str, Column] = {
     "seed": _count("seed of the search"),
     "metric": _text("name of the metric"),
     "direction": _text("maximize or minimize"),
-    "percent": _flag("whether people read the metric in percent"),
+    "percent": _flag("whether the metric is shown in percent"),
     "value": _number("the baseline's mean on the validation split, in the unit of the metric"),
     "standard_error": _number("its standard error, with both parts of the noise"),
     "seed_sd": _number("standard deviation between the baseline's seeds"),
@@ -60,7 +60,7 @@ RUNS: Mapping[str, Column] = {
     "candidates": _count("number of candidates"),
     "scored": _count("of them, those with a score"),
     "failed": _count("of them, those that failed"),
-    "device": _text("what hours are counted in: GPU or core"),
+    "device": _text("device of the device hours: GPU or core"),
     "device_h": _number("hours that all jobs held their devices, by the jobs' own clocks"),
     "created_at": _number("seconds since 1970"),
     "stopped": _text("the stop rule that ended it; missing while it is in progress"),
@@ -73,7 +73,7 @@ GENERATIONS: Mapping[str, Column] = {
     "generation": _count("number of the generation, from 0"),
     "ideas": _count("number of ideas requested"),
     "exploit_share": _number("share of the ideas that build on parents, 0 to 1"),
-    "parents": _list("ids of the candidates that may be built upon, best first"),
+    "parents": _list("ids of the candidates that ideas may build on, best first"),
     "selected": _list("ids of the parents that its selection chose, best first; missing before the selection"),
     "candidates": _count("number of candidates so far"),
 }
@@ -88,7 +88,7 @@ CANDIDATES: Mapping[str, Column] = {
     "origin": _text("where the idea comes from: explore, exploit, tune, human, …"),
     "parents": _list("ids of the candidates it builds on, empty for the baseline"),
     "source": _text("publication the idea was taken from; empty if none"),
-    "maker": _text("who wrote its code: the bank, a person, or the name of a model"),
+    "maker": _text("author of its code: the bank, a person, or the name of a model"),
     "state": _text("proposed, ready, queued, running, scored or failed"),
     "value": _number("the metric in its unit, from the candidate's search trial, which selection uses"),
     "standard_error": _number("standard error of this evaluation, over problems or rows, without seed noise"),
@@ -111,11 +111,11 @@ CANDIDATES: Mapping[str, Column] = {
         "p-value of that gain, one-sided, corrected for all tests of the run; missing if it was not tested"
     ),
     "test_low": _number("lower limit of that gain, with 95 % confidence for all tests of the run together"),
-    "elite": _flag("whether the report names it as one of the best"),
-    "mark": _text("what a person decided: pinned, banned, or empty"),
+    "elite": _flag("whether it is an elite in the report"),
+    "mark": _text("mark by a person: pinned, banned, or empty"),
     "trials": _count("number of trials scored on the validation split"),
     "attempts": _count("number of implementations"),
-    "order": _count("position of its outcome among those of the run, from 1"),
+    "order": _count("position of its outcome among all outcomes of the run, from 1"),
     "stage": _text("where it failed: implement, train, evaluate"),
     "kind": _text("kind of failure, as in docs/reference/run-folder.md"),
     "reason": _text("why it failed: one line, then the last lines of the log"),
@@ -124,7 +124,7 @@ CANDIDATES: Mapping[str, Column] = {
     "syntax": _text("hash of the changed files' syntax trees; equal for equal code"),
     "device_h": _number("hours that its jobs held their devices, by their own clocks"),
     "train_s": _number("training, sum over its jobs, seconds"),
-    "usd": _number("price of writing its code, US dollars; ideas are paid for in batches, see completions"),
+    "usd": _number("price of writing its code, US dollars; ideas are billed in batches, see completions"),
     "started_at": _number("start of its first job, seconds since 1970"),
     "ended_at": _number("end of its last job, seconds since 1970"),
 }
@@ -134,8 +134,8 @@ ATTEMPTS: Mapping[str, Column] = {
     "run": _text("name of the run"),
     "candidate": _text("id of the candidate"),
     "generation": _count("number of the generation, from 0"),
-    "attempt": _count("number of the implementation, from 0; the repair of a crash is another"),
-    "maker": _text("who wrote the code: the bank, a person, or the name of a model"),
+    "attempt": _count("number of the implementation, from 0; the repair of a crash is a new one"),
+    "maker": _text("author of the code: the bank, a person, or the name of a model"),
     "tries": _count("number of answers requested until one applied"),
     "tokens_in": _count("tokens of the prompts; missing without a language model"),
     "tokens_out": _count("tokens of the answers"),
@@ -165,7 +165,7 @@ TRIALS: Mapping[str, Column] = {
     "stage": _text("where it failed"),
     "kind": _text("kind of failure"),
     "reason": _text("why it failed: one line, then the last lines of the log"),
-    "tries": _count("number of jobs, retries and resumes included"),
+    "tries": _count("number of jobs, including retries and resumes"),
     "wait_s": _number("from submission to start of the newest job, seconds"),
     "start_up_s": _number("from start of the job to start of training, sum over tries, seconds"),
     "train_s": _number("training, sum over tries, seconds"),
@@ -201,7 +201,7 @@ CURVES: Mapping[str, Column] = {
     "seed": _count("seed of the training"),
     "step": _number("step of training, as the variant reports it"),
     "metric": _text("name of the quantity"),
-    "value": _number("its value, as the variant reports it: it says how training went, and is never a score"),
+    "value": _number("its value, as the variant reports it: it describes the training and is never a score"),
 }
 """Columns of `Tables.curves()`: one row for each step and quantity of metrics.jsonl."""
 
@@ -227,7 +227,7 @@ EVENTS: Mapping[str, Column] = {
     "at": _number("seconds since 1970"),
     "what": _text("name of the event"),
     "where": _text("folder inside the run"),
-    "detail": _text("more about it"),
+    "detail": _text("further information"),
 }
 """Columns of `Tables.events`: one row for each line of events.jsonl."""
 
@@ -242,11 +242,11 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
     "completions": COMPLETIONS,
     "events": EVENTS,
 }
-"""Name of a table to its columns."""
+"""Columns by name of the table."""
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Rows as a table; columns and types are the same for any rows. Names that are not columns follow, as numbers."""
+    """Rows as a table, always with the same columns and types. Other names in the rows follow as numeric columns."""
     found = list(rows)
     more = sorted({name for row in found for name in row}.difference(columns))
     kinds = {name: column.dtype for name, column in columns.items()} | dict.fromkeys(more, "Float64")

@@ -1,5 +1,5 @@
-"""What compares a candidate with others: gains over baseline and parent, confirmation, the test split, elites. All numbers
-come from `pipeline/report/` and `pipeline/metric.py`, the one home of "better than"."""
+"""Columns that compare a candidate with others: gains over baseline and parent, confirmation, the test split, elites. All
+numbers come from `pipeline/report/` and `pipeline/metric.py`, the only places that define "better than"."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,13 +30,13 @@ _ADDED = (
 
 
 def reference_of(survey: Survey) -> Estimate | None:
-    """The baseline by its trials on the validation split; none while it has no score."""
+    """The estimate of the baseline from its trials on the validation split; none while it has no score."""
     scores = survey.baseline.scores(*REFERENCE)
     return estimate_of(scores) if scores else None
 
 
 def with_baseline(survey: Survey) -> dict[str, Any]:
-    """The baseline's columns of the row of a run."""
+    """The columns about the baseline for the row of a run."""
     reference = reference_of(survey)
     if reference is None:
         return {"trials": 0}
@@ -49,7 +49,7 @@ def with_baseline(survey: Survey) -> dict[str, Any]:
 
 
 def compared(survey: Survey, candidates: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """The candidates with every column that compares them."""
+    """The candidates with all columns that compare them with others."""
     metric, reference = survey.run.config.baseline.metric.metric, reference_of(survey)
     rows: dict[str, dict[str, Any]] = {name: {} for name in candidates["candidate"]}
     if reference is not None:
@@ -74,7 +74,7 @@ def compared(survey: Survey, candidates: pd.DataFrame, trials: pd.DataFrame) -> 
 
 
 def _gains(metric: Metric, reference: Estimate, candidates: pd.DataFrame, rows: Mapping[str, dict[str, Any]]) -> None:
-    """Over the baseline, and over the first parent, by one trial each."""
+    """Add gains over the baseline and over the first parent, by one trial each."""
     scored = candidates[candidates["value"].notna()]
     own = {
         name: estimate([value], [error], reference.seed_sd)
@@ -91,7 +91,7 @@ def _gains(metric: Metric, reference: Estimate, candidates: pd.DataFrame, rows: 
 
 
 def _confirmations(metric: Metric, reference: Estimate, trials: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """By the trials with other seeds, which chose nothing."""
+    """Columns from the trials with other seeds, by candidate."""
     ours = trials[(trials["purpose"] == Purpose.CONFIRM.value) & trials["value"].notna()]
     found = {}
     for name, part in ours.groupby("candidate"):

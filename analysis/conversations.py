@@ -1,4 +1,4 @@
-"""Which prompts and replies of a language model led to a candidate: found by the title and the text of its idea."""
+"""The prompts and replies of a language model behind a candidate, found by the title and text of its idea."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pipeline.store.paths import PromptPaths, RunPaths
 _TITLE = re.compile(r'"title"\s*:\s*("(?:[^"\\]|\\.)*")')
 _CODE = ("implement", "repair_patch", "repair_crash")
 _SAME = 60
-"""Characters of an idea's text that must be found, too."""
+"""Number of characters of an idea's text that must be found in addition to its title."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,19 @@ class Exchange:
     """One prompt with its replies."""
 
     key: str
-    """Its folder is llm/KEY in the run."""
+    """Key of the prompt; its folder is llm/KEY in the run."""
     purpose: str
-    """What it asked for."""
+    """Purpose of the prompt."""
     prompt: str
     """The conversation without its first message, which is the same for all prompts."""
     replies: tuple[str, ...]
-    """The answers, each with the model and its tokens in a first line."""
+    """The answers, each after a line with its model and tokens."""
 
 
 def conversations(
     paths: RunPaths, ideas: Iterable[tuple[str, str, str]], damaged: list[str]
 ) -> dict[str, list[Exchange]]:
-    """Candidate to the exchanges that led to it; `ideas` are candidate, title and text of each idea."""
+    """Exchanges by the candidate that they led to; `ideas` are candidate, title and text of each idea."""
     by_title: dict[str, list[tuple[str, str]]] = {}
     for candidate, title, text in ideas:
         by_title.setdefault(title, []).append((candidate, text))

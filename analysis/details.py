@@ -26,20 +26,20 @@ HERE = Path(__file__).parent
 TEMPLATES = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
 )
-"""Every value is escaped: titles, ideas, logs and replies come from models and from the code of variants."""
+"""Escapes all values, since titles, ideas, logs and replies come from models and from the code of variants."""
 TEMPLATES.filters["short"] = short
 _POINTS = 120
-"""Points of a curve that are kept."""
+"""Maximum number of points of a curve."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of each candidate is shown."""
+    """Limits on what is shown of each candidate."""
 
     diff_lines: int = 600
     log_lines: int = 40
     conversation_chars: int = 12_000
-    """Of one prompt or reply; 0 leaves them out."""
+    """Length of one prompt or reply; 0 omits them."""
 
 
 def detail(
@@ -51,7 +51,7 @@ def detail(
     exchanges: Sequence[Exchange],
     limits: Limits,
 ) -> str:
-    """The page of one candidate."""
+    """The page of one candidate as HTML."""
     candidate, attempts = str(row["candidate"]), int(row["attempts"])
     ours = change_of(paths, candidate, attempts - 1) if attempts else {}
     parents = list(row["parents"])
@@ -102,7 +102,7 @@ def _against_baseline(paths: RunPaths, candidate: str, attempts: int) -> str:
 
 
 def _curve(paths: RunPaths, trials: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Step and first quantity of the newest training, thinned out."""
+    """Points (step, value) of the first quantity of the newest training, thinned out."""
     training = [one for one in trials if one["purpose"] != "test"]
     if not training:
         return []
@@ -113,7 +113,7 @@ def _curve(paths: RunPaths, trials: Sequence[Mapping[str, Any]]) -> list[list[fl
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[list[float]]:
-    """At most `_POINTS` of the points, with four digits: enough for a plot."""
+    """At most `_POINTS` of the points, rounded to the precision of a plot."""
     stride = max(1, -(-len(points) // _POINTS))
     return [[float(f"{step:.6g}"), float(f"{value:.4g}")] for step, value in points[::stride]]
 
@@ -123,7 +123,7 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[list[float]]:
 
 @functools.lru_cache(4096)
 def coloured(patch: str, most: int) -> Markup:
-    """A unified diff as HTML: added and removed lines are marked, code has the colours of its language."""
+    """A unified diff as HTML with added and removed lines marked and syntax highlighting."""
     lines = plain(patch).splitlines()
     shown = "\n".join(_coloured(lines[:most]))
     if len(lines) > most:

@@ -1,8 +1,8 @@
 """Pages of runs in progress, from a small server on this machine: `python -m pipeline view [RUN]`.
 
-Whoever has the token of its address may look and decide, nobody else: it listens on 127.0.0.1, every request needs the token
-(once in the address, then in a cookie that other sites cannot send), and requests by another host name are refused, so that
-a page elsewhere cannot reach it by a name that it points here. All it can do to a run are the commands of `Door.act`.
+Only users with the token may read and act: the server listens on 127.0.0.1, every request requires the token (first in the
+address, then in a cookie that other sites cannot send), and requests with another host name are refused, which prevents DNS
+rebinding. The only actions on a run are the commands of `Door.act`.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ from pipeline.errors import GroundworkError
 from pipeline.store.paths import TryPaths
 
 ACTIONS = ("pause", "resume", "pin", "ban", "clear", "propose")
-"""What a person may decide here."""
+"""Actions that a user may take."""
 _COOKIE = "groundwork"
 _POLICY = "; ".join(
     (
@@ -41,29 +41,29 @@ _POLICY = "; ".join(
     )
 )
 _CURVES = 12
-"""Curves that are drawn at once."""
+"""Most curves drawn at the same time."""
 
 
 class Door(Protocol):
-    """What the pages need of the pipeline."""
+    """The interface of the pages to the pipeline."""
 
     def runs(self) -> Sequence[Mapping[str, str]]:
-        """Name, state and a line about every run, the newest first."""
+        """Name, state and summary line of every run, newest first."""
 
     def folder(self, run: str) -> Path:
-        """The folder of a run by its name. Raises `BadInput`."""
+        """The folder of the run with this name. Raises `BadInput`."""
 
     def state(self, run: str) -> Mapping[str, Any]:
-        """What the page of a run shows: `page`, `costs`, `waiting`, `holder`, `finished`, `paused`. Raises `BadInput`."""
+        """Content of the page of a run: `page`, `costs`, `waiting`, `holder`, `finished`, `paused`. Raises `BadInput`."""
 
     def running(self, run: str) -> Sequence[tuple[str, TryPaths]]:
-        """Name and try of the trials that run now."""
+        """Name and try of the running trials."""
 
     def command(self, run: str, what: str, candidate: str, text: str) -> str:
-        """What a person would type for an action."""
+        """The equivalent command line of an action."""
 
     def act(self, run: str, what: str, candidate: str, text: str) -> str:
-        """Do it by the function of that command; returns what it prints. Raises `GroundworkError`."""
+        """Run an action; returns what its command prints. Raises `GroundworkError`."""
 
 
 def serve(door: Door, token: str, listening: socket.socket) -> None:
@@ -124,24 +124,25 @@ def _page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 
 class _Pages:
-    """Plain functions, which Starlette runs in threads, so that reading a run does not hold up other requests."""
+    """Request handlers. Most are plain functions, which Starlette runs in threads, so that reading a run does not block
+    other requests."""
 
     def __init__(self, door: Door, token: str) -> None:
         self._door, self._token = door, token
         self._reports: dict[str, tuple[str, str]] = {}
 
     def list_runs(self, request: Request) -> Response:
-        """All runs."""
+        """The list of all runs."""
         return _page("live_runs.html", title="Runs", run="", runs=self._door.runs())
 
     def run(self, request: Request) -> Response:
-        """One run, with what a person may decide."""
+        """The page of one run with its actions."""
         run = request.path_params["run"]
         state = self._door.state(run)
         return _page("live_run.html", title=run, run=run, digest=_digest(state), **state)
 
     def part(self, request: Request) -> Response:
-        """The part that changes; nothing where it is what the browser has seen."""
+        """The part of the page that changes; an empty answer (204) if the browser already has this version."""
         run = request.path_params["run"]
         state = self._door.state(run)
         digest = _digest(state)
@@ -150,7 +151,7 @@ class _Pages:
         return _page("live_part.html", run=run, digest=digest, **state)
 
     def curves(self, request: Request) -> Response:
-        """Curves of the trials that run now, as JSON."""
+        """Curves of the running trials as JSON."""
         found = []
         for name, paths in self._door.running(request.path_params["run"])[:_CURVES]:
             rows = list(curve_rows(paths))
@@ -161,7 +162,7 @@ class _Pages:
         return JSONResponse(found)
 
     def report(self, request: Request) -> Response:
-        """The same page as `python -m pipeline report`, made again when the run has changed. It brings its own policy."""
+        """The same page as `python -m pipeline report`, regenerated if the run has changed. It contains its own policy."""
         run = request.path_params["run"]
         state = self._door.state(run)
         digest = _digest({**state, "page": {**state["page"], "times": ""}})
@@ -173,7 +174,7 @@ class _Pages:
         return HTMLResponse(known[1], headers={"Content-Security-Policy": "frame-ancestors 'none'"})
 
     def confirm(self, request: Request) -> Response:
-        """Asks before anything is done; does nothing."""
+        """A page that asks for confirmation of an action."""
         run, given = request.path_params["run"], request.query_params
         what, candidate, text = given.get("what", ""), given.get("candidate", "").strip(), given.get("text", "")
         if what not in ACTIONS:
@@ -184,7 +185,7 @@ class _Pages:
         return _page("live_confirm.html", 200, title=run, run=run, key=self._token, **given_back)
 
     async def act(self, request: Request) -> Response:
-        """Does what was confirmed on the page, which holds the key."""
+        """Run the action that was confirmed on the page with the key."""
         run, body = request.path_params["run"], (await request.body()).decode(errors="replace")
         given = {name: values[-1] for name, values in parse_qs(body, keep_blank_values=True).items()}
         if not _same(given.get("key", ""), self._token) or given.get("what") not in ACTIONS:
@@ -197,5 +198,5 @@ class _Pages:
 
 
 def _digest(state: Mapping[str, Any]) -> str:
-    """Identifies what a page shows."""
+    """A hash of the content of a page."""
     return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -4,8 +4,8 @@
     tables = load("runs/first", "runs/second")
     tables.candidates[["title", "gain", "gain_error"]]
 
-`load` reads each run once, also one in progress; values not known yet are missing (NA). A damaged file costs its row, is
-counted in `Tables.damaged` and named there. `analysis/columns.py` describes every column.
+`load` reads each run once, finished or in progress; unknown values are missing (NA). A damaged file has no row and is listed
+in `Tables.damaged`. `analysis/columns.py` describes all columns.
 """
 
 import functools
@@ -42,7 +42,7 @@ from pipeline.store.run import Facts, open_run
 from pipeline.store.survey import Survey, survey_generation, survey_run
 
 _KEPT = ("generations", "candidates", "attempts", "trials", "jobs")
-"""Tables of which the rows of settled generations are cached."""
+"""Tables whose rows of settled generations are cached."""
 
 
 @dataclass(frozen=True)
@@ -50,36 +50,36 @@ class Tables:
     """Some runs as tables; `analysis/columns.py` describes their columns."""
 
     runs: pd.DataFrame
-    """A row for each run."""
+    """One row for each run."""
     generations: pd.DataFrame
-    """A row for each generation."""
+    """One row for each generation."""
     candidates: pd.DataFrame
-    """A row for each candidate."""
+    """One row for each candidate."""
     attempts: pd.DataFrame
-    """A row for each implementation."""
+    """One row for each implementation."""
     trials: pd.DataFrame
-    """A row for each trial."""
+    """One row for each trial."""
     jobs: pd.DataFrame
-    """A row for each try of a trial."""
+    """One row for each try of a trial."""
     paths: dict[str, RunPaths]
-    """Name of a run to its folder."""
+    """Folder of each run by name."""
     reports: dict[str, Report | None]
-    """Name of a run to its report.json; none while it is in progress."""
+    """report.json of each run by name; none while it is in progress."""
     damaged: list[str] = field(default_factory=list)
-    """A line for each damaged file, which is in no table. Grows when `completions`, `events` or `curves` meets one."""
+    """One line for each damaged file, which is in no table. `completions`, `events` and `curves` add to it."""
 
     @functools.cached_property
     def completions(self) -> pd.DataFrame:
-        """A row for each answer of a language model; read at the first use."""
+        """One row for each answer of a language model; read on first use."""
         return self._each("completions", completion_rows)
 
     @functools.cached_property
     def events(self) -> pd.DataFrame:
-        """A row for each event; read at the first use."""
+        """One row for each event; read on first use."""
         return self._each("events", event_rows)
 
     def curves(self, run: str, candidates: Iterable[str] = (BASELINE,)) -> pd.DataFrame:
-        """A row for each step and quantity that the newest try of some candidates' trials wrote."""
+        """One row for each step and quantity in metrics.jsonl of the newest try of each trial of some candidates."""
         wanted = set(candidates)
         ours = self.trials[(self.trials["run"] == run) & self.trials["candidate"].isin(wanted)]
         ours = ours[ours["purpose"] != "test"]
@@ -98,7 +98,7 @@ class Tables:
         return Metric(row["metric"], Direction(row["direction"]), percent=row["percent"])
 
     def about(self, run: str) -> dict[str, Any]:
-        """The row of a run; a value that is missing is none."""
+        """The row of a run; missing values are none."""
         (row,) = self.runs[self.runs["run"] == run].to_dict("records")
         return {str(name): None if value is pd.NA else value for name, value in row.items()}
 
@@ -108,9 +108,9 @@ class Tables:
 
 
 def load(*runs: Path | str, cache: bool = True) -> Tables:
-    """The tables of some run folders. Raises `BadInput` if one is no run folder.
+    """The tables of some run folders. Raises `BadInput` if one is not a run folder.
 
-    With `cache`, rows of settled generations are kept as Parquet files in the user's cache folder."""
+    With `cache`, rows of settled generations are stored as Parquet files in the user's cache folder."""
     damaged: list[str] = []
     with _no_collection():
         found = [
@@ -128,12 +128,12 @@ def load(*runs: Path | str, cache: bool = True) -> Tables:
 
 
 def candidates(*runs: Path | str) -> pd.DataFrame:
-    """One row per candidate of these runs, in order of proposal."""
+    """One row for each candidate of these runs, in order of proposal."""
     return load(*runs).candidates
 
 
 def trials(*runs: Path | str) -> pd.DataFrame:
-    """One row per trial of these runs, the baseline's first."""
+    """One row for each trial of these runs, the baseline's first."""
     return load(*runs).trials
 
 
@@ -143,7 +143,7 @@ def metric_of(run: Path | str) -> Metric:
 
 
 def newest(runs: Path | str) -> Path:
-    """The run folder that was created last. Raises `BadInput` if there is none."""
+    """The most recently created run folder. Raises `BadInput` if there is none."""
     found = []
     for path in Path(runs).glob("*/run.json"):
         try:
@@ -151,7 +151,7 @@ def newest(runs: Path | str) -> Path:
         except (Damaged, FileNotFoundError):
             continue
     if not found:
-        raise BadInput(f"{runs} holds no run folders; start a run, or name the folder of one")
+        raise BadInput(f"{runs} contains no run folders; start a run, or name the folder of one")
     return max(found)[1]
 
 
@@ -166,7 +166,7 @@ class _Read:
 
 
 def _read(paths: RunPaths, name: str, cache: bool, damaged: list[str]) -> _Read:
-    """One run: settled generations from the cache where it has them, all else from files."""
+    """Read one run: settled generations from the cache if possible, everything else from files."""
     survey = survey_run(paths, damaged)
     marks = {number_of(one.folder.name): _mark(one) for one in survey.generations}
     cached_marks, cached = read_cache(paths.folder, _KEPT) if cache else ({}, {})
@@ -185,7 +185,7 @@ def _read(paths: RunPaths, name: str, cache: bool, damaged: list[str]) -> _Read:
 
 
 def _finished(survey: Survey, name: str, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """With the baseline's own rows, with what compares candidates with others, and with the name of the run."""
+    """Add the baseline's rows, the columns that compare candidates, the row of the run, and its name."""
     count = survey.run.config.train.resources.devices
     folder = survey.run.paths.folder
     ours = [(trial, one) for trial in survey.baseline.trials for one in trial.tries]
@@ -233,7 +233,7 @@ def _rows(survey: Survey, missing: Sequence[GenerationPaths], damaged: list[str]
 
 
 def _mark(paths: GenerationPaths) -> str:
-    """Identifies the summary of a settled generation; empty while there is none."""
+    """An identity of the summary file of a settled generation; empty if there is none."""
     try:
         found = paths.summary.stat()
     except OSError:
@@ -246,7 +246,7 @@ def _only(part: pd.DataFrame, generations: set[int]) -> pd.DataFrame:
 
 
 def _joined(name: str, parts: Sequence[pd.DataFrame], by_generation: bool = False) -> pd.DataFrame:
-    """Tables below each other, with the columns of the table whatever they hold."""
+    """The tables concatenated, always with the columns of this table first."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return parts[0] if parts else table([], TABLES[name])
@@ -258,8 +258,8 @@ def _joined(name: str, parts: Sequence[pd.DataFrame], by_generation: bool = Fals
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The name of each run; with as much of its folder as tells runs of one name apart. Raises `BadInput` for a run that is
-    named twice."""
+    """The name of each run, with as much of its folder as makes the names unique. Raises `BadInput` for a run that is named
+    twice."""
     if len(set(folders)) < len(folders):
         raise BadInput("a run is named twice; name each once")
     depth = 1
@@ -270,7 +270,8 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Ten thousand candidates are a million objects that all stay: looking for garbage among them takes half of the time."""
+    """Disable garbage collection: ten thousand candidates are a million live objects, and scanning them takes half of the
+    time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,6 +1,6 @@
 """Plots of runs for notebooks and print. Each function takes `Tables` and returns a matplotlib figure: display it in a
-notebook, or save it with `figure.savefig`. Colours are those of Okabe and Ito, which colour-blind people tell apart; lines
-differ in their dashes, too."""
+notebook, or save it with `figure.savefig`. The colours are those of Okabe and Ito, which are safe for colour-blind readers;
+lines also differ in their dashes."""
 
 import itertools
 import math
@@ -41,8 +41,8 @@ _WORSE_SHOWN = 2.0
 
 
 def best_so_far(tables: Tables, run: str | None = None) -> Figure:
-    """The best value after each outcome: by one trial, which is partly luck, and confirmed by other seeds; with the baseline
-    and the noise of its seeds. A baseline with fewer than two trials has no band."""
+    """The best value after each outcome, by one trial (partly luck) and confirmed by other seeds, with the baseline and the
+    noise between its seeds. A baseline with fewer than two trials has no band."""
     name = _one(tables, run)
     metric, candidates = tables.metric(name), by_order(of_run(tables, name))
     figure, axes = _figure()
@@ -72,9 +72,9 @@ def best_so_far(tables: Tables, run: str | None = None) -> Figure:
 
 
 def compare(tables: Tables, by: str = "candidates") -> Figure:
-    """The best by one trial of several methods at equal numbers of candidates, or with `by="device_h"` at equal device
-    hours. Runs of one method and ideator are one line: their mean, with a 95 % interval over runs where there are several.
-    Raises `BadInput` if the runs have different metrics."""
+    """The best by one trial of several methods, at equal numbers of candidates or, with `by="device_h"`, at equal device
+    hours. Runs with the same method and ideator are one line: their mean, with a 95 % interval over runs if there are
+    several. Raises `BadInput` if the runs have different metrics."""
     metric = same_metric(tables)
     figure, axes = _figure()
     for number, (label, runs) in enumerate(groups(tables).items()):
@@ -119,7 +119,7 @@ def funnel_plot(tables: Tables, run: str | None = None, by: str = "generation") 
 
 
 def failure_plot(tables: Tables, run: str | None = None) -> Figure:
-    """Failed candidates by kind, and jobs by node: those that scored, that failed by an idea, and by the machine."""
+    """Failed candidates by kind, and scored and failed jobs by node."""
     name = _one(tables, run)
     found = failures(of_run(tables, name))
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -143,7 +143,7 @@ def failure_plot(tables: Tables, run: str | None = None) -> Figure:
 
 
 def lineage_plot(tables: Tables, run: str | None = None) -> Figure:
-    """The elites (before the report, the three best by one trial) and what they build on, by generation and value."""
+    """The elites (before the report, the three best by one trial) and their ancestors, by generation and value."""
     name = _one(tables, run)
     metric, candidates = tables.metric(name), of_run(tables, name)
     wanted = candidates["candidate"][candidates["elite"]].to_list()
@@ -173,8 +173,8 @@ def lineage_plot(tables: Tables, run: str | None = None) -> Figure:
 
 
 def curve_plot(tables: Tables, candidates: Sequence[str], metric: str | None = None, run: str | None = None) -> Figure:
-    """A quantity of training by step for some candidates, their first parents and the baseline; without `metric` the first
-    that the baseline reports. It says how training went and is never a score."""
+    """A training quantity by step for some candidates, their first parents and the baseline; by default the first quantity
+    that the baseline reports. It describes the training and is never a score."""
     name = _one(tables, run)
     ours = of_run(tables, name)
     of = dict(zip(ours["candidate"], ours["parents"], strict=True))
@@ -194,7 +194,7 @@ def curve_plot(tables: Tables, candidates: Sequence[str], metric: str | None = N
 
 
 def narrowing_plot(tables: Tables, run: str | None = None) -> Figure:
-    """How different the ideas of each generation are."""
+    """The diversity of the ideas of each generation."""
     found = narrowing(of_run(tables, _one(tables, run)))
     figure, axes = _figure()
     at = [one.generation for one in found]
@@ -213,7 +213,7 @@ def narrowing_plot(tables: Tables, run: str | None = None) -> Figure:
 
 
 def cost_plot(tables: Tables, run: str | None = None) -> Figure:
-    """What each improvement of the best by one trial took, in device hours of the search."""
+    """The best by one trial over device hours of the search, with each improvement marked."""
     name = _one(tables, run)
     metric, found = tables.metric(name), steps(of_run(tables, name), tables.metric(name))
     figure, axes = _figure()
@@ -227,7 +227,7 @@ def cost_plot(tables: Tables, run: str | None = None) -> Figure:
 
 
 def slot_plot(tables: Tables, run: str | None = None, wide: int | None = None) -> Figure:
-    """Jobs at work over time, and the share of `wide` slots in use (without it, of the most that ever ran at once)."""
+    """Running jobs over time, and the share of `wide` slots in use; by default `wide` is the maximum of running jobs."""
     name = _one(tables, run)
     jobs = tables.jobs[tables.jobs["run"] == name]
     line = slots(jobs)
@@ -248,7 +248,7 @@ def slot_plot(tables: Tables, run: str | None = None, wide: int | None = None) -
 
 
 def same_metric(tables: Tables) -> Metric:
-    """The metric that all runs have. Raises `BadInput` if they differ."""
+    """The common metric of all runs. Raises `BadInput` if they differ."""
     found = {(tables.metric(run).name, tables.metric(run).direction): run for run in tables.paths}
     if len(found) > 1:
         names = ", ".join(f"{run}: {name} ({direction})" for (name, direction), run in found.items())
@@ -259,7 +259,7 @@ def same_metric(tables: Tables) -> Metric:
 
 
 def line_of(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float, float]]:
-    """The best so far of one run as corners; the last is its end."""
+    """The best so far of one run as corners of a step function; the last one is the end of the run."""
     found = [(one.outcome if by == "candidates" else one.device_h, one.value) for one in steps(candidates, metric)]
     if not found:
         return []
@@ -269,16 +269,16 @@ def line_of(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[flo
 
 
 def value_at(line: Sequence[tuple[float, float]], at: float) -> float | None:
-    """The best so far of a run at some place; none before its first."""
+    """The best so far at a position of the step function; none before the first."""
     return next((value for place, value in reversed(line) if place <= at), None)
 
 
 def _one(tables: Tables, run: str | None) -> str:
-    """The run that is meant; the only one where none is named."""
+    """The requested run; without a name the only one."""
     if run is None and len(tables.paths) == 1:
         return next(iter(tables.paths))
     if run not in tables.paths:
-        raise BadInput(f"run={run!r} is none of the runs read; choose one of: {', '.join(tables.paths) or 'none'}")
+        raise BadInput(f"run={run!r} was not loaded; choose one of: {', '.join(tables.paths) or 'none'}")
     return run
 
 
@@ -303,7 +303,7 @@ def _value_axis(axes: Axes, metric: Metric) -> None:
 
 
 def _draw_baseline(axes: Axes, tables: Tables, run: str) -> list[float]:
-    """Draw the baseline's mean and, with two trials or more, its band. Returns the levels drawn."""
+    """Draw the baseline's mean and, with at least two trials, its band. Returns the drawn levels."""
     row = tables.about(run)
     if row["value"] is None:
         return []
@@ -319,7 +319,7 @@ def _draw_baseline(axes: Axes, tables: Tables, run: str) -> list[float]:
 
 
 def _limit(axes: Axes, wanted: list[float], values: list[float], metric: Metric) -> int:
-    """Limit the axis so that one bad candidate does not flatten the rest. Returns how many are off the scale."""
+    """Limit the axis so that bad candidates do not compress the rest. Returns how many are off the scale."""
     low, high = min(wanted), max(wanted)
     span = (high - low) or abs(high) or 1.0
     far = _WORSE_SHOWN * span

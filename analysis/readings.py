@@ -1,7 +1,7 @@
-"""What a run says, in numbers: the readings of the paper and the series behind the plots. Pure functions of tables.
+"""The results of a run in numbers: the statistics of the paper and the series behind the plots. Pure functions of tables.
 
-The paper (arXiv 2601.14525, section 4) reports the share of ideas that end with a valid score, hyper-parameter against
-algorithmic ideas, whether the best still rises, explore against exploit, and how a search narrows.
+The paper (arXiv 2601.14525, section 4) reports the share of ideas with a valid score, hyper-parameter versus algorithmic
+ideas, whether the best still improves, explore versus exploit, and how a search narrows.
 """
 
 import itertools
@@ -23,56 +23,56 @@ from pipeline.report.standings import Verdict, verdict
 STEPS = ("proposed", "implemented", "passed smoke", "trained", "scored", "better")
 """Steps of the funnel: all candidates, those whose code applied and was new, …, those clearly better than the baseline."""
 _ALIKE = 0.5
-"""Two ideas share at least this part of their words (Jaccard) if they are told as one idea."""
+"""Minimum share of common words (Jaccard) for two ideas to count as the same."""
 _MOST_PAIRS = 200
-"""Ideas of a generation that are compared pair by pair."""
+"""Maximum number of ideas of a generation that are compared pairwise."""
 
 
 @dataclass(frozen=True)
 class Yield:
-    """What one way to ideate brought."""
+    """The results of one group of ideas."""
 
     name: str
-    """Origin, maker or sort of change."""
+    """Name of the group: an origin, a maker, or a kind of change."""
     proposed: int
     """Number of ideas."""
     scored: int
-    """Of them, those with a score."""
+    """Number of ideas with a score."""
     better: int
-    """Of them, those clearly better than the baseline by one trial."""
+    """Number of ideas clearly better than the baseline by one trial."""
     median_gain: float | None
-    """Median gain of those scored over the baseline, in the unit of the metric: one that diverged does not spoil it."""
+    """Median gain of scored ideas over the baseline, in the unit of the metric; robust against a diverged training."""
     best: str | None
     """Candidate with the best value."""
     best_gain: float | None
-    """Its gain by one trial: partly luck."""
+    """Gain of that candidate by one trial, which is partly luck."""
 
 
 @dataclass(frozen=True)
 class Narrowing:
-    """How different the ideas of a generation are."""
+    """The diversity of the ideas of a generation."""
 
     generation: int
     ideas: int
     """Number of ideas."""
     distinct_code: float | None
-    """Share of the implemented candidates whose code no earlier candidate of the generation has, 0 to 1."""
+    """Number of distinct codes divided by the number of implemented candidates, 0 to 1."""
     commonest: float
-    """Share of the ideas in the largest group that share half of their words, 0 to 1."""
+    """Share of ideas in the largest group with half of their words in common, 0 to 1."""
     similarity: float | None
-    """Mean share of words (Jaccard) that two ideas have in common, 0 to 1."""
+    """Mean share of common words (Jaccard) of two ideas, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Saturation:
-    """Whether the best by one trial still rises. The maximum of more trials rises by luck alone, more slowly each time."""
+    """Whether the best by one trial still improves. The maximum of more trials always rises by luck, ever more slowly."""
 
     candidates: int
     """Number of scored candidates, in order of their outcomes."""
     last: int | None
-    """Position of the last one that improved the best, from 1."""
+    """Position of the last candidate that improved the best, from 1."""
     rising: bool
-    """Whether it is among the last third."""
+    """Whether that candidate is in the last third."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ class Step:
 
     candidate: str
     value: float
-    """In the unit of the metric."""
+    """Value in the unit of the metric."""
     gain: float | None
-    """Over the baseline."""
+    """Gain over the baseline."""
     outcome: int
-    """Number of outcomes until then, failures included."""
+    """Number of outcomes so far, including failures."""
     device_h: float
-    """Device hours of all candidates until then."""
+    """Device hours of all candidates so far."""
 
 
 def of_run(tables: Tables, run: str) -> pd.DataFrame:
@@ -96,7 +96,7 @@ def of_run(tables: Tables, run: str) -> pd.DataFrame:
 
 
 def completion(candidates: pd.DataFrame) -> tuple[int, int]:
-    """Candidates with a score, and all that came to an end."""
+    """Numbers of candidates with a score, and of all with an outcome."""
     return int((candidates["state"] == "scored").sum()), int(candidates["state"].isin(["scored", "failed"]).sum())
 
 
@@ -110,7 +110,7 @@ def better(candidates: pd.DataFrame) -> pd.Series:
 
 
 def step_of(candidates: pd.DataFrame) -> pd.Series:
-    """The last of `STEPS` that each candidate reached, as a number from 0."""
+    """The last of `STEPS` that each candidate reached, as an index."""
     state, stage, kind = (candidates[name].fillna("") for name in ("state", "stage", "kind"))
     scored = state == "scored"
     trained = scored | ((state == "failed") & (stage == "evaluate"))
@@ -121,7 +121,7 @@ def step_of(candidates: pd.DataFrame) -> pd.Series:
 
 
 def funnel(candidates: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Number of candidates that reached each of `STEPS`, a row for each value of a column such as `generation`."""
+    """Number of candidates that reached each of `STEPS`, one row for each value of a column such as `generation`."""
     reached = step_of(candidates)
     groups = candidates[by].fillna("none") if candidates[by].dtype == "string" else candidates[by]
     columns = {name: (reached >= number).groupby(groups).sum() for number, name in enumerate(STEPS)}
@@ -129,14 +129,14 @@ def funnel(candidates: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def failures(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Number of failed candidates, a row for each kind and stage, the commonest first."""
+    """Number of failed candidates, one row for each kind and stage, commonest first."""
     failed = candidates[candidates["state"] == "failed"]
     counts = failed.groupby(["kind", "stage"]).size().rename("count").reset_index()
     return counts.sort_values(["count", "kind"], ascending=[False, True], ignore_index=True)
 
 
 def by_order(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Candidates that have an outcome, in its order."""
+    """Candidates with an outcome, in order of outcomes."""
     return candidates[candidates["order"].notna()].sort_values("order", kind="stable")
 
 
@@ -159,7 +159,7 @@ def steps(candidates: pd.DataFrame, metric: Metric, column: str = "value") -> li
 
 
 def saturation(candidates: pd.DataFrame, metric: Metric) -> Saturation:
-    """Whether the best by one trial still rises."""
+    """Whether the best by one trial still improves."""
     scored = by_order(candidates)["candidate"][by_order(candidates)["value"].notna()].to_list()
     improved = steps(candidates, metric)
     last = scored.index(improved[-1].candidate) + 1 if improved else None
@@ -167,7 +167,7 @@ def saturation(candidates: pd.DataFrame, metric: Metric) -> Saturation:
 
 
 def yields(candidates: pd.DataFrame, names: "pd.Series | Sequence[str]", metric: Metric) -> list[Yield]:
-    """What each kind of candidate brought; `names` says of which kind each is."""
+    """The results of each group of candidates; `names` is the group of each candidate."""
     frame = candidates.assign(of=list(names), better=better(candidates))
     found = []
     for name, part in frame.groupby("of", sort=True):
@@ -192,8 +192,8 @@ def yields(candidates: pd.DataFrame, names: "pd.Series | Sequence[str]", metric:
 
 
 def sorts(tables: Tables, run: str, most: int | None = None) -> "pd.Series":
-    """Whether each candidate of a run changed settings only or an algorithm, by the syntax trees of what its patch changes;
-    `none` where no code came to be. Reads the patches; `most` reads those of the first candidates only."""
+    """Whether each candidate of a run changed only settings or the algorithm, by the syntax trees of the changed files;
+    `none` if it has no code. Reads the patches, with `most` only those of the first candidates."""
     candidates = of_run(tables, run)
     found, known = [], dict[str, str]()
     rows = zip(candidates["candidate"], candidates["syntax"], candidates["attempts"], strict=True)
@@ -209,7 +209,7 @@ def sorts(tables: Tables, run: str, most: int | None = None) -> "pd.Series":
 
 
 def narrowing(candidates: pd.DataFrame) -> list[Narrowing]:
-    """How different the ideas of each generation of a run are."""
+    """The diversity of the ideas of each generation of a run."""
     found = []
     for number, part in candidates.groupby("generation", sort=True):
         code = part["syntax"].dropna()
@@ -232,7 +232,7 @@ def narrowing(candidates: pd.DataFrame) -> list[Narrowing]:
 
 
 def slots(jobs: pd.DataFrame) -> pd.DataFrame:
-    """Number of jobs at work over time: a row for each change, with `at` (seconds since 1970) and `running`."""
+    """Number of running jobs over time: one row for each change, with `at` (seconds since 1970) and `running`."""
     ran = jobs[jobs["started_at"].notna() & jobs["ended_at"].notna()]
     changes: Counter[float] = Counter()
     for start, end in zip(ran["started_at"], ran["ended_at"], strict=True):
@@ -243,7 +243,7 @@ def slots(jobs: pd.DataFrame) -> pd.DataFrame:
 
 
 def utilisation(jobs: pd.DataFrame, wide: int) -> float | None:
-    """Share of the time of `wide` slots in use from the first start to the last end, 0 to 1; none before a job is over."""
+    """Share of the time of `wide` slots in use from the first start to the last end, 0 to 1; none before a job has ended."""
     line = slots(jobs)
     if len(line) < 2 or wide < 1:
         return None
@@ -255,7 +255,7 @@ def utilisation(jobs: pd.DataFrame, wide: int) -> float | None:
 
 
 def lineage(candidates: pd.DataFrame, wanted: Sequence[str]) -> list[tuple[str, str]]:
-    """Pairs of child and parent above some candidates; the parent of a candidate without one is `baseline`."""
+    """Pairs of child and parent among some candidates and their ancestors; a candidate without parents has `baseline`."""
     parents = dict(zip(candidates["candidate"], candidates["parents"], strict=True))
     pairs: dict[tuple[str, str], None] = {}
     left = list(wanted)
@@ -276,7 +276,7 @@ def _alike(one: frozenset[str], other: frozenset[str]) -> float:
 
 
 def _largest_group(ideas: Sequence[frozenset[str]]) -> int:
-    """Size of the largest group of ideas that share half of their words with the first of the group."""
+    """Size of the largest group of ideas with half of their words in common with the first of the group."""
     groups: list[tuple[frozenset[str], int]] = []
     for idea in ideas:
         for number, (first, size) in enumerate(groups):

@@ -1,9 +1,9 @@
 """One HTML file about some runs, which opens anywhere, offline: `python -m pipeline report RUN [RUN …]`.
 
-Text comes first (`summary.py`), then plots, a table of all candidates, and a page for each of them (`details.py`). The table
-and the pages are packed into the file in blocks, gzip in base64, which the browser unpacks when they are opened: 10,000
-candidates stay below 20 MB. Nothing is fetched: the Content-Security-Policy of the page allows its own scripts and styles by
-their hashes, and nothing else. So text that a model wrote could not run even where escaping failed.
+Text comes first (`summary.py`), then plots, a table of all candidates, and a page for each of them (`details.py`). Table and
+pages are stored as blocks of base64-encoded gzip, which the browser unpacks on demand: 10,000 candidates stay below 20 MB.
+Nothing is fetched: the page's Content-Security-Policy allows only its own scripts and styles by their hashes. So text from a
+model could not be executed even if escaping failed.
 """
 
 import base64
@@ -47,12 +47,12 @@ from pipeline.store import files
 from pipeline.text import plain
 
 _BLOCK = 40
-"""Candidates whose pages are unpacked together."""
+"""Number of candidates whose pages are unpacked together."""
 _FULL = 2000
-"""With more candidates, pages are shortened."""
+"""With more candidates than this, pages are shortened."""
 _SHORT = Limits(diff_lines=80, log_lines=6, conversation_chars=0)
 MOST_MB = 20.0
-"""Size of the file that is not passed: pages of the candidates that were proposed last are left out, which the file says."""
+"""Maximum size of the file: pages of the last candidates are left out if necessary, with a note in the file."""
 _PLOT_STYLE = """:where(.plot) {
   --plot-background: white;
   display: block;
@@ -64,11 +64,11 @@ _PLOT_STYLE = """:where(.plot) {
 :where(.plot tspan) {
   white-space: pre;
 }"""
-"""What Observable Plot puts into each of its plots: allowed by its hash."""
+"""The style that Observable Plot adds to each plot, which is allowed by its hash."""
 
 
 def report(*runs: Path | str, output: Path | str) -> Path:
-    """Write the report of some runs, at least one, into a file and return its path. Raises `BadInput` if one is no run."""
+    """Write the report of at least one run to a file; returns its path. Raises `BadInput` if one is not a run."""
     path = Path(output)
     files.make_folder(path.parent)
     path.write_text(html(load(*runs)), encoding="utf-8")
@@ -76,7 +76,7 @@ def report(*runs: Path | str, output: Path | str) -> Path:
 
 
 def html(tables: Tables, head: str = "") -> str:
-    """The report as text. `head` is markup for the top, of a server that shows the page."""
+    """The report as HTML. `head` is additional markup for the top, used by the live server."""
     about = [_about(tables, run) for run in tables.paths]
     data: dict[str, Any] = {"runs": [one.data for one in about], "compare": _comparison(tables)}
     blocks: list[str] = []
@@ -109,7 +109,7 @@ def html(tables: Tables, head: str = "") -> str:
 
 
 def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
-    """A Content-Security-Policy that allows these scripts and styles, and nothing else."""
+    """A Content-Security-Policy that allows only these scripts and styles."""
     allowed = {"script-src": scripts, "style-src": styles}
     parts = [f"{kind} {' '.join(map(_hash, texts))}" for kind, texts in allowed.items()]
     return "; ".join(["default-src 'none'", *parts, "img-src data:", "base-uri 'none'", "form-action 'none'"])
@@ -124,7 +124,7 @@ def _text(name: str) -> str:
 
 
 def _colours() -> str:
-    """Colours of code in either scheme, by Pygments."""
+    """Pygments styles for code in the light and the dark scheme."""
     light, dark = (
         HtmlFormatter(style=name).get_style_defs("pre.diff")  # type: ignore[no-untyped-call]
         for name in ("default", "github-dark")
@@ -136,7 +136,7 @@ def _colours() -> str:
 
 
 def _packed(value: Any) -> str:
-    """JSON, gzip, base64: safe inside a script element, whatever the value holds."""
+    """A value as JSON, gzip, base64: safe inside a script element for any value."""
     return base64.b64encode(gzip.compress(json.dumps(value, separators=(",", ":")).encode(), 6, mtime=0)).decode()
 
 
@@ -198,7 +198,7 @@ def _about(tables: Tables, run: str) -> _About:
 
 
 def _rows(candidates: pd.DataFrame, kinds: dict[str, str]) -> list[list[Any]]:
-    """What the table shows of each candidate, in the order of `COLUMNS` in report.js."""
+    """The rows of the table of candidates, in the order of `COLUMNS` in report.js."""
     names = (
         *("candidate", "title", "origin", "state", "value", "standard_error", "gain", "gain_error", "gain_parent"),
         *("confirmed", "confirmed_gain", "test", "test_gain", "elite", "mark", "kind", "reason", "order", "device_h"),
@@ -240,7 +240,7 @@ def _baseline_curve(tables: Tables, run: str) -> list[list[float]]:
 
 
 def _blocks(tables: Tables, about: Sequence[_About]) -> Iterator[list[str]]:
-    """The pages of all candidates in the order of the rows, some at a time."""
+    """The pages of all candidates in the order of the rows, in blocks."""
     everyone = sum(len(one.candidates) for one in about)
     block: list[str] = []
     for one in about:
@@ -282,7 +282,7 @@ def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def _contest(tables: Tables) -> dict[str, Any] | None:
-    """Which method is better; none for runs of one method, or of different metrics."""
+    """The comparison of methods; none if there is only one method, or if metrics differ."""
     metrics = {(tables.metric(run).name, tables.metric(run).direction): tables.metric(run) for run in tables.paths}
     if len(metrics) != 1 or len(groups(tables)) < 2:
         return None
@@ -292,8 +292,8 @@ def _contest(tables: Tables) -> dict[str, Any] | None:
 
 
 def _comparison(tables: Tables) -> dict[str, Any]:
-    """The best so far of each group of runs at equal outcomes and equal device hours; empty for one run, or where metrics
-    differ."""
+    """The best so far of each group of runs, at equal outcomes and at equal device hours; empty for a single run, or if
+    metrics differ."""
     metrics = {(tables.metric(run).name, tables.metric(run).direction) for run in tables.paths}
     if len(tables.paths) < 2 or len(metrics) > 1:
         return {"why_not": "the runs have different metrics" if len(metrics) > 1 else "", "lines": []}

@@ -1,4 +1,4 @@
-"""Rows of tables from what a run's files say. Pure, but for the files of completions, events and curves."""
+"""Rows of tables from the records of a run. Pure, except that completions, events and curves are read from files."""
 
 import json
 import math
@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def generation_row(generation: Generation) -> Row:
-    """One generation."""
+    """The row of one generation."""
     parents, selection = generation.parents, generation.selection
     return {
         "generation": generation.number,
@@ -33,7 +33,7 @@ def generation_row(generation: Generation) -> Row:
 
 
 def candidate_row(candidate: Candidate, count: int) -> Row:
-    """One candidate, without what compares it with others. `count` is the number of devices of a job."""
+    """The row of one candidate, without columns that compare it with others. `count` is the number of devices of a job."""
     attempt = candidate.attempt
     made = attempt.implementation if attempt is not None else None
     failure = candidate.failure
@@ -68,7 +68,7 @@ def candidate_row(candidate: Candidate, count: int) -> Row:
 
 
 def attempt_row(candidate: Candidate, attempt: Attempt) -> Row:
-    """One implementation."""
+    """The row of one implementation."""
     made = attempt.implementation
     row: Row = _holder(candidate, attempt)
     if made is not None:
@@ -81,7 +81,7 @@ def attempt_row(candidate: Candidate, attempt: Attempt) -> Row:
 
 
 def trial_row(run: Path, candidate: Candidate | None, attempt: Attempt, trial: Trial) -> Row:
-    """One trial of a candidate, or of the baseline."""
+    """The row of one trial of a candidate or of the baseline."""
     newest, results = trial.newest, [one.result for one in trial.tries if one.result is not None]
     row: Row = _holder(candidate, attempt) | {
         "trial": number_of(trial.paths.folder.name),
@@ -107,7 +107,7 @@ def trial_row(run: Path, candidate: Candidate | None, attempt: Attempt, trial: T
 
 
 def job_row(run: Path, candidate: Candidate | None, trial: Trial, one: Try, count: int) -> Row:
-    """One try of a trial. `count` is the number of devices it holds."""
+    """The row of one try of a trial. `count` is the number of devices that it holds."""
     row: Row = _owner(candidate) | {
         "folder": one.paths.folder.relative_to(run).as_posix(),
         "purpose": trial.purpose.value,
@@ -125,7 +125,7 @@ def job_row(run: Path, candidate: Candidate | None, trial: Trial, one: Try, coun
 
 
 def completion_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
-    """Every answer of a language model."""
+    """Rows of all answers of language models."""
     for folder in sorted(paths.llm.glob("*")):
         for path in sorted(folder.glob("sample_*.json")):
             try:
@@ -153,7 +153,7 @@ def completion_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
 
 
 def event_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
-    """Every line of events.jsonl. A torn last line is harmless and is not counted as damage."""
+    """Rows of all lines of events.jsonl. An incomplete last line is harmless and is not counted as damage."""
     try:
         lines = paths.events.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def event_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
 
 
 def curve_rows(paths: TryPaths) -> Iterator[Row]:
-    """The numbers of metrics.jsonl, which a variant writes: anything may be in it, and what is no number is left out."""
+    """Rows of all numbers in metrics.jsonl. A variant may write anything; values that are not numbers are left out."""
     try:
         lines = paths.metrics.read_bytes().splitlines()
     except OSError:
@@ -190,7 +190,7 @@ def curve_rows(paths: TryPaths) -> Iterator[Row]:
 
 
 def run_row(folder: Path, config: Config) -> Row:
-    """What the settings of a run say."""
+    """The columns of a run that come from its settings."""
     metric = config.baseline.metric.metric
     return {
         "folder": str(folder),

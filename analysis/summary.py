@@ -1,5 +1,5 @@
-"""The first screen of a report: did it get better, why, what failed, what it cost, what to do next. Pure: tables in, text
-out. Whatever is claimed comes from report.json."""
+"""The first screen of a report: did it get better, why, what failed, what it cost, what to do next. Pure functions from
+tables to text. All claims come from report.json."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -18,62 +18,62 @@ from pipeline.report.standings import Verdict, verdict
 from pipeline.store.paths import short
 
 _ENOUGH = 5
-"""Scored candidates from which on it is told whether the best still rises."""
+"""Number of scored candidates required for a statement on whether the best still improves."""
 _LONGEST = 100
-"""Steps of a lineage that are shown."""
+"""Most steps of a lineage that are shown."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """One step of the lineage of the best."""
+    """One step in the lineage of the best candidate."""
 
     candidate: str
     """Id, or `baseline`."""
     title: str
     value: str
-    """As people read it."""
+    """Formatted value."""
     gain: str
-    """Over the step before; empty for the baseline."""
+    """Gain over the step before; empty for the baseline."""
     clear: str
-    """Whether that gain is larger than its noise."""
+    """Verdict on whether that gain exceeds its noise."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do next."""
+    """A recommendation on what to do next."""
 
     text: str
     command: str = ""
-    """To be typed, if any."""
+    """Command line for it, if any."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the first screen says of one run."""
+    """The first screen about one run."""
 
     run: str
     answer: str
-    """Whether it got better: `yes` was tested, `likely` was not, `unclear` is within noise; `no`; `open`: not known."""
+    """Whether it got better: `yes` (tested), `likely` (not tested), `unclear` (within noise), `no`, `open` (unknown)."""
     headline: str
-    """One sentence."""
+    """The answer in one sentence."""
     basis: str
-    """What the answer rests on: the test and its p-value, or that nothing was tested."""
+    """Basis of the answer: the test and its p-value, or that nothing was tested."""
     facts: tuple[tuple[str, str], ...]
     """Name and value: metric, baseline, best, cost, …"""
     lineage: tuple[Link, ...]
-    """From the baseline to the best."""
+    """Steps from the baseline to the best."""
     failed: str
-    """One sentence."""
+    """The share of scored candidates in one sentence."""
     failures: tuple[tuple[str, int], ...]
-    """`stage/kind` and number, the commonest first."""
+    """`stage/kind` and count, commonest first."""
     advice: tuple[Advice, ...]
     warnings: tuple[str, ...] = field(default=())
-    """What a reader should know before anything else."""
+    """Warnings shown before everything else."""
 
 
 def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | None) -> Summary:
-    """What the first screen says. `sorts` says of each candidate what it changed; `usd` is the price of all answers of
-    language models, none if there are none, NaN if it is unknown."""
+    """The first screen about a run. `sorts` is the kind of change of each candidate; `usd` is the price of all answers of
+    language models: none if there are none, NaN if unknown."""
     about, metric, candidates = tables.about(run), tables.metric(run), of_run(tables, run)
     best = _best(tables, run, candidates, metric)
     answer, headline, basis = _answer(tables, run, candidates, best, metric)
@@ -94,7 +94,7 @@ def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | Non
             ("search", f"{about['method']}, ideas by {about['ideator']}, code by {about['implementer']}"),
         ),
         lineage=tuple(_lineage(candidates, best, about, metric)),
-        failed=f"{scored} of {many(ended, 'candidate')} that came to an end have a score{share}.",
+        failed=f"{scored} of {many(ended, 'candidate')} with an outcome have a score{share}.",
         failures=tuple(
             (f"{stage}/{kind}", int(count))
             for stage, kind, count in zip(kinds["stage"], kinds["kind"], kinds["count"], strict=True)
@@ -115,8 +115,8 @@ def _row(candidates: pd.DataFrame, candidate: str) -> dict[str, Any]:
 
 
 def _best(tables: Tables, run: str, candidates: pd.DataFrame, metric: Metric) -> dict[str, Any] | None:
-    """The first elite with a claimed gain, else the first elite; before the report the best by other seeds, else by one
-    trial."""
+    """The row of the first elite with a claimed gain, else of the first elite; before the report, the best by other seeds,
+    else by one trial."""
     report = tables.reports[run]
     names = [one.candidate for one in tests(tables, run) if one.significant]
     names += [one.candidate for one in report.elites] if report is not None else []
@@ -128,7 +128,7 @@ def _best(tables: Tables, run: str, candidates: pd.DataFrame, metric: Metric) ->
 def _answer(
     tables: Tables, run: str, candidates: pd.DataFrame, best: dict[str, Any] | None, metric: Metric
 ) -> tuple[str, str, str]:
-    """Whether it got better, in one sentence, and what that rests on."""
+    """The answer, the headline and the basis of a summary."""
     about, report = tables.about(run), tables.reports[run]
     if not len(candidates):
         return "open", "No candidate yet.", "Nothing was proposed so far."
@@ -166,7 +166,7 @@ _OPEN = {Verdict.GAIN: "open", Verdict.NOISE: "unclear", Verdict.LOSS: "no"}
 
 
 def _claim(tables: Tables, run: str, best: dict[str, Any], metric: Metric) -> tuple[str, str]:
-    """What the report claims of the best on the test split."""
+    """The answer and its basis according to the report's test of the best candidate."""
     tested = next((one for one in tests(tables, run) if one.candidate == best["candidate"]), None)
     if tested is None:
         found = verdict(best["test_gain"], best["test_gain_error"])
@@ -178,23 +178,21 @@ def _claim(tables: Tables, run: str, best: dict[str, Any], metric: Metric) -> tu
     if tested.low is not None:
         said += f"; the gain is at least {metric.text_gain(tested.low)} with 95 % confidence"
     if tested.failed:
-        said += f"; {many(tested.failed, 'final trial')} failed through the code, so that nothing is claimed"
+        said += f"; {many(tested.failed, 'final trial')} failed because of the code, so that nothing is claimed"
     if tested.excess is not None:
         how = "better" if tested.excess > 0 else "worse"
-        said += (
-            f". The search had seen it {how} by {metric.text_gain(abs(tested.excess)).lstrip('+')}, on another split"
-        )
+        said += f". In the search it was {how} by {metric.text_gain(abs(tested.excess)).lstrip('+')}, on another split"
     return answer, f"Tested on the test split: {said}."
 
 
 def tests(tables: Tables, run: str) -> tuple[EliteTest, ...]:
-    """The tested elites of a run; none for a run in progress, or one of before there were tests."""
+    """The tested elites of a run; empty for a run in progress, or one from a version without tests."""
     report = tables.reports[run]
     return report.tests if report is not None else ()
 
 
 def p_text(p_value: float) -> str:
-    """A p-value as people read it."""
+    """A p-value as text."""
     return "below 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
@@ -226,7 +224,7 @@ def _cost(about: dict[str, Any], usd: float | None, candidates: pd.DataFrame) ->
 def _lineage(
     candidates: pd.DataFrame, best: dict[str, Any] | None, about: dict[str, Any], metric: Metric
 ) -> Iterator[Link]:
-    """The baseline, then every first parent down to the best."""
+    """The baseline, then the chain of first parents down to the best."""
     chain: list[dict[str, Any]] = []
     known = set(candidates["candidate"])
     while best is not None and len(chain) < _LONGEST:
@@ -257,32 +255,30 @@ def _advice(
     report, about = tables.reports[run], tables.about(run)
     name = f"runs/{run}"
     if report is None:
-        yield Advice("The run is not finished. See what it does now.", f"python -m pipeline status {name}")
+        yield Advice("The run is not finished. See its progress.", f"python -m pipeline status {name}")
     found = saturation(candidates, metric)
     if found.last is not None and found.candidates >= _ENOUGH:
         if found.rising:
             yield Advice(
-                f"The best still rises: candidate {found.last} of {found.candidates} scored improved it. More generations "
-                "may find more: resume the run with a larger stop.generations."
+                f"The best still improves: last with scored candidate {found.last} of {found.candidates}. More generations "
+                "may help: resume the run with a larger stop.generations."
             )
         else:
             yield Advice(
-                f"The best has not improved since candidate {found.last} of {found.candidates} scored. Bring in an idea of "
-                "your own, or ban what the search is stuck on.",
+                f"The best has not improved since scored candidate {found.last} of {found.candidates}. Propose an idea of "
+                "your own, or ban candidates on which the search is stuck.",
                 f"python -m pipeline propose {name} --idea idea.md",
             )
     kinds = failures(candidates)
     if len(kinds) and kinds["count"].iloc[0] >= max(2, 0.2 * len(candidates)):
         kind, count = kinds["kind"].iloc[0], int(kinds["count"].iloc[0])
         yield Advice(
-            f"{many(count, 'candidate')} failed by {kind}: see why.", f"python -m pipeline status {name} --failed"
+            f"{many(count, 'candidate')} failed with {kind}: see why.", f"python -m pipeline status {name} --failed"
         )
     if best is not None and not tests(tables, run) and report is not None:
         yield Advice("No claim was tested: confirm with more seeds (select.elite_seeds) before you rely on the gain.")
     if about["scale"] == "tiny" and best is not None:
-        yield Advice(
-            "scale=tiny checks that the pipeline works; try what was found at scale=small before you believe it."
-        )
+        yield Advice("scale=tiny checks that the pipeline works; verify findings at scale=small.")
 
 
 def _warnings(about: dict[str, Any], sorts: Mapping[str, str], best: dict[str, Any] | None) -> Iterator[str]:

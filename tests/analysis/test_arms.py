@@ -39,7 +39,7 @@ def test_a_difference_by_hand() -> None:
 
 def test_one_run_says_nothing() -> None:
     found = difference(arm("a", 1.0), arm("b", 2.0, 2.1), LOSS)
-    assert found.gain == pytest.approx(1.05) and found.half is None and found.said.startswith("not known")
+    assert found.gain == pytest.approx(1.05) and found.half is None and found.said.startswith("unknown")
 
 
 def test_every_pair_is_compared_once() -> None:
