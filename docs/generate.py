@@ -1,7 +1,7 @@
-"""Write `docs/reference/` from the code: `python -m docs.generate`, or `make reference`.
+"""Generate `docs/reference/` from the code: `python -m docs.generate`, or `make reference`.
 
-The pages are made from the strings under the fields of the records and settings. A test fails when they are stale.
-`--check` writes nothing, lists the stale pages and exits with code 1 if there are any.
+The pages are made from the strings under the fields of records and settings. A test fails if they are stale. `--check`
+writes nothing, lists the stale pages and exits with code 1 if there are any.
 """
 
 import ast
@@ -40,11 +40,11 @@ class Documented:
     about: str
     """Its docstring."""
     names: Mapping[str, str]
-    """Field or member to the string under it; empty where there is none."""
+    """String under each field or member, by name; empty if there is none."""
 
 
 def main(arguments: list[str]) -> int:
-    """Write the stale pages, or with `--check` only list them."""
+    """Write the stale pages, or only list them with `--check`."""
     stale = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
     for path in stale:
         if "--check" not in arguments:
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
 
 
 def pages() -> dict[Path, str]:
-    """Path to text of every generated page."""
+    """Text of every generated page by path."""
     return {
         REFERENCE / "settings.md": settings_page(),
         REFERENCE / "run-folder.md": run_folder_page(),
@@ -64,16 +64,16 @@ def pages() -> dict[Path, str]:
 
 
 def attacks_page() -> str:
-    """The attacks that the tests try, and how each ends."""
+    """docs/reference/attacks.md: the attacks in the tests with their results."""
     lines = [
         "# Attacks",
         "",
         _NOTE,
         "",
-        "Variants of the toy baseline that try these are trained and scored in the tests (`tests/attacks`), with bubblewrap",
-        "and with landlock. *No effect* means: the score is the same as without the attack, no other file, process or",
-        "secret is reached, and nothing is left behind. [SECURITY.md](../../SECURITY.md) says what each kind of sandbox is",
-        "for.",
+        "The tests (`tests/attacks`) train and score variants of the toy baseline that try these attacks, with bubblewrap",
+        "and with landlock. *No effect* means that the score is the same as without the attack, that no other file, process",
+        "or secret is reached, and that nothing is left behind. [SECURITY.md](../../SECURITY.md) describes the purpose of",
+        "each kind of sandbox.",
     ]
     for group, attacks in GROUPS.items():
         lines += ["", f"## {group[0].upper()}{group[1:]}", "", "| attack | bubblewrap | landlock |", "|---|---|---|"]
@@ -81,13 +81,13 @@ def attacks_page() -> str:
             lines.append(f"| {name} | no effect | {'no effect' if attack.landlock else '**not stopped**'} |")
     lines += ["", "## Attacks that end as a failure", "", "| attack | kind of failure, in both |", "|---|---|"]
     lines += [f"| {name} | `{kind}` |" for name, (_, kind) in FAILING.items()]
-    lines += ["", "## Honest and odd", "", "These variants have the score of the unmodified code:"]
+    lines += ["", "## Unusual but honest", "", "These variants have the same score as the unmodified code:"]
     lines += [f"{', '.join(HONEST)}.", ""]
     return "\n".join(lines)
 
 
 def documented(module: ModuleType) -> dict[str, Documented]:
-    """The classes of a module by name, with the strings under their fields, which Python itself discards."""
+    """The classes of a module by name, with the strings under their fields, which Python discards."""
     found = {}
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ClassDef):
@@ -115,8 +115,8 @@ def tables_page() -> str:
         "",
         "# Tables",
         "",
-        "`analysis.load.load(RUN, …)` reads run folders, also of runs in progress, and returns these tables of pandas.",
-        "Values not known yet are missing. A damaged file costs its row and is named in `Tables.damaged`.",
+        "`analysis.load.load(RUN, …)` reads run folders, finished or in progress, and returns these pandas tables. Unknown",
+        "values are missing. A damaged file has no row and is listed in `Tables.damaged`.",
         "",
     ]
     texts = _strings_of_names(columns)
@@ -145,11 +145,11 @@ class Setting:
     """One key of the configuration."""
 
     key: str
-    """Dotted, as on the command line."""
+    """Dotted key, as on the command line."""
     kind: str
     """Type, or the choices."""
     default: str
-    """Its value unless a file of `conf/` sets another."""
+    """Default value in the schema; files in `conf/` may set another."""
     live: bool
     """Whether it may change when a run is resumed."""
     meaning: str
@@ -166,10 +166,10 @@ def settings_page() -> str:
         "",
         "# Settings",
         "",
-        "Every setting of a run. On the command line a setting is written as `KEY=VALUE`, for example",
-        "`stop.generations=8`. [Groups](#groups) lists which file of `conf/` sets which of them.",
+        "All settings of a run. On the command line a setting is written as `KEY=VALUE`, for example `stop.generations=8`.",
+        "[Groups](#groups) lists which file in `conf/` sets which of them.",
         "",
-        "*Fixed* settings belong to the run: resuming it with another value is refused. *Live* settings may change on",
+        "*Fixed* settings cannot be changed: resuming a run with another value is refused. *Live* settings may change on",
         "resume; the change is printed and recorded. **required** marks a setting without a default.",
         "",
         "A setting of type *class* chooses a part of the program: `_target_` names a class, and its other keys are",
@@ -244,7 +244,7 @@ def _table(settings: list[Setting]) -> list[str]:
 
 
 def _groups() -> list[str]:
-    """The choices in `conf/`, and what each sets."""
+    """The choices in `conf/` with their settings."""
     chosen = _chosen_by(CONF / "config.yaml")
     groups = sorted({path.parent for path in CONF.glob("*/**/*.yaml")})
     names = {folder: ".".join(folder.relative_to(CONF).parts) for folder in groups}
@@ -272,7 +272,7 @@ def _groups() -> list[str]:
 
 
 def _chosen_by(path: Path) -> dict[str, str]:
-    """What the defaults of a file choose, by group."""
+    """The choice by group in the defaults of a file."""
     content = OmegaConf.to_container(OmegaConf.load(path))
     listed = content.get("defaults", []) if isinstance(content, dict) else []
     return {key: value for entry in listed if isinstance(entry, dict) for key, value in entry.items()}
@@ -308,7 +308,7 @@ def _comment(path: Path) -> str:
 
 
 def _sets(path: Path) -> str:
-    """What a file sets; of lists and long texts only the key."""
+    """The settings in a file; only the key for lists and long texts."""
     found = [f"`{key.removeprefix('override /')}={value}`" for key, value in _chosen_by(path).items()]
     for key, value in _flat(path, leave_out=("defaults",)).items():
         short = isinstance(value, int | float | str) and (len(str(value)) < 20 or key.endswith("_target_"))
@@ -336,12 +336,12 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("run.json", "the run", run.Facts, "Written once; makes the folder a run."),
     ("live.json", "the run", None, "The live settings now in force, as in [Settings](settings.md)."),
     ("controller.json", "the run", run.Holder, "The lock: exists while a controller holds the run."),
-    ("pause.json", "the run", records.Pause, "While it exists nothing new is started."),
-    ("waiting.json", "the run", records.Waiting, "Exists while something cannot be done for now."),
-    ("notified.json", "the run", None, "With `notify.command`: what a person was told, and when."),
-    ("events.jsonl", "the run", records.Event, "One event a line."),
+    ("pause.json", "the run", records.Pause, "While it exists, nothing new is started."),
+    ("waiting.json", "the run", records.Waiting, "Exists while the run is held up."),
+    ("notified.json", "the run", None, "With `notify.command`: the notices that were sent, and when."),
+    ("events.jsonl", "the run", records.Event, "One event per line."),
     ("account.json", "the run", accounting.RunAccount, "Device hours as of the last selection or report."),
-    ("alarm.json", "an alarm", records.Alarm, "Opens it, in `alarms/alarm_K/`: failures look like a machine's."),
+    ("alarm.json", "an alarm", records.Alarm, "Opens it, in `alarms/alarm_K/`: failures suggest a machine fault."),
     ("verdict.json", "an alarm", records.AlarmVerdict, "Closes it."),
     ("report.json", "the run", records.Report, "Written at the end."),
     ("parents.json", "a generation", records.Parents, "Opens it."),
@@ -349,9 +349,14 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
     ("account.json", "a generation", accounting.GenerationAccount, "Device hours of its candidates."),
     ("summary.json", "a generation", reader.Summary, "A cache of its records; may be deleted at any time."),
     ("task.json", "a task of the policy", records.PolicyTask, "Opens it, in `policy/step_K/sample/` or `update/`."),
-    ("samples.json", "a task of the policy", records.Sample, "A list: what the policy wrote, in `output/` of its try."),
-    ("measures.json", "a step of the policy", records.StepMeasures, "What was measured when it was learned from."),
-    ("step.json", "a step of the policy", records.PolicyStep, "Closes it: which checkpoint it is."),
+    (
+        "samples.json",
+        "a task of the policy",
+        records.Sample,
+        "A list of the policy's answers, in `output/` of its try.",
+    ),
+    ("measures.json", "a step of the policy", records.StepMeasures, "Measures of the step, written after its update."),
+    ("step.json", "a step of the policy", records.PolicyStep, "Closes it; names its checkpoint."),
     ("idea.json", "a candidate", records.Idea, "Opens it."),
     (
         "generation_N/candidate_N.json",
@@ -360,16 +365,16 @@ _FILES: tuple[tuple[str, str, type | None, str], ...] = (
         "Exists while a person has pinned or banned the candidate; may change.",
     ),
     ("derived.json", "the run", records.Derived, "The run is a rerun or an ablation of a candidate of another."),
-    ("manifest.json", "the run", manifest.RunManifest, "Hashes of code and data, checked wherever they are used."),
+    ("manifest.json", "the run", manifest.RunManifest, "Hashes of code and data, checked before each use."),
     ("failure.json", "a candidate, an attempt, a trial", records.Failure, "Closes it without a score."),
     ("implement.json", "an attempt", records.Implementation, "Written after `patch.diff` and `variant/`."),
     ("smoke.json", "an attempt", records.Smoke, "The variant may be trained."),
     ("score.json", "a trial", records.Score, "Closes it."),
     ("job.json", "a try", records.Job, "Opens it."),
-    ("claim.json", "a try", records.Claim, "A process runs it."),
+    ("claim.json", "a try", records.Claim, "Names the job that runs it."),
     ("result.json", "a try", records.Result, "Closes it."),
     ("ended.json", "a try", records.Result, "The end of a job that is gone, declared by the controller."),
-    ("spoiled.json", "a try", records.Failure, "A machine's fault found later; replaces the result."),
+    ("spoiled.json", "a try", records.Failure, "A machine fault found later; replaces the result."),
     ("rendezvous.json", "a try", nodes.Meeting, "On several nodes: where the ranks meet."),
     ("node_K.json", "a try", nodes.NodeEnd, "On several nodes: how training ended on node K."),
     ("question.json", "`runs/.doctor-…/`", probe.Question, "Input of the test job of `doctor`. Removed afterwards."),
@@ -381,13 +386,17 @@ _OTHERS = (
     *(accounting.Account, accounting.RunAccount, accounting.GenerationAccount),
     *(nodes.Meeting, nodes.NodeEnd, probe.Question, probe.Seen),
 )
-"""Records of the run folder that are defined beside the code that writes them."""
+"""Records of the run folder that are defined in the module that writes them."""
 
 _OTHER_FILES = (
     ("`patch.diff`", "an attempt", "The change from the baseline to the variant, for `git apply`."),
     ("`variant/`", "an attempt", "The code that runs."),
     ("`smoke.log`", "an attempt", "Output of the smoke test."),
-    ("`train.log`, `train_K.log`", "a try", "Output of training; on several nodes `train_K.log` is that of node K."),
+    (
+        "`train.log`, `train_K.log`",
+        "a try",
+        "Output of training; `train_K.log` is the output of node K if there are several.",
+    ),
     ("`evaluate.log`, `serve_0.log` …", "a try", "Output of the evaluator and of its servers."),
     ("`evaluation.json`", "a try", "Written by the evaluator."),
     ("`output/`", "a try", "All that the variant can write: `metrics.jsonl`, `checkpoint/`, `resume/`."),
@@ -395,12 +404,12 @@ _OTHER_FILES = (
     (
         "`guidance.md`",
         "the run, a generation",
-        "Text from a person to the ideator; the generation has the copy it used.",
+        "Text from a person to the ideator; a generation has the copy that it used.",
     ),
     (
         "`lessons.md`",
         "a generation",
-        "With `ideate.lessons_every`: the note that prompts show from this generation on.",
+        "With `ideate.lessons_every`: the note that prompts include from this generation on.",
     ),
     ("`proposals/NAME.json`", "the run", "An [Idea](#idea) for the next generation."),
     ("`failure_K.json`", "a candidate, an attempt, a trial", "A failure that an alarm took back."),
@@ -419,22 +428,22 @@ def run_folder_page() -> str:
         "",
         f"This is format {records.FORMAT}. The number is in `run.json`; a folder of another format is refused, with the",
         "version of Groundwork that reads it. The files are the state of a run: nothing else records its progress. Every",
-        "file is written whole or not at all, and a file that records a decision is never overwritten. See",
+        "file is written atomically, and a file that records a decision is never overwritten. See",
         "[How a run works](../explanation/how-a-run-works.md).",
         "",
         "```text",
         *tree.splitlines(),
         "```",
         "",
-        "No path in these files is absolute. Times are seconds since 1970, durations are seconds, memory is GB. All numbers",
-        "are finite.",
+        "No path in these files is absolute. Times are seconds since 1970, durations are in seconds, memory is in GB. All",
+        "numbers are finite.",
         "",
         "## Files",
         "",
         *_file_tables(),
         "",
         "Every trial is a folder `trial_K` of its attempt or of `baseline/`. Its [purpose](#purpose) is recorded in",
-        "`job.json` and `score.json`; its number means nothing. A trial with the purpose `test` trains nothing: `job.json`",
+        "`job.json` and `score.json`; its number has no meaning. A trial with the purpose `test` trains nothing: `job.json`",
         "names the trial whose checkpoint it scores.",
         "",
         "## Records",
@@ -444,12 +453,12 @@ def run_folder_page() -> str:
 
 
 def _file_tables() -> Iterator[str]:
-    """The files of a run that hold a record, then the others."""
+    """The files of a run that contain a record, then the others."""
     yield from ("| file | of | record | |", "|---|---|---|---|")
     for name, where, cls, meaning in _FILES:
         record = f"[{cls.__name__}](#{cls.__name__.lower()})" if cls else ""
         yield f"| `{name}` | {where} | {record} | {meaning} |"
-    yield from ("", "Files that hold no record:", "", "| file | of | |", "|---|---|---|")
+    yield from ("", "Other files:", "", "| file | of | |", "|---|---|---|")
     yield from (f"| {name} | {where} | {meaning} |" for name, where, meaning in _OTHER_FILES)
 
 
