@@ -601,7 +601,9 @@ class RlConfig:
     dtype: str = "float32"
     """Data type of the weights: `float32`, `bfloat16` or `float16`."""
     lora_rank: int = 0
-    """Rank of the trained adapter (LoRA, on all linear layers); 0: all weights are trained."""
+    """Rank of the trained adapter (LoRA); 0: all weights are trained."""
+    lora_layers: str = "all-linear"
+    """Layers with an adapter: `all-linear`, or a regular expression for their names (`target_modules` of peft)."""
     learning_rate: float = 1e-5
     """Constant learning rate of AdamW."""
     weight_decay: float = 0.0

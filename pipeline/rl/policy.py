@@ -116,7 +116,7 @@ def _with_adapter(model: Any, rl: RlConfig) -> Any:
         r=rl.lora_rank,
         lora_alpha=2 * rl.lora_rank,
         lora_dropout=0.0,
-        target_modules="all-linear",
+        target_modules=rl.lora_layers,
         task_type="CAUSAL_LM",
     )
     torch.manual_seed(0)  # all ranks and tries start with the same adapter

@@ -108,6 +108,8 @@ def _learned(context: Context, archive: Archive, number: int) -> PolicyStep | No
     made = PolicyStep(number + 1, number + 1, *places)
     _close(context, archive, made, task, done)
     context.run.event("policy", after.folder, f"learned from {len(task.rows)} ideas")
+    if now.optimizer:  # several times as large as what is trained, and never read again
+        shutil.rmtree(archive.paths.folder / now.optimizer, ignore_errors=True)
     return made
 
 

@@ -41,6 +41,8 @@ PARENTS = 4
 """With the archive as state: prompts in a step, each with a share of the group."""
 LAST = 10
 """Steps at the end that a mean is taken over."""
+EVERY, EARLY = 5, 5
+"""Steps between the values of a curve, and the step whose best found the table shows, too."""
 LATE, LOST = 0.30, 0.05
 """With late rewards: the share that comes a step late, and that never comes."""
 
@@ -238,10 +240,10 @@ def main() -> None:
 
 
 def _short(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
-    """The end, and every tenth step for the plot."""
+    """The end, and every fifth step for the plot."""
     last = measures[-LAST:]
     end = {key: statistics.fmean(one[key] for one in last) for key in last[0]}
-    curves = {key: [round(one[key], 4) for one in measures[::5]] for key in ("mean", "best", "found", "share")}
+    curves = {key: [round(one[key], 4) for one in measures[::EVERY]] for key in ("mean", "best", "found", "share")}
     return {"end": {**end, "found": measures[-1]["found"]}, "curves": curves}
 
 
@@ -252,27 +254,30 @@ def results() -> Iterator[dict]:
 
 
 def table_lines(lines: list[dict]) -> Iterator[str]:
-    """Means over seeds with 95 % intervals (t), and the paired difference of the best of a batch to `mean`."""
-    head = (
-        "arm (simulated)",
-        "seeds",
-        "mean of a batch",
-        "best of a batch",
-        "best found",
-        "distinct of 64",
-        "commonest",
-    )
-    yield f"| {' | '.join(head)} | best of a batch − `mean` |"
-    yield "|---" * 8 + "|"
-    ends = {name: {one["seed"]: one["end"] for one in lines if one["arm"] == name} for name in ARMS}
-    for name, ours in ends.items():
-        if not ours:
-            continue
-        pairs = [ours[seed]["best"] - ends["mean"][seed]["best"] for seed in ours if seed in ends["mean"]]
-        cells = [_interval([one[key] for one in ours.values()]) for key in ("mean", "best", "found")]
-        distinct = statistics.fmean(one["distinct"] for one in ours.values())
-        share = statistics.fmean(one["share"] for one in ours.values())
-        yield f"| {name} | {len(ours)} | {' | '.join(cells)} | {distinct:.0f} | {100 * share:.0f} % | {_interval(pairs)} |"
+    """Means over seeds with 95 % intervals (t), and differences of the best of a batch to `mean` and to `evolution` on the
+    same seeds."""
+    head = ("arm (simulated)", "seeds", "mean of a batch", "best of a batch", f"found by step {EARLY}", "best found")
+    more = ("distinct of 64", "commonest", "best of a batch − `mean`", "best of a batch − `evolution`")
+    yield f"| {' | '.join((*head, *more))} |"
+    yield "|---" * len((*head, *more)) + "|"
+    for name in ARMS:
+        runs = {one["seed"]: one for one in lines if one["arm"] == name}
+        if runs:
+            yield f"| {name} | {' | '.join(_cells(runs, lines))} |"
+
+
+def _cells(runs: dict[int, dict], lines: list[dict]) -> Iterator[str]:
+    """One arm's row, behind its name. `runs` are by seed."""
+    ends = [one["end"] for one in runs.values()]
+    yield str(len(runs))
+    yield from (_interval([one[key] for one in ends]) for key in ("mean", "best"))
+    yield _interval([one["curves"]["found"][EARLY // EVERY] for one in runs.values()])
+    yield _interval([one["found"] for one in ends])
+    yield f"{statistics.fmean(one['distinct'] for one in ends):.0f}"
+    yield f"{100 * statistics.fmean(one['share'] for one in ends):.0f} %"
+    for other in ("mean", "evolution"):
+        best = {one["seed"]: one["end"]["best"] for one in lines if one["arm"] == other}
+        yield _interval([one["end"]["best"] - best[seed] for seed, one in runs.items() if seed in best])
 
 
 def draw(lines: list[dict]) -> None:
@@ -288,7 +293,7 @@ def draw(lines: list[dict]) -> None:
         curves = [one["curves"] for one in lines if one["arm"] == name]
         for axis, key in zip(axes, ("best", "share"), strict=True):
             means = [statistics.fmean(at) for at in zip(*(one[key] for one in curves), strict=True)]
-            axis.plot([5 * number for number in range(len(means))], means, label=name)
+            axis.plot([EVERY * number for number in range(len(means))], means, label=name)
     axes[0].set(title="best of a batch (simulated)", xlabel="step", ylabel="accuracy")
     axes[1].set(title="share of the commonest idea (simulated)", xlabel="step")
     axes[0].legend(fontsize=7)
