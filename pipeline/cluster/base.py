@@ -50,7 +50,7 @@ class Request:
     folder: Path
     """The try's folder, absolute: the only argument of the function that runs."""
     kind: str = ""
-    """Requests of the same kind take about as long, and may share a job (`Cluster.pack`)."""
+    """Requests of the same kind take about equally long, and may share a job (`Cluster.pack`)."""
 
 
 class Cluster(Protocol):
@@ -61,7 +61,7 @@ class Cluster(Protocol):
     here: bool
     """Whether jobs are processes of this machine, which Ctrl-C also ends."""
     pack: int
-    """How many requests of the same kind share one job, with an id for each; 1: each has a job of its own."""
+    """Number of requests of the same kind that share one job, each with its own id; 1: each has its own job."""
 
     def slots(self) -> int:
         """Maximum number of requests waiting or running at the same time."""

@@ -14,7 +14,7 @@ CLUSTER_VARIABLE = "GROUNDWORK_SLURM_CLUSTER"
 
 
 MEMBER_VARIABLE = "GROUNDWORK_MEMBER"
-"""Tells a process which trial of a pack it is, from 0 (see `packs.py`)."""
+"""Environment variable with the number of a trial in its pack, from 0 (see `packs.py`)."""
 
 
 def current_job_id() -> str:
@@ -26,7 +26,7 @@ def current_job_id() -> str:
 
 
 def slurm_job() -> str:
-    """Slurm's own id of the job this process runs in, `1000` or `1000_3`; empty where Slurm did not start it."""
+    """Slurm's own id of the current job, `1000` or `1000_3`; empty if Slurm did not start this process."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 

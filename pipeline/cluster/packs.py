@@ -1,8 +1,8 @@
-"""Several trials in one job, for sites that give whole nodes only.
+"""Several trials in one job, for sites that allocate only whole nodes.
 
-A pack is one task of a job array. Its process starts one process for each member, with devices and cores of its own. Members
-end independently: how one ends concerns no other, and what a job that is lost takes with it are the members that have no
-result yet. In the folder of the wave `JOB.MEMBER.stop` asks to end a member, and `JOB.MEMBER.over` says how it ended.
+A pack is one task of a job array. Its process starts one process for each member, with its own devices and cores. Members
+end independently, and a lost job affects only the members without a result. In the folder of the wave `JOB.MEMBER.stop`
+requests the end of a member, and `JOB.MEMBER.over` says how it ended.
 """
 
 import multiprocessing
@@ -23,17 +23,17 @@ from pipeline.errors import BadInput
 from pipeline.records import Resources
 
 _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK")
-"""In which Slurm names the GPUs of a job."""
+"""Variables in which Slurm names the GPUs of a job."""
 _LOOK_S = 0.5
 _END_GRACE_S = 30.0
-"""How long a member may take to end its processes before they are killed."""
+"""Seconds that a member has to end its processes before they are killed."""
 
 Item = TypeVar("Item")
 
 
 def packed(items: Iterable[Item], kind: Callable[[Item], object], size: int) -> list[list[Item]]:
-    """Packs of at most `size` items, each of one kind: what takes as long goes together, so that no device idles beside a
-    longer training. In the order of their first items."""
+    """Packs of at most `size` items of the same kind, in order of their first items. Items of one kind take equally long, so
+    that no device is idle during a longer training."""
     packs: list[list[Item]] = []
     open_packs: dict[object, list[Item]] = {}
     for item in items:
@@ -46,11 +46,11 @@ def packed(items: Iterable[Item], kind: Callable[[Item], object], size: int) -> 
 
 
 def needs_of_pack(needs: Resources, size: int, own_gb: float) -> Resources:
-    """What a job of `size` trials requests, with `own_gb` of memory for our own processes beside each but one. Raises
-    `BadInput` for a trial that needs several nodes."""
+    """The resources of a job of `size` trials, with `own_gb` of additional memory for each trial but one, for this program's
+    own processes. Raises `BadInput` for a trial on several nodes."""
     if size > 1 and needs.nodes > 1:
         raise BadInput(
-            f"cluster.pack={size} puts several trials into one node, and a trial needs {needs.nodes} "
+            f"cluster.pack={size} puts several trials on one node, and a trial requires {needs.nodes} "
             "(train.resources.nodes); set cluster.pack=1"
         )
     return replace(
@@ -63,23 +63,23 @@ def needs_of_pack(needs: Resources, size: int, own_gb: float) -> Resources:
 
 @dataclass(frozen=True)
 class Share:
-    """What one member of a pack has of its job."""
+    """One member's share of its job."""
 
     environment: Mapping[str, str]
     """Variables that name its GPUs."""
     cpus: tuple[int, ...]
-    """Its cores; empty where the job has no cores of its own, and the members share the node's."""
+    """Its cores; empty if Slurm does not bind the job to cores, so that the members share those of the node."""
 
 
 def shares(environment: Mapping[str, str], cpus: Collection[int], needs: Resources, size: int) -> list[Share]:
-    """The shares of all members. `environment` is that of the job, `cpus` are the cores it may run on, neighbours side by
-    side. Raises `BadInput` where the job has too few GPUs."""
+    """The shares of all members. `environment` is that of the job, `cpus` are the cores on which it may run, with threads of
+    a core next to each other. Raises `BadInput` if the job has too few GPUs."""
     lists = {name: environment[name].split(",") for name in _GPU_VARIABLES if environment.get(name)}
     gpus = needs.gpus_per_node
     if gpus and (not lists or min(map(len, lists.values())) < gpus * size):
         seen = ", ".join(f"{name}={environment[name]}" for name in lists) or "no variable names GPUs"
         raise BadInput(f"a pack of {size} needs {gpus * size} GPUs, and its job has fewer ({seen}); lower cluster.pack")
-    # Where Slurm confines no job to its cores, those it may run on are those of all jobs of the node.
+    # If Slurm does not bind jobs to cores, these are all cores of the node.
     own = list(cpus) if str(len(cpus)) == environment.get("SLURM_CPUS_ON_NODE") else []
     each = needs.cpus_per_task if len(own) >= needs.cpus_per_task * size else 0
     return [
@@ -92,7 +92,7 @@ def shares(environment: Mapping[str, str], cpus: Collection[int], needs: Resourc
 
 
 def cores_of_job() -> list[int]:
-    """The cores that this process may run on; hardware threads of one core are neighbours."""
+    """The cores on which this process may run, with hardware threads of a core next to each other."""
 
     def first_of_core(cpu: int) -> int:
         try:
@@ -105,30 +105,30 @@ def cores_of_job() -> list[int]:
 
 
 def stop_mark(folder: Path, job_id: str) -> Path:
-    """Asks to end the member with this plain id (`1000_3.2`); `folder` is that of its wave."""
+    """File that requests the end of the member with this plain id (`1000_3.2`); `folder` is the folder of its wave."""
     return folder / f"{job_id}.stop"
 
 
 def over_mark(folder: Path, job_id: str) -> Path:
-    """Says how the member with this plain id ended."""
+    """File that says how the member with this plain id ended."""
     return folder / f"{job_id}.over"
 
 
 def log_of(folder: Path, job_id: str) -> Path:
-    """The log of the member with this plain id; named as submitit names the log of a job."""
+    """The log of the member with this plain id, named like submitit's logs of jobs."""
     return folder / f"{job_id}_0_log.out"
 
 
 @dataclass(frozen=True)
 class Pack:
-    """What a job of several trials runs: `function(folder)` for each of some folders, at once."""
+    """The function of a job of several trials: runs `function(folder)` for each of its folders in parallel."""
 
     function: Callable[[str], object]
-    """What each member runs."""
+    """Function that each member runs."""
     needs: Resources
-    """What each member has."""
+    """Resources of each member."""
     size: int
-    """For how many members the job has room."""
+    """Number of members for which the job has resources."""
 
     def __call__(self, *folders: str) -> None:
         """Returns when all members have ended."""
@@ -164,7 +164,7 @@ class _Member:
         self.stop = stop_mark(place, job_id)
         self._over = over_mark(place, job_id)
         self._ending_since: float | None = None
-        # Forked: no second start of Python and its imports.
+        # Forked, so that Python and its imports are not started again.
         context = multiprocessing.get_context("fork")
         self.process = context.Process(
             target=_run_member, args=(function, folder, job_id, log_of(place, job_id), share)
@@ -172,13 +172,13 @@ class _Member:
         self.process.start()
 
     def note_end(self) -> None:
-        """Write down how it ended, if it did."""
+        """Record how the member ended, if it has."""
         code = self.process.exitcode
         if code is not None and not self._over.exists():
             self._over.write_text(f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}")
 
     def end(self) -> None:
-        """Tell it to end, again at each look: it may not have been ready for the signal. Kill it after a while."""
+        """Signal the member to end, at every call since it may not have been ready before; kill it after a while."""
         now = time.monotonic()
         self._ending_since = self._ending_since or now
         if now - self._ending_since <= _END_GRACE_S:

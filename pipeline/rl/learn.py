@@ -1,6 +1,6 @@
-"""What an update does in its job, in one process or as one rank of many: from its task to the next checkpoint.
+"""An update in its job, in one process or as one of several ranks: from its task to the next checkpoint.
 
-Runs inside jobs only.
+Used only inside jobs.
 """
 
 import math
@@ -24,8 +24,8 @@ from pipeline.store.paths import RunPaths, TryPaths
 def learn(
     run_paths: RunPaths, paths: TryPaths, task: PolicyTask, rl: RlConfig, engine_of: Callable[[Any, RlConfig], Engine]
 ) -> UpdateMeasures:
-    """Learn from the rows of a task; writes the next checkpoint and the optimizer's state into the try. Raises `NotFinite`,
-    and `BadInput` for a GPU with too little memory."""
+    """Learn from the rows of a task; writes the next checkpoint and the optimizer state to the try. Raises `NotFinite`, and
+    `BadInput` if the GPU has too little memory."""
     rows = _rows_of(run_paths, task)
     try:
         with sharded_loading(rl):
@@ -51,7 +51,7 @@ def learn(
 
 
 def checkpoint_of(run_paths: RunPaths, task: PolicyTask) -> Path | None:
-    """None for the model that the run starts from, where it is not in the run folder."""
+    """Folder of the task's checkpoint; none for an initial model that is not in the run folder."""
     return run_paths.folder / task.checkpoint if task.checkpoint else None
 
 
@@ -67,8 +67,8 @@ def _rows_of(run_paths: RunPaths, task: PolicyTask) -> list[Row]:
 def _kl_to_start(
     run_paths: RunPaths, policy: Policy, engine: Engine, rows: list[Row], rl: RlConfig, ours: list[list[float]]
 ) -> float | None:
-    """From the log-probabilities of the rows now. None where all weights are trained and sharded: the first policy would
-    need as much memory again."""
+    """The KL to the initial policy, from the current log-probabilities of the rows. None if all weights are trained and
+    sharded, since the initial policy would need the same memory again."""
     if rl.lora_rank:
         with policy.model.disable_adapter():
             return kl_between(ours, score(policy, engine, rows, rl))

@@ -20,7 +20,7 @@ from pipeline.store import files
 
 FACTS = "policy.json"
 SHARDED = 3
-"""The stage of ZeRO that shards the weights, too."""
+"""The stage of ZeRO that also shards the weights."""
 _ADAPTER = "adapter_config.json"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,7 +33,7 @@ class Policy:
     """A transformers model, or a peft model around one."""
     tokenizer: PreTrainedTokenizerBase
     step: int
-    """Step that it was made for."""
+    """Step for which it was made."""
 
     @property
     def eos(self) -> int:
@@ -123,7 +123,7 @@ def _with_adapter(model: Any, rl: RlConfig) -> Any:
     return get_peft_model(model, config)
 
 
-# ---- weights that are split over ranks
+# ---- sharded weights
 
 
 def deepspeed_config(rl: RlConfig) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def deepspeed_config(rl: RlConfig) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def sharded_loading(rl: RlConfig) -> Iterator[None]:
-    """Where ZeRO shards the weights, models that are loaded inside are split over the ranks at once: none holds all."""
+    """Inside the block, models are sharded over the ranks while they are loaded, if ZeRO shards weights."""
     if rl.zero_stage != SHARDED:
         yield
         return

@@ -1,6 +1,6 @@
-"""An update on several ranks: started by torchrun on each node, ended together.
+"""An update on several ranks, which torchrun starts on each node and which end together.
 
-Nodes communicate like those of a trial (`job/nodes.py`). `python -m pipeline.rl.ranks TRY` is one rank.
+Nodes communicate as in a trial (`job/nodes.py`). `python -m pipeline.rl.ranks TRY` is one rank.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from pipeline.store.run import open_run
 
 _LOOK_S = 0.5
 _GRACE_S = 40.0
-"""Torchrun itself waits 30 seconds before it kills a rank."""
+"""Longer than the 30 seconds that torchrun itself waits before it kills a rank."""
 _JOB = "GROUNDWORK_JOB_PROCESS"
-"""Names the job's process to its ranks, which torchrun starts in sessions of their own."""
+"""Variable that passes the id of the job's process to its ranks, which torchrun starts in separate sessions."""
 
 
 def run_ranks(paths: TryPaths, rl: RlConfig, node: Node) -> Failure | None:
-    """Run the ranks of this node to their end. On the first node: why the update failed on any node, if it did."""
+    """Run the ranks of this node to their end. Returns why the update failed, on node 0 for any node; none if it did not."""
     peers = Peers(paths, node, rl.update.nodes)
     meeting = peers.meet()
     if meeting is None:
@@ -53,7 +53,7 @@ def run_ranks(paths: TryPaths, rl: RlConfig, node: Node) -> Failure | None:
 
 
 def ranks_per_node(rl: RlConfig) -> int:
-    """One for each GPU of a node, one where it has none."""
+    """One rank for each GPU of a node; one without GPUs."""
     return max(1, rl.update.gpus_per_node)
 
 
@@ -62,7 +62,7 @@ def _ended_elsewhere(paths: TryPaths) -> Failure:
 
 
 def _failure(paths: TryPaths, code: int) -> Failure | None:
-    """What the ranks say of their failure: the first one's word, a machine's fault where none says anything."""
+    """The failure that the ranks reported first; a machine fault if none reported one but the exit code is not 0."""
     if code == 0:
         return None
     said = sorted(paths.output.glob("failure_*.json"), key=lambda path: path.stat().st_mtime)
@@ -72,7 +72,7 @@ def _failure(paths: TryPaths, code: int) -> Failure | None:
 
 
 def failure_of(error: Exception, paths: TryPaths) -> Failure:
-    """An error that is the task's own as why it failed."""
+    """The failure of a task for one of its known errors."""
     from pipeline.rl.update import NotFinite
 
     kind = FailureKind.EXCEPTION
@@ -87,7 +87,7 @@ def failure_of(error: Exception, paths: TryPaths) -> Failure:
 
 
 def main(folder: Path) -> None:
-    """Learn as one rank; the first writes what was measured."""
+    """Learn as one rank; rank 0 writes the measures."""
     threading.Thread(target=_end_with, args=(int(os.environ[_JOB]),), daemon=True).start()
     from pipeline.rl.learn import learn
     from pipeline.rl.zero import Zero, joined_ranks
@@ -105,12 +105,12 @@ def main(folder: Path) -> None:
         files.replace(paths.rank_failure(rank), failure_of(error, paths))
         sys.exit(str(error))
     sys.stderr.flush()
-    # DeepSpeed keeps gloo's threads, which can abort a process that tears Python down (pytorch issue 190489).
+    # DeepSpeed keeps gloo's threads, which can abort the process while Python shuts down (pytorch issue 190489).
     os._exit(0)
 
 
 def _end_with(job: int) -> None:
-    """End this process once the job's is gone, however it ended."""
+    """End this process once the job's process is gone."""
     while True:
         try:
             os.kill(job, 0)

@@ -65,19 +65,19 @@ class Engine(Protocol):
         ...
 
     def gather(self, ours: Any) -> list[Any]:
-        """What each rank gave, in their order."""
+        """The values of all ranks, in order of ranks."""
         ...
 
     def weights(self) -> dict[str, Tensor] | None:
-        """All that a checkpoint holds, on the first rank; none where the model has it itself."""
+        """All weights of a checkpoint on rank 0; none if the model itself has them."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the optimizer's state. Every rank calls it."""
+        """Write the optimizer state. Must be called on every rank."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Raises `BadInput` for the state of another kind or number of ranks."""
+        """Load the optimizer state. Raises `BadInput` for that of another engine or number of ranks."""
         ...
 
 
@@ -98,8 +98,8 @@ def update(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, rn
 
 
 def kl_between(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
-    """The mean of log pi - log pi_0 over the tokens of some rows, nats: an estimate of the KL of a policy to another, from
-    rows that it would sample."""
+    """The mean of log pi - log pi_0 over the tokens of some rows, nats: an estimate of the KL of a policy to another, if the
+    rows were sampled from the former."""
     tokens = sum(map(len, ours))
     return (math.fsum(map(math.fsum, ours)) - math.fsum(map(math.fsum, theirs))) / max(1, tokens)
 
@@ -118,8 +118,8 @@ def score(policy: Policy, engine: Engine, rows: Sequence[Row], rl: RlConfig, mod
 
 
 def _share(items: list[Any], engine: Engine) -> list[Any]:
-    """What this rank takes of some items. All ranks take equally many, since they compute together; where that does not
-    come out even, the first item stands in at the end."""
+    """This rank's share of some items. All ranks get equally many, since they compute together; if necessary the first item
+    is appended as padding."""
     mine = items[engine.rank :: engine.ranks]
     return mine + items[:1] * (-(-len(items) // engine.ranks) - len(mine))
 
@@ -238,11 +238,11 @@ class Adam:
 
 _STATE = "adam.pt"
 NO_STEP = "the gradient is not finite; lower rl.learning_rate, or train in float32"
-"""Why a step was not taken."""
+"""Message for a step that was not taken."""
 
 
 def adamw(model: Any, rl: RlConfig) -> torch.optim.AdamW:
-    """The optimizer of all that is trained."""
+    """The optimizer of the trainable weights."""
     trained = [one for one in model.parameters() if one.requires_grad]
     return torch.optim.AdamW(trained, lr=rl.learning_rate, betas=(0.9, 0.95), weight_decay=rl.weight_decay)
 
@@ -252,7 +252,7 @@ class Tally:
     """Sums of the measures of an update."""
 
     norms: list[float] = field(default_factory=list)
-    """Of the gradient, for each step of the optimizer."""
+    """Norm of the gradient for each step of the optimizer."""
     loss: float = 0.0
     ratio: float = 0.0
     highest: float = 0.0
@@ -282,7 +282,7 @@ class Tally:
 
 
 def joined(ranks: Sequence[Tally]) -> Tally:
-    """The tally of all ranks, whose steps are the same."""
+    """The tally over all ranks, which take the same steps."""
     return Tally(
         ranks[0].norms,
         sum(one.loss for one in ranks),

@@ -1,4 +1,4 @@
-"""An update on many ranks, of one node or several: DeepSpeed with ZeRO. Runs inside jobs only."""
+"""The engine of an update on several ranks, on one node or several: DeepSpeed with ZeRO. Used only inside jobs."""
 
 import contextlib
 import importlib.util
@@ -19,7 +19,7 @@ from pipeline.rl.update import NO_STEP, NotFinite, adamw
 
 
 class Zero:
-    """DeepSpeed's engine around a model; the ranks have met before."""
+    """DeepSpeed's engine around a model; requires an initialised process group."""
 
     def __init__(self, model: Any, rl: RlConfig) -> None:
         import deepspeed  # picks its accelerator when it is imported
@@ -29,7 +29,7 @@ class Zero:
         self._layout = f"zero{rl.zero_stage}_ranks{self.ranks}"
         self._engine = deepspeed.initialize(model=model, optimizer=adamw(model, rl), config=deepspeed_config(rl))[0]
         self._clips = rl.zero_stage == 0 and rl.dtype == "float32"
-        """DeepSpeed clips then without saying how long the gradient was."""
+        """Whether DeepSpeed clips without reporting the gradient's norm."""
 
     def forward(self) -> Any:
         return self._engine
@@ -56,7 +56,7 @@ class Zero:
         return found
 
     def weights(self) -> dict[str, Tensor] | None:
-        """One after the other, so that no rank holds more than one whole tensor that is sharded."""
+        """The trained weights, gathered one after the other, so that no rank holds more than one complete sharded tensor."""
         from deepspeed import zero
 
         found = {}
@@ -68,21 +68,21 @@ class Zero:
         return found if self.rank == 0 else None
 
     def save(self, folder: Path) -> None:
-        """The shards of all ranks: a resume needs as many."""
+        """Write the shards of all ranks; a resume requires the same number of ranks."""
         self._engine.save_checkpoint(str(folder), self._layout, save_latest=False, exclude_frozen_parameters=True)
 
     def load(self, folder: Path) -> None:
         if not (folder / self._layout).is_dir():
-            raise BadInput(f"{folder} holds no state of {self._layout}; set rl.zero_stage and rl.update as before")
+            raise BadInput(f"{folder} contains no state of {self._layout}; set rl.zero_stage and rl.update as before")
         self._engine.load_checkpoint(str(folder), self._layout, load_module_strict=False)
 
 
 @contextlib.contextmanager
 def joined_ranks(gpus: int) -> Iterator[None]:
-    """Meets the other ranks that torchrun has started, through nccl on GPUs and gloo on CPUs. Raises `BadInput` without
-    DeepSpeed, and on a node that shows fewer GPUs than were requested."""
+    """Join the process group of the ranks that torchrun has started, with nccl on GPUs and gloo on CPUs. Raises `BadInput`
+    without DeepSpeed, and on a node that shows fewer GPUs than requested."""
     if importlib.util.find_spec("deepspeed") is None:
-        raise BadInput("rl.zero_stage needs DeepSpeed and it is not installed; pip install '.[rl-deepspeed]'")
+        raise BadInput("rl.zero_stage requires DeepSpeed, which is not installed; pip install '.[rl-deepspeed]'")
     there, on_gpu = torch.cuda.device_count(), torch.cuda.is_available()
     if there < gpus:
         raise BadInput(
@@ -95,8 +95,8 @@ def joined_ranks(gpus: int) -> Iterator[None]:
     import deepspeed.ops
 
     deepspeed.utils.logger.setLevel("ERROR")
-    # gloo serves: the shared-memory operation would be compiled first, for half a minute, and needs ninja and C++
+    # gloo is sufficient: the shared-memory operation takes half a minute to compile, and requires ninja and C++
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("nccl" if on_gpu else "gloo", auto_mpi_discovery=False, verbose=False)
     yield
-    dist.destroy_process_group()  # after an error, in which others may wait for this rank, the process just ends
+    dist.destroy_process_group()  # not after an error, when other ranks may wait for this one: the process just ends

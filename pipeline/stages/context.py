@@ -29,7 +29,7 @@ _IDEA_WORKERS = 8
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 10.0, 120.0
 _SETTLE_S = 60.0
 _PATIENCE_S = 20.0
-"""How long work counts as under way that waits for a language model that does not answer."""
+"""Seconds for which work that waits for an unavailable language model still counts as under way."""
 _TOLD_S = 600.0
 """A cause that recurs within this time is not logged again."""
 

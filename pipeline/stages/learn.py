@@ -237,7 +237,7 @@ def _hours(result: TaskResult | None, gpus: int) -> float:
 
 
 def under_way(config: Config, archive: Archive) -> str | None:
-    """What the newest step waits for, in one line; none between steps."""
+    """What the newest step is waiting for, in one line; none between steps."""
     newest = archive.newest
     if newest is None or newest.selection is not None:
         return None
@@ -248,7 +248,7 @@ def under_way(config: Config, archive: Archive) -> str | None:
         return f"step {newest.number}: the policy is sampling {newest.parents.ideas} ideas"
     closed, quorum = sum(one.closed for one in newest.candidates), config.select.quorum
     return (
-        f"step {newest.number}: {closed} of {newest.parents.ideas} ideas have an outcome; select.quorum={quorum:g} needs "
+        f"step {newest.number}: {closed} of {newest.parents.ideas} ideas have an outcome; select.quorum={quorum:g} requires "
         f"{math.ceil(quorum * newest.parents.ideas)}"
     )
 

@@ -70,7 +70,7 @@ def step(context: Context, archive: Archive) -> None:
 
 
 def _wave(context: Context, archive: Archive, ready: list[Wanted], free: int) -> list[Wanted]:
-    """The trials to submit now. A pack that others may still fill waits for them, for a while."""
+    """The trials to submit now. A pack that is not full waits for further trials for a while."""
     pack, wait_s, in_flight = context.cluster.pack, context.config.cluster.pack_wait_s, len(archive.in_flight())
     more = pack > 1 and context.at_work and not context.holdups.lasts(PACKING, wait_s)
     wave = submitted_now(ready, free, pack, in_flight, more)
