@@ -530,8 +530,8 @@ class ClusterConfig:
     """Maximum number of trials queued or running at once; 0 means as many as the machine has GPUs or cores for (local) or
     64 (slurm)."""
     pack: int = live(1)
-    """With `cluster=slurm`: number of trials in one job, for sites that give whole nodes. `train.resources` is what one
-    trial has; the job requests `pack` times as much. 1: a job for each trial."""
+    """With `cluster=slurm`: number of trials in one job, for sites that allocate whole nodes. `train.resources` are
+    those of one trial; the job requests `pack` times as much. 1: one job per trial."""
     pack_wait_s: float = live(300.0)
     """How long trials that are ready wait for others to fill a pack while candidates are being prepared, seconds."""
     poll_s: float = live(0.5)

@@ -9,7 +9,7 @@ import pytest
 from pipeline import config as schema
 from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.setup.compose import CONF, compose_config, differences, fixed_part, flatten, live_part, valid_keys
+from pipeline.setup.compose import CONF, compose_config, differences, fixed_part, flatten, live_part
 from pipeline.setup.create import run_paths_of
 from tests.test_records import undocumented
 from tests.toy import CONF as TOY_CONF
@@ -170,12 +170,6 @@ def test_differences_name_the_old_and_the_new() -> None:
     assert differences(before, {"a": {"b": 1, "c": 3}, "d": {}}) == ["a.c: 2 -> 3"]
     assert differences(before, {"a": {"b": 1}, "d": {"e": 1}}) == ["a.c: 2 -> None", "d: {} -> None", "d.e: None -> 1"]
     assert differences(before, before) == []
-
-
-def test_valid_keys() -> None:
-    assert valid_keys("evaluate") == ["limit_min"]
-    assert "resources" in valid_keys("train") and "mem_gb" in valid_keys("train.resources")
-    assert valid_keys("size") == [] and valid_keys("nonsense.deep") == []
 
 
 def test_every_setting_has_a_docstring() -> None:

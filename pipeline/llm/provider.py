@@ -322,9 +322,8 @@ class _Asked(threading.Thread):
 
 
 def import_litellm() -> Any:
-    """litellm, made quiet: no price map from the network, no .env file, no telemetry, no advertisement in errors.
-
-    Raises `BadInput` when it is not installed.
+    """The litellm module, without price map from the network, .env file, telemetry, and advertisement in errors. Raises
+    `BadInput` if it is not installed.
     """
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     os.environ["LITELLM_MODE"] = "PRODUCTION"

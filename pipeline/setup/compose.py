@@ -247,16 +247,6 @@ def _brief(value: Any) -> str:
     return f"{first[:60]}…" if rest else first
 
 
-def valid_keys(path: str) -> list[str]:
-    """Keys of the schema below a dotted path; empty if any key is allowed there or the path does not exist."""
-    node: Any = Config
-    for name in path.split(".") if path else []:
-        if name not in _fields(node):
-            return []
-        node = typing.get_type_hints(node)[name]
-    return _fields(node)
-
-
 def _part(node: Any, live: bool, inside: bool = False) -> Any:
     """The live or the fixed fields of a configuration as nested plain data. All fields of a live group are live."""
     if isinstance(node, list):

@@ -11,7 +11,7 @@ from pipeline.store import files
 from pipeline.store.paths import AttemptPaths, CandidatePaths, GenerationPaths, RunPaths, TrialPaths, number_of
 from pipeline.store.reader import read_attempt, read_candidate, read_marks, read_summary, read_trial
 from pipeline.store.run import Run, open_run
-from pipeline.store.views import Attempt, Candidate, Generation
+from pipeline.store.views import Attempt, Generation
 
 T = TypeVar("T")
 
@@ -62,11 +62,6 @@ def survey_generation(paths: GenerationPaths, damaged: list[str]) -> Generation 
     if parents is None and not candidates:
         return None
     return Generation(number_of(paths.folder.name), paths, parents or Parents(), candidates, selection)
-
-
-def survey_candidate(paths: CandidatePaths, damaged: list[str]) -> Candidate | None:
-    """One candidate; none if it has no idea yet or is damaged."""
-    return _read(lambda: read_candidate(paths), damaged)
 
 
 def _baseline(paths: AttemptPaths, damaged: list[str]) -> Attempt:
