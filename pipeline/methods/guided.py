@@ -110,11 +110,11 @@ class Guided(ABC):
                 candidate,
                 gain(belief.mean, value),
                 belief.deviation,
-                gain(candidate.score.value, value),
+                gain(score.value, value),
                 archive.index.children[candidate.id],
             )
             for candidate, belief in ranked(archive, self.metric, known, self.pool)
-            if candidate.score is not None and not archive.is_banned(candidate.id)
+            if (score := candidate.score) is not None and not archive.is_banned(candidate.id)
         ]
         rng = random.Random(f"{self.config.seed}/{known.outcomes}/{archive.count}")
         return Field(options, known.baseline.standard_error, len(archive.generations), rng)

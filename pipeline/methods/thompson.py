@@ -2,7 +2,6 @@
 1933; Russo et al., "A Tutorial on Thompson Sampling", 2018)."""
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 
 from pipeline.config import Config
@@ -25,16 +24,15 @@ class Thompson(Guided):
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         options, gauss = field.options, field.rng.gauss
         typical = sum(one.deviation for one in options) / max(1, len(options))
-        drawn: Counter[str] = Counter()
+        children = [one.children for one in options]
+        spreads = [(one.gain, self._width * one.deviation) for one in options]
+        spent = [self._discount * typical * math.log1p(made) for made in children]
         for _ in range(count):
-            values = [
-                gauss(one.gain, self._width * one.deviation)
-                - self._discount * typical * math.log1p(one.children + drawn[one.id])
-                for one in options
-            ]
+            values = [gauss(*spread) - less for spread, less in zip(spreads, spent, strict=True)]
             best = max(range(len(values)), key=values.__getitem__, default=None)
             if best is None or values[best] <= 0:
                 yield None
             else:
-                drawn[options[best].id] += 1
+                children[best] += 1
+                spent[best] = self._discount * typical * math.log1p(children[best])
                 yield options[best]

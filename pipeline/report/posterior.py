@@ -68,6 +68,10 @@ class Prior:
     """τ², variance of a step."""
 
 
+Rows = tuple[Sequence[int], Sequence[float | None], Sequence[float]]
+"""For each node its parent, which comes before it (-1 for the baseline), its score if any, and the variance of that."""
+
+
 class Tree:
     """Candidates as numbered nodes; a parent has a lower number than its children."""
 
@@ -135,29 +139,45 @@ class Tree:
             known[below] = mean, variance
         return mean, variance
 
-    def moments(self) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-        """Posterior mean and variance of the values of nodes on the baseline, and of the steps of all other nodes."""
-        before: dict[int, tuple[float, float]] = {}
-        roots, steps = [], []
-        for node, parent in enumerate(self._parents):
-            mean, variance = self._before(node, before)
-            precision, weighted = self._evidence[node]
-            # The evidence at and below a node is shared between its parent and its step in proportion to their
-            # variances.
-            own = variance if parent < 0 else self.prior.step_variance
-            gain = own / (1 + precision * variance)
-            moved = gain * (weighted - precision * mean)
-            if parent < 0:
-                roots.append((mean + moved, own - gain * precision * own))
-            else:
-                steps.append((self.prior.step_mean + moved, own - gain * precision * own))
-        return roots, steps
+
+def moments(prior: Prior, rows: Rows) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Posterior mean and variance of the values of nodes on the baseline, and of the steps of all other nodes: one pass up
+    the tree and one down."""
+    parents, values, variances = rows
+    count, step_mean, step_variance = len(parents), prior.step_mean, prior.step_variance
+    evidence = [0.0 if value is None else 1 / variance for value, variance in zip(values, variances, strict=True)]
+    weighted = [one * (value or 0.0) for one, value in zip(evidence, values, strict=True)]
+    sent, sent_weighted = [0.0] * count, [0.0] * count
+    for node in range(count - 1, -1, -1):
+        if (parent := parents[node]) >= 0:
+            shrunk = 1 + evidence[node] * step_variance
+            sent[node] = evidence[node] / shrunk
+            sent_weighted[node] = (weighted[node] - evidence[node] * step_mean) / shrunk
+            evidence[parent] += sent[node]
+            weighted[parent] += sent_weighted[node]
+    means, spreads = [0.0] * count, [0.0] * count  # by all scores but those at and below the node
+    roots, steps = [], []
+    for node, parent in enumerate(parents):
+        if parent < 0:
+            mean, variance = prior.root_mean, prior.root_variance
+        else:
+            precision = evidence[parent] - sent[node] + 1 / spreads[parent]
+            above = weighted[parent] - sent_weighted[node] + means[parent] / spreads[parent]
+            mean, variance = above / precision + step_mean, 1 / precision + step_variance
+        means[node], spreads[node] = mean, variance
+        # The evidence at and below a node is shared between its parent and its step in proportion to their variances.
+        own = variance if parent < 0 else step_variance
+        gain = own / (1 + evidence[node] * variance)
+        moved = gain * (weighted[node] - evidence[node] * mean)
+        part = ((mean if parent < 0 else step_mean) + moved, own - gain * evidence[node] * own)
+        (roots if parent < 0 else steps).append(part)
+    return roots, steps
 
 
-def fit(parents: Sequence[int], values: Sequence[float | None], variances: Sequence[float]) -> Prior:
-    """The prior with the highest likelihood, by empirical Bayes. Takes for each node its parent (-1 for the baseline),
-    its score if it has one, and the variance of that score. A weak prior on the variances helps while there are few
+def fit(rows: Rows) -> Prior:
+    """The prior with the highest likelihood, by empirical Bayes. A weak prior on the variances helps while there are few
     scores."""
+    _, values, variances = rows
     known = [value for value in values if value is not None]
     if not known:
         return Prior(0.0, 1.0, 0.0, 1.0)
@@ -166,12 +186,7 @@ def fit(parents: Sequence[int], values: Sequence[float | None], variances: Seque
     spread = max(math.fsum((one - middle) ** 2 for one in known) / len(known), noise)
     prior = Prior(middle, spread, 0.0, spread)
     for _ in range(_ROUNDS):
-        tree = Tree(prior)
-        for parent, value, variance in zip(parents, values, variances, strict=True):
-            node = tree.add(parent)
-            if value is not None:
-                tree.observe(node, value, variance)
-        roots, steps = tree.moments()
+        roots, steps = moments(prior, rows)
         new = Prior(*_moments_of(roots, spread, middle), *_moments_of(steps, spread, 0.0))
         moved = max(abs(new.root_mean - prior.root_mean), abs(new.step_mean - prior.step_mean)) ** 2
         moved = max(moved, abs(new.root_variance - prior.root_variance), abs(new.step_variance - prior.step_variance))
@@ -289,7 +304,7 @@ class _State:
                 variances.append(1.0)
             values[node] = candidate.score.value
             variances[node] = self._variance(candidate.score.value, candidate.score.standard_error)
-        return fit(parents, values, variances)
+        return fit((parents, values, variances))
 
 
 _STATES: weakref.WeakKeyDictionary[Index, dict[float, _State]] = weakref.WeakKeyDictionary()

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from pipeline.metric import Direction, Metric
 from pipeline.records import FailureKind, Knowledge
 from pipeline.report import posterior
-from pipeline.report.posterior import Belief, Prior, Tree, beliefs, fit, ranked
+from pipeline.report.posterior import Belief, Prior, Rows, Tree, beliefs, fit, moments, ranked
 from pipeline.report.standings import knowledge
 from tests.archives import ERROR, Made, archive_of, name
 
 PRIOR = Prior(50.0, 9.0, -0.5, 2.25)
-Rows = tuple[list[int], list[float | None], list[float]]
 
 
 def drawn(seed: int, count: int, prior: Prior = PRIOR) -> Rows:
@@ -79,7 +78,7 @@ def test_beliefs_are_those_of_dense_linear_algebra(seed: int) -> None:
 def test_moments_are_those_of_dense_linear_algebra() -> None:
     rows = drawn(7, 60)
     mean, cov, _ = dense(rows)
-    roots, steps = tree_of(rows).moments()
+    roots, steps = moments(PRIOR, rows)
     pairs = [(node, parent) for node, parent in enumerate(rows[0]) if parent >= 0]
     assert np.allclose(roots, [(mean[k], cov[k, k]) for k, parent in enumerate(rows[0]) if parent < 0])
     assert np.allclose(steps, [(mean[k] - mean[p], cov[k, k] + cov[p, p] - 2 * cov[k, p]) for k, p in pairs])
@@ -106,7 +105,7 @@ def test_one_score_by_hand() -> None:
 def test_the_fitted_prior_is_at_least_as_likely_as_its_neighbours() -> None:
     """The weak prior on the variances moves it a little, which 300 scores outweigh."""
     rows = drawn(5, 300)
-    prior = fit(*rows)
+    prior = fit(rows)
     best = dense(rows, prior)[2]
     assert best > dense(rows)[2]  # than the one it was drawn from
     for factor in (0.6, 1.6):
@@ -128,7 +127,7 @@ def test_lucky_parents_do_not_bias_the_step() -> None:
         values.append(rng.gauss(true[parent] + rng.gauss(0, 0.5), 2))
     differences = [values[200 + k] - values[parent] for k, parent in enumerate(best * 20)]
     assert np.mean(differences) < -2
-    assert abs(fit(rows[0], values, [4.0] * len(values)).step_mean) < 0.5
+    assert abs(fit((rows[0], values, [4.0] * len(values))).step_mean) < 0.5
 
 
 # ---- of a run
