@@ -88,6 +88,7 @@ CANDIDATES: Mapping[str, Column] = {
     "origin": _text("where the idea comes from: explore, exploit, tune, human, …"),
     "parents": _list("ids of the candidates it builds on, empty for the baseline"),
     "source": _text("publication the idea was taken from; empty if none"),
+    "proposer": _text("author of the idea: the name of a model, or the class of another ideator; empty for a person"),
     "maker": _text("author of its code: the bank, a person, or the name of a model"),
     "state": _text("proposed, ready, queued, running, scored or failed"),
     "value": _number("the metric in its unit, from the candidate's search trial, which selection uses"),
@@ -124,7 +125,9 @@ CANDIDATES: Mapping[str, Column] = {
     "syntax": _text("hash of the changed files' syntax trees; equal for equal code"),
     "device_h": _number("hours that its jobs held their devices, by their own clocks"),
     "train_s": _number("training, sum over its jobs, seconds"),
-    "usd": _number("price of writing its code, US dollars; ideas are billed in batches, see completions"),
+    "usd": _number(
+        "price of its code and its share of the batch of ideas, US dollars; missing if unknown"
+    ),
     "started_at": _number("start of its first job, seconds since 1970"),
     "ended_at": _number("end of its last job, seconds since 1970"),
 }

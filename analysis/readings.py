@@ -40,6 +40,12 @@ class Yield:
     """Number of ideas with a score."""
     better: int
     """Number of ideas clearly better than the baseline by one trial."""
+    parents: int
+    """Number of ideas that a later idea builds on."""
+    usd: float | None
+    """Price of the ideas and their code, US dollars; none if no price is known."""
+    device_h: float
+    """Device hours of their trials."""
     median_gain: float | None
     """Median gain of scored ideas over the baseline, in the unit of the metric; robust against a diverged training."""
     best: str | None
@@ -168,7 +174,8 @@ def saturation(candidates: pd.DataFrame, metric: Metric) -> Saturation:
 
 def yields(candidates: pd.DataFrame, names: "pd.Series | Sequence[str]", metric: Metric) -> list[Yield]:
     """The results of each group of candidates; `names` is the group of each candidate."""
-    frame = candidates.assign(of=list(names), better=better(candidates))
+    built_on = {parent for parents in candidates["parents"] for parent in parents}
+    frame = candidates.assign(of=list(names), better=better(candidates), parent=candidates["candidate"].isin(built_on))
     found = []
     for name, part in frame.groupby("of", sort=True):
         scored = part[part["value"].notna()]
@@ -183,6 +190,9 @@ def yields(candidates: pd.DataFrame, names: "pd.Series | Sequence[str]", metric:
                 len(part),
                 len(scored),
                 int(part["better"].sum()),
+                int(part["parent"].sum()),
+                float(part["usd"].sum()) if part["usd"].notna().any() else None,
+                float(part["device_h"].fillna(0.0).sum()),
                 statistics.median(gains) if gains else None,
                 str(row["candidate"]) if row is not None else None,
                 float(row["gain"]) if row is not None and row["gain"] is not pd.NA else None,

@@ -191,6 +191,7 @@ def _about(tables: Tables, run: str) -> _About:
     tried = [
         ("explore or exploit", candidates["origin"]),
         ("settings or algorithm", kinds),
+        ("ideas by", candidates["proposer"].replace("", pd.NA)),
         ("code by", candidates["maker"]),
     ]
     found = [(name, yields(candidates, of.fillna("none"), metric)) for name, of in tried]

@@ -37,7 +37,7 @@ def candidate_row(candidate: Candidate, count: int) -> Row:
     attempt = candidate.attempt
     made = attempt.implementation if attempt is not None else None
     failure = candidate.failure
-    prices = [
+    prices = [candidate.idea.usd] + [
         one.implementation.usage.usd for one in candidate.attempts if one.implementation and one.implementation.usage
     ]
     tries = list(candidate.tries())
@@ -50,6 +50,7 @@ def candidate_row(candidate: Candidate, count: int) -> Row:
         "origin": candidate.idea.origin,
         "parents": list(candidate.idea.parents),
         "source": candidate.idea.source,
+        "proposer": candidate.idea.maker,
         "maker": made.maker if made is not None else None,
         "state": candidate.state.value,
         "trials": len(attempt.scores(Purpose.SEARCH, Purpose.CONFIRM)) if attempt is not None else 0,
@@ -60,7 +61,7 @@ def candidate_row(candidate: Candidate, count: int) -> Row:
         "syntax": made.syntax if made is not None else None,
         "device_h": sum(one.held_s(0.0) for one in tries) * count / 3600,
         "train_s": sum(one.result.seconds.train for one in tries if one.result is not None) if tries else None,
-        "usd": sum(price for price in prices if price is not None) if prices else None,
+        "usd": sum(known) if (known := [price for price in prices if price is not None]) else None,
         "started_at": min((one.claim.at for one in tries if one.claim is not None and not one.void), default=None),
         "ended_at": max(ended, default=None),
         **_outcome(candidate.score, failure),

@@ -493,6 +493,12 @@ class LlmConfig:
     roles: dict[str, Any] = live(factory=dict)
     """Other settings of `llm` for one role: `{ideator: {…}, implementer: {…}, judge: {…}}`. A role with another `model`
     does not inherit the prices; with another provider, it inherits no setting that depends on the provider."""
+    ideators: list[Any] = live(factory=list)
+    """Several models for ideas: each a name, or settings of `llm` that override those of the ideator, e.g. `[openai/a,
+    {model: anthropic/b}]`. A model is requested more often the more of its ideas become parents per US dollar and GPU hour.
+    Empty: one model."""
+    implementers: list[Any] = live(factory=list)
+    """The same for code."""
     usd_in: float | None = live(None)
     """Price of a million prompt tokens, US dollars; null means litellm's price."""
     usd_cached: float | None = live(None)
@@ -514,6 +520,9 @@ class BudgetConfig:
     """Share of `gpu_hours` reserved for the elites at the end, 0 to 1."""
     usd: float = live(0.0)
     """Maximum US dollars for the language model, including requests in flight; 0 means no limit."""
+    device_hour_usd: float = live(2.0)
+    """Price of a GPU hour, or of a core hour without GPUs, US dollars. Used only to compare the cost of models
+    (`llm.ideators`)."""
 
 
 @dataclass

@@ -241,6 +241,13 @@ class Idea:
     """Publication it was taken from, if any."""
     change: Change | None = None
     """The change as data, if the idea has one."""
+    maker: str = ""
+    """Who proposed it: the name of a language model, or the class of another ideator; empty where a person brought it
+    in."""
+    usd: float | None = None
+    """Its share of the price of the answers that it was read from, US dollars; null if unknown or none was requested."""
+    implementer: str = ""
+    """Name of the model of `llm.implementers` that is asked for its code; empty where there is no choice."""
 
 
 @dataclass(frozen=True, slots=True)

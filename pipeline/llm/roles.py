@@ -1,7 +1,9 @@
-"""Roles of language models: each role may use another model and other settings (`llm.roles`)."""
+"""Roles of language models: each role may use another model and other settings (`llm.roles`), or several models
+(`llm.ideators`, `llm.implementers`)."""
 
 import dataclasses
 import difflib
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -32,14 +34,36 @@ _OF_A_PROVIDER = (
     *("api_base", "key_variable", "key_file", "key_optional", "parameters", "cache_marks", "system_role", "structured"),
     *("temperature", "max_tokens", "context"),
 )
-_FIELDS = {field.name: field for field in dataclasses.fields(LlmConfig) if field.name != "roles"}
+_ENSEMBLES = {Role.IDEATOR: "ideators", Role.IMPLEMENTER: "implementers"}
+_FIELDS = {
+    field.name: field for field in dataclasses.fields(LlmConfig) if field.name not in ("roles", *_ENSEMBLES.values())
+}
 
 
 def settings_of(config: LlmConfig, role: str) -> LlmConfig:
     """The settings of one role: `llm.*`, overridden by `llm.roles.ROLE.*`. A role with another model does not inherit
     prices; with a model of another provider, it inherits nothing that depends on the provider. Raises `BadInput`."""
-    own = config.roles.get(role) or {}
-    place = f"llm.roles.{role}"
+    return _over(config, config.roles.get(role) or {}, f"llm.roles.{role}")
+
+
+def members_of(config: LlmConfig, role: Role) -> dict[str, LlmConfig]:
+    """The settings of each model of a role, by name of the setting: the entries of `llm.ideators` or `llm.implementers`,
+    e.g. `ideators[0]`, or the role itself if there are none. Raises `BadInput`."""
+    own = settings_of(config, role)
+    group = _ENSEMBLES.get(role, "")
+    given: list[Any] = getattr(config, group) if group else []
+    found: dict[str, LlmConfig] = {}
+    for number, member in enumerate(given):
+        place = f"{group}[{number}]"
+        settings = _over(own, {"model": member} if isinstance(member, str) else member, f"llm.{place}")
+        if any(settings.model == other.model for other in found.values()):
+            raise BadInput(f"llm.{group} has {settings.model} twice; name each model once")
+        found[place] = settings
+    return found or {role: own}
+
+
+def _over(config: LlmConfig, own: Any, place: str) -> LlmConfig:
+    """Settings overridden by others."""
     if not isinstance(own, dict):
         raise BadInput(f"{place} must be a map of settings of llm, e.g. {place}.model=PROVIDER/MODEL")
     for name in own:
@@ -47,7 +71,7 @@ def settings_of(config: LlmConfig, role: str) -> LlmConfig:
             near = difflib.get_close_matches(str(name), _FIELDS, 1)
             meant = f"; did you mean {place}.{near[0]}?" if near else "."
             raise BadInput(f"{place}.{name} is not a setting{meant} Valid keys of {place}: {', '.join(_FIELDS)}")
-    base = dataclasses.replace(config, roles={})
+    base = dataclasses.replace(config, roles={}, ideators=[], implementers=[])
     model = own.get("model", config.model)
     if model != config.model:
         same = provider_of(str(model)) == provider_of(config.model)
@@ -67,6 +91,8 @@ def check_roles(config: LlmConfig) -> None:
         if role not in list(Role):
             raise BadInput(f"llm.roles.{role} is not a role; valid roles: {', '.join(Role)}")
         settings_of(config, role)
+    for role in _ENSEMBLES:
+        members_of(config, role)
     check_parameters(config)
 
 
@@ -75,21 +101,37 @@ def _default(name: str) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
 
 
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One of the models of a role."""
+
+    settings: LlmConfig
+    """Its settings."""
+    model: Model
+    """The model."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model in the configuration."""
+        return self.settings.model
+
+
 class Models:
     """The models of a run by role. It is a model itself: it is in trouble while one of them is, and sends prompts to
     the first."""
 
-    def __init__(self, models: dict[Role, Model]) -> None:
-        """`models` has at least one entry."""
-        self.by_role = models
+    def __init__(self, by_role: Mapping[Role, Sequence[Member]]) -> None:
+        """`by_role` has at least one model."""
+        self.by_role = by_role
+        self._all = [member.model for members in by_role.values() for member in members]
 
     @property
     def trouble(self) -> Trouble | None:
-        return next((model.trouble for model in self.by_role.values() if model.trouble is not None), None)
+        return next((model.trouble for model in self._all if model.trouble is not None), None)
 
     @property
     def delay(self) -> Trouble | None:
-        return next((model.delay for model in self.by_role.values() if model.delay is not None), None)
+        return next((model.delay for model in self._all if model.delay is not None), None)
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
-        return next(iter(self.by_role.values())).ask(prompt, sample)
+        return self._all[0].ask(prompt, sample)

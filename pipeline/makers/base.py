@@ -14,7 +14,7 @@ from typing import Protocol
 from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.llm.base import Model
-from pipeline.llm.roles import Role
+from pipeline.llm.roles import Member, Role, settings_of
 from pipeline.makers.packages import Packages, installed_packages
 from pipeline.metric import Metric
 from pipeline.patching import Refusal, Rules
@@ -44,8 +44,8 @@ class Tools:
     """The default language model, for roles without one of their own; none if the run uses none."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the program ends: work that is waiting gives up."""
-    models: Mapping[Role, Model] = field(default_factory=dict)
-    """The language models by role (`llm.roles`)."""
+    models: Mapping[Role, Sequence[Member]] = field(default_factory=dict)
+    """The language models by role (`llm.roles`, `llm.ideators`)."""
 
     @functools.cached_property
     def rules(self) -> Rules:
@@ -57,10 +57,13 @@ class Tools:
         """Packages that a variant can import."""
         return installed_packages(self.config.baseline.interpreter)
 
+    def members_for(self, role: Role) -> Sequence[Member]:
+        """The models of a role, at least one. Raises `BadInput` if the run has no language model."""
+        return self.models.get(role) or (Member(settings_of(self.config.llm, role), self.needed_model),)
+
     def model_for(self, role: Role) -> Model:
-        """The model of a role. Raises `BadInput` if the run has no language model."""
-        model = self.models.get(role)
-        return self.needed_model if model is None else model
+        """The first model of a role. Raises `BadInput` if the run has no language model."""
+        return self.members_for(role)[0].model
 
     @property
     def needed_model(self) -> Model:

@@ -1,13 +1,15 @@
 """A language model proposes ideas: first ideas, new ideas given the history, and ideas that build on good candidates."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.config import LlmConfig
 from pipeline.errors import CannotContinue
 from pipeline.llm.base import tokens
 from pipeline.llm.requests import answer_tokens
-from pipeline.llm.roles import Role, settings_of
+from pipeline.llm.roles import Member, Role
 from pipeline.makers import history
 from pipeline.makers.base import Brief, Tools
 from pipeline.makers.conversation import Conversation, lacking
@@ -17,7 +19,8 @@ from pipeline.makers.novelty import KnownIdeas
 from pipeline.makers.prompting import ideator_text, render, shown_diff
 from pipeline.makers.proposals import IDEAS_SCHEMA, Proposal, alike, read_proposals
 from pipeline.patching.trees import diff
-from pipeline.records import Completion, Idea, Knowledge
+from pipeline.policy.ensemble import next_model
+from pipeline.records import Completion, Idea, Knowledge, Usage
 from pipeline.store.archive import Archive
 from pipeline.store.paths import number_of, short
 from pipeline.store.views import Candidate
@@ -41,13 +44,12 @@ class LlmIdeator:
     slow = True
 
     def __init__(self, tools: Tools) -> None:
-        self._model = tools.model_for(Role.IDEATOR)
-        self._llm = settings_of(tools.config.llm, Role.IDEATOR)
+        self._members = tools.members_for(Role.IDEATOR)
         self._shared = ideator_text(tools)
         self._config = tools.config
         self._metric = tools.metric
         self._code = tools.code
-        self._lessons = Lessons(tools.config, tools.metric, self._model, self._shared)
+        self._lessons = Lessons(tools.config, tools.metric, self._members[0].model, self._shared)
         self._known = KnownIdeas()
         self._baseline = elide(tools.code(None), tools.config.baseline, tools.config.scale)
         self._patches: dict[str, str] = {}
@@ -70,18 +72,20 @@ class LlmIdeator:
             if number < batch.start or number >= brief.generation.parents.ideas  # proposals of people come first
         ]
         self._known.update(brief.archive, brief.generation.parents.seen.generations)
-        purpose, text = self._question(brief, batch, before)
-        talk = Conversation(self._model, self._shared, purpose, text, schema=IDEAS_SCHEMA)
+        member = self._member(brief, batch)
+        purpose, text = self._question(brief, batch, before, member.settings)
+        talk = Conversation(member.model, self._shared, purpose, text, schema=IDEAS_SCHEMA)
         ideas: list[Idea] = []
-        reasons, asked = list[str](), 0
+        reasons, asked, usage = list[str](), 0, Usage()
         for _ in range(ANSWERS):
             (answer,) = talk.answers()
-            asked += 1
+            asked, usage = asked + 1, usage + answer.usage
             good, problems = self._sift(brief, read_proposals(answer.text), [*before, *ideas])
             ideas += good
             if len(ideas) >= len(batch):
-                return ideas[: len(batch)]
-            reasons += [reason] if (reason := lacking(answer, answer_tokens(self._llm))) else []
+                share = usage.usd / len(batch) if usage.usd is not None else None
+                return [replace(idea, maker=member.name, usd=share) for idea in ideas[: len(batch)]]
+            reasons += [reason] if (reason := lacking(answer, answer_tokens(member.settings))) else []
             if not good and _hopeless(answer, len(reasons)):
                 break
             missing = len(batch) - len(ideas)
@@ -93,7 +97,15 @@ class LlmIdeator:
             "the run folder; to ask again, move the folders of such answers away, or set another model with llm.model=…"
         )
 
-    def _question(self, brief: Brief, batch: range, before: Sequence[Idea]) -> tuple[str, str]:
+    def _member(self, brief: Brief, batch: range) -> Member:
+        """The model that writes a batch."""
+        names = {one.name: one for one in self._members}
+        rng = random.Random(f"{self._config.seed}/{brief.generation.number}/{batch.start}/ideator")
+        return names[
+            next_model(brief.archive, brief.generation, self._config, tuple(names), lambda one: one.idea.maker, rng)
+        ]
+
+    def _question(self, brief: Brief, batch: range, before: Sequence[Idea], llm: LlmConfig) -> tuple[str, str]:
         """The purpose and the text of a prompt."""
         archive, known = brief.archive, brief.generation.parents.seen
         own, metric = self._config.prompts, self._metric
@@ -105,8 +117,8 @@ class LlmIdeator:
         }
         if known.baseline is None or not known.outcomes:
             return "first", render("first", own, **common)
-        common["lessons"] = self._lessons.text(brief, self._room(""))
-        most = self._room(str(common))
+        common["lessons"] = self._lessons.text(brief, self._room("", self._members[0].settings))
+        most = self._room(str(common), llm)
         seed = f"{self._config.seed}/{brief.generation.number}/{batch.start}"
         if not brief.exploit:
             tried = history.tried(archive, known, metric, seed, most)
@@ -116,9 +128,8 @@ class LlmIdeator:
         parents = "\n\n".join(self._parents(brief, most // 2))
         return "exploit", render("exploit", own, parents=parents, history=tried, **common)
 
-    def _room(self, taken: str) -> int:
+    def _room(self, taken: str, llm: LlmConfig) -> int:
         """Tokens left for the history in a prompt that also contains `taken`."""
-        llm = self._llm
         room = llm.context - answer_tokens(llm) - tokens(self._shared) - tokens(taken) - _MARGIN_TOKENS
         return max(0, min(self._config.ideate.history_tokens, room))
 

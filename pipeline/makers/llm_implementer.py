@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from pipeline.config import LlmConfig
 from pipeline.llm.base import tokens
 from pipeline.llm.requests import answer_tokens
-from pipeline.llm.roles import Role, settings_of
+from pipeline.llm.roles import Member, Role
 from pipeline.makers.base import Crash, Implemented, Tools
 from pipeline.makers.conversation import Conversation, lacking
 from pipeline.makers.elision import Elision, elide
@@ -25,8 +26,7 @@ class LlmImplementer:
     reads_text = True
 
     def __init__(self, tools: Tools) -> None:
-        self._model = tools.model_for(Role.IMPLEMENTER)
-        self._llm = settings_of(tools.config.llm, Role.IMPLEMENTER)
+        self._members = {one.name: one for one in tools.members_for(Role.IMPLEMENTER)}
         self._shared = implementer_text(tools)
         self._config = tools.config
         self._rules = tools.rules
@@ -34,20 +34,21 @@ class LlmImplementer:
 
     def implement(self, idea: Idea, baseline: Tree, parents: Sequence[Tree]) -> Implemented | Refusal:
         """Raises `Unanswered` when the model cannot be asked for now."""
+        member = self._member(idea)
         base, *others = map(self._elide, parents or [baseline])
         text = render(
             "implement",
             self._config.prompts,
             title=idea.title,
             text=idea.text,
-            base=self._base(self._elide(baseline), base if parents else None, others),
+            base=self._base(self._elide(baseline), base if parents else None, others, member.settings),
         )
-        return self._write("implement", text, base)
+        return self._write("implement", text, base, member)
 
     def repair(self, idea: Idea, baseline: Tree, crash: Crash) -> Implemented | Refusal:
         """Raises `Unanswered` when the model cannot be asked for now."""
-        code = self._elide(crash.code)
-        files = code_on_top(self._elide(baseline).shown, code.shown, self._room())
+        member, code = self._member(idea), self._elide(crash.code)
+        files = code_on_top(self._elide(baseline).shown, code.shown, self._room(member.settings))
         text = render(
             "repair_crash",
             self._config.prompts,
@@ -57,21 +58,24 @@ class LlmImplementer:
             stage=f"in {crash.failure.stage} ({crash.failure.kind})",
             failure=output_text(crash),
         )
-        return self._write("repair_crash", text, code)
+        return self._write("repair_crash", text, code, member)
+
+    def _member(self, idea: Idea) -> Member:
+        """The model chosen for an idea; the first one if none was chosen or the chosen one is no longer configured."""
+        return self._members.get(idea.implementer) or next(iter(self._members.values()))
 
     def _elide(self, tree: Tree) -> Elision:
         return elide(tree, self._config.baseline, self._config.scale)
 
-    def _room(self) -> int:
+    def _room(self, llm: LlmConfig) -> int:
         """Tokens available for code besides the codebase."""
-        llm = self._llm
         return max(_LEAST_TOKENS, (llm.context - answer_tokens(llm) - tokens(self._shared)) // 2)
 
-    def _base(self, baseline: Elision, first: Elision | None, others: Sequence[Elision]) -> str:
+    def _base(self, baseline: Elision, first: Elision | None, others: Sequence[Elision], llm: LlmConfig) -> str:
         """Text that shows the code to which the change applies."""
         if first is None:
             return "Your change applies to the codebase above.\n"
-        room = self._room() // (1 + len(others))
+        room = self._room(llm) // (1 + len(others))
         texts = [
             "The idea builds on a candidate, and your change applies to the code of that candidate. "
             + code_on_top(baseline.shown, first.shown, room)
@@ -83,9 +87,9 @@ class LlmImplementer:
         ]
         return "\n".join(texts)
 
-    def _write(self, purpose: str, text: str, base: Elision) -> Implemented | Refusal:
+    def _write(self, purpose: str, text: str, base: Elision, member: Member) -> Implemented | Refusal:
         """The code of the first usable answer, or why there is none."""
-        talk = Conversation(self._model, self._shared, purpose, text, max(1, self._config.implement.samples))
+        talk = Conversation(member.model, self._shared, purpose, text, max(1, self._config.implement.samples))
         usage, tries = Usage(), 0
         refusal = Refusal("unreadable", "no answer was requested")
         for _ in range(1 + self._config.implement.revisions):
@@ -94,17 +98,17 @@ class LlmImplementer:
             usage = sum((answer.usage for answer in answers), usage)
             refused: list[tuple[Completion, Refusal]] = []
             for answer in answers:
-                made = self._read(base, answer)
+                made = self._read(base, answer, member.settings)
                 if not isinstance(made, Refusal):
-                    return Implemented(made, answer.model or self._llm.model, tries, usage)
+                    return Implemented(made, answer.model or member.name, tries, usage)
                 refused.append((answer, made))
             returned, refusal = next((pair for pair in refused if pair[0].text.strip()), refused[0])
             again = render("repair_patch", self._config.prompts, reason=refusal.reason)
             talk.reply(returned, again, "repair_patch")
         return Refusal(refusal.kind, f"{refusal.reason} (the answers are in llm/{key})")
 
-    def _read(self, base: Elision, answer: Completion) -> Tree | Refusal:
-        reason = lacking(answer, answer_tokens(self._llm))
+    def _read(self, base: Elision, answer: Completion, llm: LlmConfig) -> Tree | Refusal:
+        reason = lacking(answer, answer_tokens(llm))
         if reason:
             return Refusal("cut_off" if answer.finish == "length" else "unreadable", reason)
         shown = patched_tree(base.shown, answer.text, self._rules)

@@ -156,7 +156,7 @@ def moments(prior: Prior, rows: Rows) -> tuple[list[tuple[float, float]], list[t
             evidence[parent] += sent[node]
             weighted[parent] += sent_weighted[node]
     means, spreads = [0.0] * count, [0.0] * count  # by all scores but those at and below the node
-    roots, steps = [], []
+    roots, steps = list[tuple[float, float]](), list[tuple[float, float]]()
     for node, parent in enumerate(parents):
         if parent < 0:
             mean, variance = prior.root_mean, prior.root_variance

@@ -16,7 +16,7 @@ from pipeline.llm.base import Model
 from pipeline.llm.keys import find_key
 from pipeline.llm.provider import ProviderModel, SpendingLimits
 from pipeline.llm.replay import Replay
-from pipeline.llm.roles import Models, Role, check_roles, settings_of
+from pipeline.llm.roles import Member, Models, Role, check_roles, members_of
 from pipeline.makers.base import Tools
 from pipeline.makers.policy_ideator import PolicyIdeator, check_settings
 from pipeline.makers.variants import pristine_tree, variant_tree
@@ -123,9 +123,9 @@ def data_path(config: Config) -> Path:
 # ---- language model
 
 
-def roles_of(config: Config) -> dict[Role, LlmConfig]:
-    """The settings of every role in use: the roles of makers that need a model and, if there is one, other roles listed
-    in `llm.roles`. Raises `BadInput`."""
+def asked_roles(config: Config) -> list[Role]:
+    """The roles in use: the roles of makers that need a model and, if there is one, other roles listed in `llm.roles`.
+    Raises `BadInput`."""
     check_roles(config.llm)
     makers = {
         Role.IDEATOR: (config.ideate.maker, "ideate.maker"),
@@ -134,7 +134,13 @@ def roles_of(config: Config) -> dict[Role, LlmConfig]:
     asking = [role for role, (part, key) in makers.items() if class_of(part, key).needs_model]
     if asking:
         asking += [role for role in Role if role not in makers and role in config.llm.roles]
-    return {role: settings_of(config.llm, role) for role in asking}
+    return asking
+
+
+def roles_of(config: Config) -> dict[str, LlmConfig]:
+    """The settings of every model in use, by its role, or by its entry in `llm.ideators` or `llm.implementers`. Raises
+    `BadInput`."""
+    return {place: settings for role in asked_roles(config) for place, settings in members_of(config.llm, role).items()}
 
 
 def needs_model(config: Config) -> bool:
@@ -147,18 +153,25 @@ def asks_provider(config: Config) -> bool:
     return any(settings.kind is LlmKind.provider for settings in roles_of(config).values())
 
 
-def find_keys(config: Config) -> dict[Role, str | None]:
-    """The key of each role that uses a provider. Raises `BadInput` naming the setting to set."""
+def find_keys(config: Config) -> dict[str, str | None]:
+    """The key of each model that uses a provider, by the names of `roles_of`. Raises `BadInput` naming the setting to
+    set."""
+
+    def place(name: str) -> str:
+        if name not in list(Role):
+            return f"llm.{name}"
+        return f"llm.roles.{name}" if config.llm.roles.get(name) else "llm"
+
     return {
-        role: find_key(settings, os.environ, f"llm.roles.{role}" if config.llm.roles.get(role) else "llm")
-        for role, settings in roles_of(config).items()
+        name: find_key(settings, os.environ, place(name))
+        for name, settings in roles_of(config).items()
         if settings.kind is LlmKind.provider
     }
 
 
 def make_models(run: Run, config: Config, stopping: threading.Event) -> Models | None:
-    """The language models of the makers, by role. Roles with the same settings share a model, and all models share the
-    budget. None if no maker needs one. Raises `BadInput` for an unusable model."""
+    """The language models of the makers, by role. Equal settings share a model, and all models share the budget. None if
+    no maker needs one. Raises `BadInput` for an unusable model."""
 
     def warn(text: str) -> None:
         run.event("language model", detail=text)
@@ -166,18 +179,21 @@ def make_models(run: Run, config: Config, stopping: threading.Event) -> Models |
 
     keys, ledger = find_keys(config), Ledger(run.paths)
     limits = SpendingLimits(config.budget.usd, ledger.spending().usage.usd or 0.0, stopping, warn=warn)
-    made: list[tuple[LlmConfig, Model]] = []
-    models: dict[Role, Model] = {}
-    for role, settings in roles_of(config).items():
-        same = next((model for known, model in made if known == settings), None)
+    made: list[Member] = []
+
+    def member(name: str, settings: LlmConfig) -> Member:
+        same = next((one for one in made if one.settings == settings), None)
         if same is None:
-            same = (
-                _replay(settings)
-                if settings.kind is LlmKind.replay
-                else ProviderModel(settings, keys[role], ledger, limits)
-            )
-            made.append((settings, same))
-        models[role] = same
+            replayed = settings.kind is LlmKind.replay
+            model = _replay(settings) if replayed else ProviderModel(settings, keys[name], ledger, limits)
+            same = Member(settings, model)
+            made.append(same)
+        return same
+
+    models = {
+        role: tuple(member(name, settings) for name, settings in members_of(config.llm, role).items())
+        for role in asked_roles(config)
+    }
     return Models(models) if models else None
 
 

@@ -1,19 +1,21 @@
 """Estimates the cost of a run from its real prompts, and shows what it would submit. Sends no request."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.cluster.slurm import SlurmCluster
-from pipeline.config import Clock, Config, LlmKind
+from pipeline.config import Clock, Config, LlmConfig, LlmKind
 from pipeline.errors import BadInput
 from pipeline.llm.base import Trouble, Unanswered, tokens
 from pipeline.llm.prices import Prices
 from pipeline.llm.provider import find_prices, import_litellm
 from pipeline.llm.requests import answer_tokens, shown_parameters
-from pipeline.llm.roles import Role
+from pipeline.llm.roles import Role, members_of
 from pipeline.makers.base import Brief, Ideator, Implementer, Tools
 from pipeline.makers.lessons import LESSONS
 from pipeline.makers.llm_ideator import ANSWERS
@@ -24,7 +26,7 @@ from pipeline.patching.trees import Tree, read_tree
 from pipeline.policy.accounting import trial_h
 from pipeline.policy.forecast import forecast
 from pipeline.records import Completion, Idea, Prompt, Usage
-from pipeline.setup.build import asks_provider, check_parts, code_reader, make_cluster, roles_of, terms_of
+from pipeline.setup.build import asks_provider, check_parts, code_reader, make_cluster, terms_of
 from pipeline.setup.code import code_files
 from pipeline.setup.parts import class_of, make_part
 from pipeline.store.archive import Archive
@@ -142,13 +144,8 @@ def estimate_cost(
     tools = Tools(config, terms.metric, Path(config.baseline.folder) / config.baseline.ideas, code, silent)
     ideas = _ideas(tools, silent, archive, generation)
     codes = _codes(tools, silent, archive, generation, baseline)
-    roles = roles_of(config)
-    asked = {"ideas": roles.get(Role.IDEATOR, config.llm), "code": roles.get(Role.IMPLEMENTER, config.llm)}
     litellm = import_litellm() if asks_provider(config) else None
-    prices = {
-        what: find_prices(llm, litellm) if llm.kind is LlmKind.provider and litellm is not None else None
-        for what, llm in asked.items()
-    }
+    asked = {"ideas": _dearest(config, Role.IDEATOR, litellm), "code": _dearest(config, Role.IMPLEMENTER, litellm)}
     per_batch = IDEA_TOKENS * min(config.ideate.batch, config.ideate.candidates)
     tries = (1 + config.implement.revisions) * (1 + config.implement.crash_repairs)
 
@@ -158,14 +155,14 @@ def estimate_cost(
             ("code", codes, code_out, code_rounds),
         ):
             if questions:
-                llm = asked[what]
+                llm, prices = asked[what]
                 used = _usage(questions, answer_tokens(llm) if out is None else out, rounds, llm.context)
                 model = llm.model if llm.kind is LlmKind.provider else ""
-                yield Requests(what, rounds * len(questions), _priced(used, prices[what]), model, shown_parameters(llm))
+                yield Requests(what, rounds * len(questions), _priced(used, prices), model, shown_parameters(llm))
 
     expected = tuple(lines(per_batch, 1, CODE_TOKENS, 1))
     history = config.ideate.history_tokens * len(ideas) if generation.number == 0 else 0
-    later = sum((line.usage for line in expected), _priced(Usage(history), prices["ideas"]) if history else Usage())
+    later = sum((line.usage for line in expected), _priced(Usage(history), asked["ideas"][1]) if history else Usage())
     device, count = config.train.resources.device, config.train.resources.devices
     wall = config.train.clock is Clock.wall
     trials, trial = config.ideate.candidates, trial_h(config)
@@ -179,6 +176,15 @@ def estimate_cost(
         expected_h=trials * count * config.train.budget_min / 60 if wall else None,
         most_h=trials * (1 + config.implement.crash_repairs) * trial,
     )
+
+
+def _dearest(config: Config, role: Role, litellm: Any) -> tuple[LlmConfig, Prices | None]:
+    """The dearest model that a role may ask; one without a known price is dearer still."""
+    found = [
+        (llm, find_prices(llm, litellm) if llm.kind is LlmKind.provider and litellm is not None else None)
+        for llm in members_of(config.llm, role).values()
+    ]
+    return max(found, key=lambda pair: pair[1].tokens_out if pair[1] is not None else math.inf)
 
 
 def _open_generation(terms: Terms, archive: Archive) -> Generation:

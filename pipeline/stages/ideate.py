@@ -3,14 +3,17 @@ ideator as the search method planned."""
 
 import functools
 import math
+import random
 from dataclasses import replace
 
 from pipeline.config import Mode
 from pipeline.llm.base import Unanswered
+from pipeline.llm.roles import Role, members_of
 from pipeline.makers.base import Brief, UsedUp
 from pipeline.methods.base import Room
 from pipeline.policy.agenda import reference_seeds
 from pipeline.policy.budget import affordable
+from pipeline.policy.ensemble import next_model
 from pipeline.policy.stopping import stop_reason
 from pipeline.records import Idea, Parents
 from pipeline.stages.context import Context
@@ -29,7 +32,7 @@ def step(context: Context, archive: Archive) -> None:
         _open(context, archive, room)
     for generation in archive.generations[archive.complete :]:
         if not generation.complete:
-            _include_proposals(context, generation)
+            _include_proposals(context, archive, generation)
             _request(context, archive, generation)
 
 
@@ -90,12 +93,12 @@ def _open(context: Context, archive: Archive, room: Room) -> None:
         context.run.event("generation", paths.folder, f"{len(parents.candidates)} parents")
 
 
-def _include_proposals(context: Context, generation: Generation) -> None:
+def _include_proposals(context: Context, archive: Archive, generation: Generation) -> None:
     """Turn the proposals of a generation into candidates, numbered after those of the ideator."""
     there = {number_of(one.id) for one in generation.candidates}
     for number, name in enumerate(generation.parents.proposals, generation.parents.ideas):
         if number not in there:
-            _add(context, generation, number, read_proposal(context.run.paths, name))
+            _add(context, archive, generation, number, read_proposal(context.run.paths, name))
 
 
 def _request(context: Context, archive: Archive, generation: Generation) -> None:
@@ -128,7 +131,8 @@ def _propose(context: Context, archive: Archive, generation: Generation) -> None
             except UsedUp as error:
                 _end_early(context, archive, generation, number, error)
                 return
-            _add(context, generation, number, idea)
+            maker = context.config.ideate.maker["_target_"].rpartition(".")[2]
+            _add(context, archive, generation, number, replace(idea, maker=idea.maker or maker))
         ideas[number] = idea
 
 
@@ -149,7 +153,12 @@ def without_more(parents: Parents, ideas: int, waiting: tuple[str, ...]) -> Pare
     return replace(parents, ideas=ideas, proposals=waiting if empty else parents.proposals)
 
 
-def _add(context: Context, generation: Generation, number: int, idea: Idea) -> None:
+def _add(context: Context, archive: Archive, generation: Generation, number: int, idea: Idea) -> None:
     paths = generation.paths.candidate(number)
+    if context.config.llm.implementers:  # decided once and written down, so that a resumed run asks the same model
+        models = [one.model for one in members_of(context.config.llm, Role.IMPLEMENTER).values()]
+        rng = random.Random(f"{context.config.seed}/{generation.number}/{number}/implementer")
+        name = next_model(archive, generation, context.config, models, lambda one: one.idea.implementer, rng)
+        idea = replace(idea, implementer=name)
     if context.run.create(paths.idea, idea):
         context.run.event("idea", paths.folder, idea.title)

@@ -75,13 +75,15 @@ def test_yields() -> None:
     table_ = candidates(
         {"origin": "explore", "value": 0.5, "gain": 0.1, "gain_error": 0.01},
         {"origin": "explore", "kind": "nan", "stage": "train"},
-        {"origin": "exploit", "value": 0.4, "gain": -0.2, "gain_error": 0.01},
-        {"origin": "exploit", "value": 0.7, "gain": 0.4, "gain_error": 0.3},
+        {"origin": "exploit", "value": 0.4, "gain": -0.2, "gain_error": 0.01, "parents": ["c0"], "device_h": 0.5},
+        {"origin": "exploit", "value": 0.7, "gain": 0.4, "gain_error": 0.3, "parents": ["c0"], "usd": 0.25},
     )
     exploit, explore = yields(table_, table_["origin"], ACCURACY)
     assert (exploit.proposed, exploit.scored, exploit.better, exploit.best, exploit.best_gain) == (2, 2, 0, "c3", 0.4)
     assert exploit.median_gain == pytest.approx(0.1)
+    assert (exploit.parents, exploit.usd, exploit.device_h) == (0, 0.25, 0.5)
     assert (explore.proposed, explore.scored, explore.better, explore.best) == (2, 1, 1, "c0")
+    assert (explore.parents, explore.usd) == (1, None)
 
 
 def test_narrowing() -> None:

@@ -68,6 +68,9 @@ def test_a_role_takes_single_settings_or_a_whole_provider_file() -> None:
         ("llm.roles.ideator.modle=x/y", r"llm\.roles\.ideator\.modle is not a setting; did you mean .*Valid keys"),
         ("llm.roles.ideator.max_tokens=many", r"llm\.roles\.ideator: .*many"),
         ("llm.parameters.stream=true", r"llm\.parameters\.stream cannot be set"),
+        ("llm.ideators=[{modle: x/y}]", r"llm\.ideators\[0\]\.modle is not a setting; did you mean"),
+        ("llm.ideators=[x/y,x/y]", r"llm\.ideators has x/y twice"),
+        ("llm.implementers=[3]", r"llm\.implementers\[0\] must be a map"),
     ],
 )
 def test_what_is_no_setting_of_a_role_is_refused_before_anything_is_made(setting: str, message: str) -> None:
@@ -113,6 +116,35 @@ def test_status_has_a_line_for_each_model_and_marks_an_uncertain_account(tmp_pat
         "language model: $0.75 (uncertain: the provider's counts were missing or impossible) for 2 answers"
     )
     assert big.startswith("  big: $0.50 for 1 answer") and small.startswith("  small: $0.25 (uncertain")
+
+
+def test_an_ensemble_is_asked_by_what_its_models_earned(tmp_path: Path, toy_data: Path) -> None:
+    """A whole run of two models for ideas and two for code, resumed when it is over."""
+    model, asked = Researcher(), list[Asked]()
+
+    def script(one: Asked) -> Answer:
+        asked.append(one)
+        return model(one)
+
+    bench = Bench(tmp_path / "runs", toy_data)
+    small = ("select.baseline_seeds=1", "select.elites=0", "ideate.candidates=3", "ideate.batch=1")
+    small += ("stop.generations=2", "cluster.poll_s=0.1", "implement.parallel=1")
+    with Provider(script) as provider:
+        served = ("llm=openai_compatible", f"llm.api_base={provider.openai}", "llm.usd_in=1", "llm.usd_out=2")
+        served += ("llm.ideators=[openai/a, {model: openai/b, usd_in: 30, usd_out: 60}]",)
+        served += ("llm.implementers=[openai/c, openai/d]",)
+        bench.run("r", *MODEL, *small, *served).ok()
+        count = len(asked)
+        bench.run("r", *MODEL, *small, *served).ok()  # nothing is asked again
+    candidates = bench.archive("r").candidates
+    assert count == len(asked) == 12
+    ideas = [one.body["model"] for one in asked if one.turns[1][1].startswith("Propose")]
+    assert [f"openai/{one}" for one in ideas] == [one.idea.maker for one in candidates]
+    assert {one.idea.implementer for one in candidates} <= {"openai/c", "openai/d"}
+    codes = sorted(one.body["model"] for one in asked if not one.turns[1][1].startswith("Propose"))
+    assert [f"openai/{one}" for one in codes] == sorted(one.idea.implementer for one in candidates)
+    assert {one.idea.maker for one in candidates} == {"openai/a", "openai/b"}
+    assert all((one.idea.usd is None) == (one.idea.maker == "openai/a") for one in candidates)  # its price is unknown
 
 
 def test_ideas_and_code_come_from_two_models_with_their_own_settings(tmp_path: Path, toy_data: Path) -> None:

@@ -8,7 +8,7 @@ from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import Trouble
 from pipeline.llm.replay import Replay
-from pipeline.llm.roles import Models, Role, check_roles, settings_of
+from pipeline.llm.roles import Member, Models, Role, check_roles, settings_of
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths
 
@@ -72,7 +72,7 @@ def test_what_is_no_role_or_setting_is_refused_with_the_valid_ones(roles: dict[s
 
 def test_the_models_of_a_run_are_in_trouble_while_one_of_them_is(tmp_path: Any) -> None:
     one, two = (Replay(Ledger(RunPaths(tmp_path)), "s") for _ in range(2))
-    models = Models({Role.IDEATOR: one, Role.JUDGE: two})
+    models = Models({role: [Member(LlmConfig(), one)] for role, one in ((Role.IDEATOR, one), (Role.JUDGE, two))})
     assert models.trouble is None and models.delay is None
     two.trouble = Trouble("no credit", None)
     assert models.trouble == two.trouble

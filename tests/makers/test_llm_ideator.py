@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import LlmConfig
 from pipeline.errors import CannotContinue
 from pipeline.llm.base import Unanswered
-from pipeline.llm.roles import Role
+from pipeline.llm.roles import Member, Role
 from pipeline.makers.llm_ideator import LlmIdeator
 from pipeline.makers.proposals import read_proposals
 from pipeline.patching.trees import Entry, Tree
@@ -433,7 +434,7 @@ def test_each_role_asks_its_own_model(tmp_path: Path) -> None:
         desk(tmp_path / "i", in_turn(Answer(idea("Kept")))) as ideas,
         desk(tmp_path / "c", in_turn(Answer(""))) as code,
     ):
-        tools = replace(tools_of(model=code.model), models={Role.IDEATOR: ideas.model})
+        tools = replace(tools_of(model=code.model), models={Role.IDEATOR: [Member(LlmConfig(), ideas.model)]})
         LlmIdeator(tools).propose(brief_of(archive, 0))
         assert (len(ideas.provider.asked), len(code.provider.asked)) == (1, 0)
         assert tools.model_for(Role.IMPLEMENTER) is tools.model_for(Role.JUDGE) is code.model
