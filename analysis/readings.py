@@ -6,7 +6,6 @@ ideas, whether the best still improves, explore versus exploit, and how a search
 
 import itertools
 import math
-import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import pandas as pd
 from analysis.changes import Sort, change_of, sort_of
 from analysis.columns import BASELINE
 from analysis.load import Tables
+from pipeline.likeness import largest_group, sampled, similarity, words_of
 from pipeline.metric import Metric
 from pipeline.report.standings import Verdict, verdict
 
@@ -24,8 +24,6 @@ STEPS = ("proposed", "implemented", "passed smoke", "trained", "scored", "better
 """Steps of the funnel: all candidates, those whose code applied and was new, …, those clearly better than the baseline."""
 _ALIKE = 0.5
 """Minimum share of common words (Jaccard) for two ideas to count as the same."""
-_MOST_PAIRS = 200
-"""Maximum number of ideas of a generation that are compared pairwise."""
 
 
 @dataclass(frozen=True)
@@ -223,19 +221,15 @@ def narrowing(candidates: pd.DataFrame) -> list[Narrowing]:
     found = []
     for number, part in candidates.groupby("generation", sort=True):
         code = part["syntax"].dropna()
-        words = [
-            frozenset(re.findall(r"[^\W\d_]{3,}", f"{title} {text}".lower()))
-            for title, text in zip(part["title"], part["text"], strict=True)
-        ]
-        sampled = words[:: max(1, math.ceil(len(words) / _MOST_PAIRS))]
-        pairs = [_alike(one, other) for one, other in itertools.combinations(sampled, 2)]
+        words = [words_of(f"{title} {text}") for title, text in zip(part["title"], part["text"], strict=True)]
+        compared = sampled(words)
         found.append(
             Narrowing(
                 int(str(number)),
                 len(part),
                 code.nunique() / len(code) if len(code) else None,
-                _largest_group(sampled) / len(sampled),
-                statistics.fmean(pairs) if pairs else None,
+                largest_group(compared, _ALIKE) / len(compared),
+                similarity(words),
             )
         )
     return found
@@ -278,21 +272,3 @@ def lineage(candidates: pd.DataFrame, wanted: Sequence[str]) -> list[tuple[str, 
                 seen.add(parent)
                 left.append(parent)
     return list(pairs)
-
-
-def _alike(one: frozenset[str], other: frozenset[str]) -> float:
-    both = len(one | other)
-    return len(one & other) / both if both else 1.0
-
-
-def _largest_group(ideas: Sequence[frozenset[str]]) -> int:
-    """Size of the largest group of ideas with half of their words in common with the first of the group."""
-    groups: list[tuple[frozenset[str], int]] = []
-    for idea in ideas:
-        for number, (first, size) in enumerate(groups):
-            if _alike(idea, first) >= _ALIKE:
-                groups[number] = (first, size + 1)
-                break
-        else:
-            groups.append((idea, 1))
-    return max((size for _, size in groups), default=0)

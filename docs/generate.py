@@ -214,7 +214,7 @@ def _kind(hint: Any) -> str:
         return f"list of {_kind(inside[0])}"
     if origin is dict:
         return "keys and values" if inside[1] is Any else f"keys to {_kind(inside[1])}"
-    return {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
+    return {bool: "true or false", int: "integer", float: "number", str: "text", Any: "any value"}[hint]
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:

@@ -246,6 +246,13 @@ class IdeateConfig:
     kind: IdeaKind = IdeaKind.any
     """Kind of ideas requested from a language model: `any`, `algorithmic` (changes of the code, not of settings alone)
     or `settings` (other values only)."""
+    similarity: float = 1.0
+    """Share of equal character trigrams, 0 to 1, at which two ideas count as the same. Such an idea is returned to the
+    language model with the title of its twin. Ideas with other parents or other numbers are never twins. 1: only ideas
+    with nearly the same words are."""
+    widen: float = 0.0
+    """How much more a search explores when its ideas become more alike, 0 to 1: the share of exploit ideas is multiplied
+    by 1 - `widen` · rise, where rise, 0 to 1, compares the last two generations with the first two. 0: not at all."""
     lessons_every: int = 0
     """Number of generations after which a language model writes a note on what worked, what failed and what to try.
     Later prompts include the note. 0: no notes."""
@@ -272,6 +279,10 @@ class ImplementConfig:
     """Number of answers requested in parallel; the first usable one is used, and all are paid for."""
     revisions: int = 2
     """Number of times that an unusable answer is returned to the model with the reason."""
+    similarity: float = 1.0
+    """Share of equal parts in the changed syntax, 0 to 1, at which a change is refused before training because a scored
+    candidate with the same parents has nearly the same one. Later prompts show the reason and name the twin. 1: only equal
+    code is refused."""
     crash_repairs: int = 0
     """Number of times that code that crashes, in the smoke test or in training, is returned to the model with the end
     of the log."""

@@ -11,7 +11,7 @@ import pytest
 from pipeline.store.run import JOB_CODE
 from tests.toy import ROOT, environment
 
-PLAIN = {"records", "metric", "config", "errors", "text"}
+PLAIN = {"records", "metric", "config", "errors", "text", "likeness"}
 DOORS = {"store", "llm", "patching", "cluster", "sandbox"}
 MIDDLE = {"methods", "makers", "policy", "job", "report", "rl"}
 FLOOR = {

@@ -70,6 +70,12 @@ class Range:
             return self.why
         return (self.higher if value > now else self.lower) or self.why
 
+    @staticmethod
+    def scaled(now: Any, factor: float) -> Any:
+        """A value times a factor, of the same type, with three digits."""
+        value = now * factor
+        return max(1, round(value)) if isinstance(now, int) else float(f"{value:.3g}")
+
     def draw(self, now: Any, rng: random.Random) -> Any:
         """A value of the same type that differs from the current one; the current one if there is no other."""
         if self.factor is None:
@@ -77,8 +83,7 @@ class Range:
             return rng.choice(others) if others else now
         low, high = map(math.log, self.factor)
         for _ in range(TRIES):
-            value = now * math.exp(rng.uniform(low, high))
-            drawn = max(1, round(value)) if isinstance(now, int) else float(f"{value:.3g}")
+            drawn = self.scaled(now, math.exp(rng.uniform(low, high)))
             if drawn != now:
                 return drawn
         return now

@@ -50,7 +50,7 @@ class LlmIdeator:
         self._metric = tools.metric
         self._code = tools.code
         self._lessons = Lessons(tools.config, tools.metric, self._members[0].model, self._shared)
-        self._known = KnownIdeas()
+        self._known = KnownIdeas(tools.config.ideate.similarity)
         self._baseline = elide(tools.code(None), tools.config.baseline, tools.config.scale)
         self._patches: dict[str, str] = {}
 
@@ -172,7 +172,7 @@ class LlmIdeator:
                 continue
             idea = Idea(" ".join(proposal.title.split())[:120], proposal.text, origin, parents)
             twin = self._known.twin(idea, brief.generation.parents.seen.generations) or next(
-                (other for other in (*tried, *good) if alike(idea, other)), None
+                (other for other in (*tried, *good) if alike(idea, other, self._config.ideate.similarity)), None
             )
             if twin is not None:
                 problems.append(f"{idea.title!r} is the same as {twin.title!r}, which is known already.")

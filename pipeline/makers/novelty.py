@@ -6,7 +6,7 @@ by word. Of pairs that share 80 % of their words 98 % are found, of pairs that s
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.makers.proposals import alike, idea_words
 from pipeline.records import Idea
@@ -21,7 +21,10 @@ _MIX, _MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 class KnownIdeas:
     """An index of the ideas of complete generations. Each is read once."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = 1.0) -> None:
+        """`least`: see `ideate.similarity`. Below 1 every earlier idea is compared."""
+        self._least = least
+        self._ideas: list[tuple[int, Idea]] = []
         self._bands: dict[int, list[tuple[int, Idea]]] = {}
         self._generations = 0
 
@@ -29,14 +32,17 @@ class KnownIdeas:
         """Add the ideas of generations with a number below `generations`."""
         for generation in archive.generations[self._generations : generations]:
             for candidate in generation.candidates:
+                self._ideas.append((generation.number, candidate.idea))
                 for band in _bands(candidate.idea):
                     self._bands.setdefault(band, []).append((generation.number, candidate.idea))
         self._generations = max(self._generations, generations)
 
     def twin(self, idea: Idea, generations: int) -> Idea | None:
-        """An idea with nearly the same words from a generation with a number below `generations`; none if there is none."""
-        near = (pair for band in _bands(idea) for pair in self._bands.get(band, ()))
-        return next((other for number, other in near if number < generations and alike(idea, other)), None)
+        """An idea like this one from a generation with a number below `generations`; none if there is none."""
+        near: Iterable[tuple[int, Idea]] = self._ideas
+        if self._least >= 1:
+            near = (pair for band in _bands(idea) for pair in self._bands.get(band, ()))
+        return next((other for number, other in near if number < generations and alike(idea, other, self._least)), None)
 
 
 def _bands(idea: Idea) -> Iterator[int]:

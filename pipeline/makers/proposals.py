@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.likeness import jaccard, numbers_of, trigrams_of, words_of
 from pipeline.llm.base import encodable
 from pipeline.records import Idea
 from pipeline.text import plain, split_reasoning
@@ -65,10 +66,14 @@ def read_proposals(answer: str) -> list[Proposal]:
     return found
 
 
-def alike(one: Idea, two: Idea) -> bool:
-    """Whether two ideas have nearly the same words and the same parents. Numbers count as words."""
-    first, second = idea_words(one), idea_words(two)
-    return one.parents == two.parents and len(first & second) >= _ALIKE * len(first | second)
+def alike(one: Idea, two: Idea, least: float = 1.0) -> bool:
+    """Whether two ideas have the same parents, the same numbers, and nearly the same words, or at least this share of equal
+    character trigrams if `least` is below 1 (`ideate.similarity`)."""
+    if one.parents != two.parents or numbers_of(_whole(one)) != numbers_of(_whole(two)):
+        return False
+    if jaccard(idea_words(one), idea_words(two)) >= _ALIKE:
+        return True
+    return least < 1 and jaccard(trigrams_of(_whole(one)), trigrams_of(_whole(two))) >= least
 
 
 def _proposals(value: Any) -> Iterator[Proposal]:
@@ -93,4 +98,8 @@ def _first(value: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def idea_words(idea: Idea) -> frozenset[str]:
     """The words, in any script, and numbers of an idea, which `alike` compares."""
-    return frozenset(re.findall(r"[^\W\d]+|\d+(?:\.\d+)?(?:e-?\d+)?", f"{idea.title} {idea.text}".lower()))
+    return words_of(_whole(idea))
+
+
+def _whole(idea: Idea) -> str:
+    return f"{idea.title} {idea.text}"

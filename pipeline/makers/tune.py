@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pipeline.errors import BadInput
 from pipeline.makers.bank import SETTINGS_FILE, draw_settings, load_bank
 from pipeline.makers.base import Brief, Tools
-from pipeline.records import Idea
+from pipeline.records import Change, Idea
 from pipeline.store.views import Candidate
 
 
@@ -23,13 +23,15 @@ class TuneIdeator:
 
     def propose(self, brief: Brief) -> Idea:
         """The next idea. Raises `BadInput` if there is nothing to tune."""
-        generation = brief.generation.number
-        rng = random.Random(f"{self._tools.config.seed}/{generation}/{brief.number}")
-        change = draw_settings(self._bank, self._bank.settings(self._tools.code(None)), len(self._bank.ranges), rng)
+        generation, change = brief.generation.number, self._change(brief)
         if not change.settings:
             raise BadInput(f"there is nothing to tune: {self._nothing()}")
         values = ", ".join(f"{name} = {value}" for name, value in change.settings.items())
         return Idea(f"settings {generation}.{brief.number}", f"Set {values}.", "tune", change=change)
+
+    def _change(self, brief: Brief) -> Change:
+        rng = random.Random(f"{self._tools.config.seed}/{brief.generation.number}/{brief.number}")
+        return draw_settings(self._bank, self._bank.settings(self._tools.code(None)), len(self._bank.ranges), rng)
 
     def _nothing(self) -> str:
         bank = self._bank

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Config, IdeateConfig
+from pipeline.likeness import narrowed, words_of
 from pipeline.methods.base import Room, first_trials, pinned
 from pipeline.metric import Metric
 from pipeline.policy.trials import Wanted
@@ -75,7 +76,7 @@ class Guided(ABC):
         if room.selection is None and baseline_estimate(archive) is None:
             return Parents(ideas=room.ideas, seen=Knowledge(generations=archive.complete))
         luck = random.Random(f"{self.config.seed}/{len(archive.generations)}").random()
-        share = exploit_share(self.config.ideate, room.generation)
+        share = exploit_share(self.config.ideate, room.generation) * self._widened(archive)
         count = min(room.ideas, math.floor(share * room.ideas + luck))
         selection = room.selection or self._decide(archive, count)
         draws = selection.draws[:count]
@@ -93,6 +94,17 @@ class Guided(ABC):
     def stop(self, archive: Archive) -> str | None:
         """None: only the rules `stop.*` apply."""
         return None
+
+    def _widened(self, archive: Archive) -> float:
+        """What is left of the share of exploit ideas when the ideas narrow (`ideate.widen`), 0 to 1."""
+        ideate = self.config.ideate
+        if not ideate.widen:
+            return 1.0
+        complete = archive.generations[: archive.complete]
+        ideas = [one.idea for generation in complete for one in generation.candidates]
+        span = 2 * max(1, ideate.candidates)
+        ends = ideas if len(ideas) <= 2 * span else [*ideas[:span], *ideas[-span:]]
+        return 1 - ideate.widen * narrowed([words_of(f"{one.title} {one.text}") for one in ends], span)
 
     def _decide(self, archive: Archive, count: int) -> Selection:
         known = knowledge(archive)

@@ -12,13 +12,14 @@ from pipeline.store.archive import Archive
 
 
 class Independent:
-    """A method without feedback."""
+    """A method without feedback. With `tells` the ideator may still learn from outcomes, as `ideate=tpe` does."""
 
-    def __init__(self, config: Config, metric: Metric) -> None:
-        self._config = config
+    def __init__(self, config: Config, metric: Metric, tells: bool = False) -> None:
+        self._config, self._tells = config, tells
 
     def plan(self, archive: Archive, room: Room) -> Parents:
-        return Parents(ideas=room.ideas, seen=Knowledge(generations=archive.complete))
+        seen = knowledge(archive) if self._tells else Knowledge(generations=archive.complete)
+        return Parents(ideas=room.ideas, seen=seen)
 
     def wanted_trials(self, archive: Archive) -> Iterator[Wanted]:
         return first_trials(self._config, archive)

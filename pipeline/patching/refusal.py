@@ -18,6 +18,7 @@ RefusalKind = Literal[
     "outside",  # the change leaves the folder: an absolute path, "..", a link
     "syntax",  # the resulting Python code does not parse
     "deletes_everything",  # nothing would remain of the code, or of a file that contained code
+    "near",  # another candidate has nearly the same change
     "no_change",  # the resulting code is the same
     "unknown_setting",  # the class has no such setting; the reason lists the valid ones
     "bad_value",  # a setting's new value cannot be written as a Python literal

@@ -1,6 +1,7 @@
 """Python syntax: whether code parses, and a hash that ignores comments, layout and docstrings."""
 
 import ast
+import functools
 import hashlib
 import warnings
 from collections.abc import Mapping
@@ -90,3 +91,26 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         if ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def changed_parts(base: Mapping[str, Entry], variant: Mapping[str, Entry]) -> frozenset[tuple[str, str, str]]:
+    """What a change takes away and brings in, for comparisons: of Python the statements and expressions, with all below
+    them, that only one side has; of other files the lines. Two changes that differ in one constant share what does not
+    contain it."""
+    found: set[tuple[str, str, str]] = set()
+    for path in {*base, *variant}:
+        old, new = _parts(path, base.get(path)), _parts(path, variant.get(path))
+        found |= {(path, "-", part) for part in old - new} | {(path, "+", part) for part in new - old}
+    return frozenset(found)
+
+
+def _parts(path: str, entry: Entry | None) -> frozenset[str]:
+    return _parts_of(path, entry.data) if entry is not None else frozenset()
+
+
+@functools.lru_cache(256)
+def _parts_of(path: str, data: bytes) -> frozenset[str]:
+    if not path.endswith(".py") or check_python(path, data) is not None:
+        return frozenset(data.decode(errors="replace").splitlines())
+    tree = _without_docstrings(ast.parse(data))
+    return frozenset(ast.dump(node) for node in ast.walk(tree) if isinstance(node, ast.stmt | ast.expr))

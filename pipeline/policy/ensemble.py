@@ -1,5 +1,5 @@
-"""Which of several language models is asked next: Thompson sampling (Biometrika 25, 1933) on the chance that an idea becomes
-a parent, divided by what an idea costs. Only the newest outcomes count, since a search that is far has harder ideas
+"""Choice between several language models: Thompson sampling (Biometrika 25, 1933) on the probability that an idea becomes a
+parent, divided by the cost of an idea. Only the newest outcomes count, because good ideas become rarer during a search
 (Trovò et al., "Sliding-Window Thompson Sampling for Non-Stationary Settings", JAIR 68, 2020)."""
 
 import random
@@ -18,19 +18,19 @@ _TRAINED = (Purpose.SEARCH, Purpose.RUNG)
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """What the ideas of one model came to."""
+    """The record of the ideas of one model."""
 
     ideas: int = 0
     """With an outcome, failures too."""
     parents: int = 0
-    """Of them, those that later ideas could build on."""
+    """Number of them that were chosen as parents."""
     usd: float = 0.0
     """Price of the answers for these ideas and their code, US dollars."""
     device_h: float = 0.0
     """Device hours of their trainings before the end of the search."""
 
     def cost(self, device_hour_usd: float) -> float:
-        """All together, US dollars."""
+        """Total cost, US dollars."""
         return self.usd + device_hour_usd * self.device_h
 
 
@@ -42,7 +42,7 @@ def next_model(
     name_of: Callable[[Candidate], str],
     rng: random.Random,
 ) -> str:
-    """The one of some models to ask for what a generation lacks; `name_of` gives the model of a candidate."""
+    """The model of `names` that gets the next request of a generation. `name_of` returns the model of a candidate."""
     if len(names) == 1:
         return names[0]
     found = earned(archive, generation, config.train.resources.devices, name_of)
@@ -52,8 +52,8 @@ def next_model(
 def earned(
     archive: Archive, generation: Generation, devices: int, name_of: Callable[[Candidate], str]
 ) -> dict[str, Earned]:
-    """What each model came to by the outcomes that a generation may use: the same whenever it is asked, so that a resumed
-    run takes the same decision."""
+    """The record of each model in the outcomes that a generation may use. It does not change later, so a resumed run takes
+    the same decision."""
     seen = generation.parents.seen.outcomes
     orders = range(max(1, seen - WINDOW + 1), seen + 1)
     candidates = [one for order in orders if (one := archive.outcome(order)) is not None]
@@ -73,8 +73,8 @@ def earned(
 
 
 def choose(names: Sequence[str], found: Mapping[str, Earned], device_hour_usd: float, rng: random.Random) -> str:
-    """One of some models. A chance has the uniform prior; the mean cost of all ideas counts as one more idea of each
-    model."""
+    """One of `names`, by Thompson sampling. The prior of each probability is uniform; the mean cost of all ideas counts as
+    one additional idea of each model."""
     records = [found.get(name, Earned()) for name in names]
     ideas = sum(one.ideas for one in records)
     usual = sum(one.cost(device_hour_usd) for one in records) / ideas if ideas else 0.0

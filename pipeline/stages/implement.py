@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import CannotContinue
+from pipeline.likeness import jaccard
 from pipeline.llm.base import Unanswered
 from pipeline.makers.base import Crash, Implemented
 from pipeline.makers.people import given_tree
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.patching import Refusal
 from pipeline.patching.planted import check_planted
-from pipeline.patching.syntax import hash_of_changes
+from pipeline.patching.syntax import changed_parts, hash_of_changes
 from pipeline.patching.trees import Tree, diff, write_tree
 from pipeline.policy.agenda import agenda
 from pipeline.records import Failure, FailureKind, Idea, Implementation, Smoke, Stage
@@ -133,7 +134,11 @@ def _write_variant(
     syntax = hash_of_changes(baseline, made.tree)
     if syntax == hash_of_changes(baseline, baseline):
         return Failure(Stage.IMPLEMENT, FailureKind.REFUSED, "the code is the same as the baseline's")
-    refusal = context.rules.check(paths) or check_planted(baseline, made.tree, context.rules)
+    refusal = (
+        context.rules.check(paths)
+        or check_planted(baseline, made.tree, context.rules)
+        or _near(context, archive, candidate, made.tree)
+    )
     if refusal is not None:
         return Failure(Stage.IMPLEMENT, FailureKind.REFUSED, refusal.reason)
     with (
@@ -189,6 +194,24 @@ def _twin(context: Context, archive: Archive, syntax: str) -> Failure | None:
     name, attempt = known[0]
     reason = f"the same code as {short(name)}: {archive.candidate(name).idea.title}"
     return Failure(Stage.IMPLEMENT, FailureKind.DUPLICATE, reason, twin=f"{name}/{attempt}")
+
+
+def _near(context: Context, archive: Archive, candidate: Candidate, tree: Tree) -> Refusal | None:
+    """Why a change is refused as nearly that of another candidate on the same parents (`implement.similarity`)."""
+    least, parents = context.config.implement.similarity, candidate.idea.parents
+    if least >= 1:
+        return None
+    paths = context.run.paths
+    base = variant_tree(paths, archive.candidate(parents[0])) if parents else pristine_tree(paths)
+    parts = changed_parts(base, tree)
+    for other in archive.candidates:
+        if other.id == candidate.id or other.idea.parents != parents or other.score is None:
+            continue
+        shared = jaccard(parts, changed_parts(base, variant_tree(paths, other)))
+        if shared >= least:
+            reason = f"{shared:.0%} the same change as {short(other.id)}: {other.idea.title}"
+            return Refusal("near", f"{reason} (implement.similarity={least:g})")
+    return None
 
 
 def _smoke(context: Context, attempt: AttemptPaths) -> Failure | None:
