@@ -125,9 +125,7 @@ CANDIDATES: Mapping[str, Column] = {
     "syntax": _text("hash of the changed files' syntax trees; equal for equal code"),
     "device_h": _number("hours that its jobs held their devices, by their own clocks"),
     "train_s": _number("training, sum over its jobs, seconds"),
-    "usd": _number(
-        "price of its code and its share of the batch of ideas, US dollars; missing if unknown"
-    ),
+    "usd": _number("price of its code and its share of the batch of ideas, US dollars; missing if unknown"),
     "started_at": _number("start of its first job, seconds since 1970"),
     "ended_at": _number("end of its last job, seconds since 1970"),
 }

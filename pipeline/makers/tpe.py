@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.errors import BadInput
 from pipeline.makers.bank import TRIES
 from pipeline.makers.base import Brief, Tools
-from pipeline.makers.tune import TuneIdeator
+from pipeline.makers.tune import TUNED, TuneIdeator
 from pipeline.metric import Direction
 from pipeline.records import Change, Idea
 
@@ -46,13 +46,14 @@ class TpeIdeator(TuneIdeator):
         return Change()
 
     def _known(self, brief: Brief) -> Iterator[tuple[Idea, float | None]]:
-        """All ideas so far with their values: NaN for a failure, none for an outcome that may not be used yet."""
+        """All tuned settings so far with their values: NaN for a failure, none for an outcome that may not be used yet."""
         seen = brief.generation.parents.seen.outcomes
         for generation in brief.archive.generations[: brief.generation.number]:
             for one in generation.candidates:
                 ended = 0 < one.order <= seen
-                yield one.idea, (one.score.value if one.score is not None else math.nan) if ended else None
-        yield from ((idea, None) for _, idea in sorted(brief.ideas.items()))
+                if one.idea.origin == TUNED:
+                    yield one.idea, (one.score.value if one.score is not None else math.nan) if ended else None
+        yield from ((idea, None) for _, idea in sorted(brief.ideas.items()) if idea.origin == TUNED)
 
     def _study(self, seed: int) -> Any:
         optuna, maximize = self._optuna, self._tools.metric.direction is Direction.maximize

@@ -9,6 +9,9 @@ from pipeline.makers.base import Brief, Tools
 from pipeline.records import Change, Idea
 from pipeline.store.views import Candidate
 
+TUNED = "tune"
+"""Origin of its ideas."""
+
 
 class TuneIdeator:
     """Draws all settings at once from the ranges of the bank (Bergstra and Bengio, "Random Search for Hyper-Parameter
@@ -27,7 +30,7 @@ class TuneIdeator:
         if not change.settings:
             raise BadInput(f"there is nothing to tune: {self._nothing()}")
         values = ", ".join(f"{name} = {value}" for name, value in change.settings.items())
-        return Idea(f"settings {generation}.{brief.number}", f"Set {values}.", "tune", change=change)
+        return Idea(f"settings {generation}.{brief.number}", f"Set {values}.", TUNED, change=change)
 
     def _change(self, brief: Brief) -> Change:
         rng = random.Random(f"{self._tools.config.seed}/{brief.generation.number}/{brief.number}")

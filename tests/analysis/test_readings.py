@@ -81,7 +81,7 @@ def test_yields() -> None:
     exploit, explore = yields(table_, table_["origin"], ACCURACY)
     assert (exploit.proposed, exploit.scored, exploit.better, exploit.best, exploit.best_gain) == (2, 2, 0, "c3", 0.4)
     assert exploit.median_gain == pytest.approx(0.1)
-    assert (exploit.parents, exploit.usd, exploit.device_h) == (0, 0.25, 0.5)
+    assert (exploit.parents, exploit.usd, exploit.device_h) == (0, 0.25, 1.5)
     assert (explore.proposed, explore.scored, explore.better, explore.best) == (2, 1, 1, "c0")
     assert (explore.parents, explore.usd) == (1, None)
 

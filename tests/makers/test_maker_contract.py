@@ -20,6 +20,7 @@ from pipeline.makers.base import Brief, Crash, Ideator, Implemented, Implementer
 from pipeline.makers.command_implementer import CommandImplementer
 from pipeline.makers.llm_ideator import LlmIdeator
 from pipeline.makers.llm_implementer import LlmImplementer
+from pipeline.makers.tpe import TpeIdeator
 from pipeline.makers.tune import TuneIdeator
 from pipeline.patching import KINDS, Refusal, edit_settings
 from pipeline.patching.replies import judge
@@ -126,9 +127,9 @@ class Proposer:
         return Answer("I have no idea.") if self._asked % 2 else self._good(asked)
 
 
-@pytest.fixture(params=["bank", "tune", "llm", "replay"])
+@pytest.fixture(params=["bank", "tune", "tpe", "llm", "replay"])
 def ideator(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IdeatorCase]:
-    simple = {"bank": BankIdeator, "tune": TuneIdeator}
+    simple = {"bank": BankIdeator, "tune": TuneIdeator, "tpe": TpeIdeator}
     if request.param in simple:
         kind = simple[request.param]
         yield IdeatorCase(kind, lambda: kind(tools_of(codes=CODES)), tmp_path)

@@ -81,6 +81,18 @@ def test_what_is_another_idea_is_not_found(title: str, text: str, parents: tuple
     assert known.twin(short, 1) == short
 
 
+def test_by_character_trigrams_an_inflected_idea_is_found_and_another_number_is_not() -> None:
+    old = Idea("Warm-up", "Warming up the learning rate linearly over the first 100 steps.", "explore")
+    again = Idea("Warmup", "Warm up learning rates linearly over the first 100 step.", "explore")
+    other = Idea("Warm-up", "Warming up the learning rate linearly over the first 200 steps.", "explore")
+    strict, loose = KnownIdeas(), KnownIdeas(0.6)
+    for known in (strict, loose):
+        known.update(with_words([[old]]), 1)
+    assert strict.twin(again, 1) is None and loose.twin(again, 1) == old
+    assert strict.twin(other, 1) is loose.twin(other, 1) is None
+    assert loose.twin(again, 0) is None
+
+
 def test_on_the_same_parents_it_is_found() -> None:
     parents = ("generation_000/candidate_000", "generation_000/candidate_003")
     old = Idea("Momentum", TEXT, "exploit", parents)

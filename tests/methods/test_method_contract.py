@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -177,6 +178,22 @@ def test_in_steady_mode_parents_come_from_all_outcomes_so_far() -> None:
     archive = archive_of([*specs([0.9, 0.4]), Made()], selected=False)
     parents = terms_of(config_of()).method.plan(archive, Room(2, 1, None))
     assert parents.candidates == parents.draws == (name(0),) and parents.seen.outcomes == 2
+
+
+def test_ideas_that_become_alike_lower_the_share_of_exploit_ideas() -> None:
+    """Four generations of four: the first two have no word in common, the last two all, so the rise is 1."""
+    archive = archive_of(specs([0.9] * 16))
+    texts = [f"first{letter}" for letter in "abcdefgh"] + ["the same words"] * 8
+    ideas = zip(archive.candidates, texts, strict=True)
+    made = [replace(one, idea=replace(one.idea, title=text, text="")) for one, text in ideas]
+    parts = [tuple(made[start : start + 4]) for start in range(0, 16, 4)]
+    generations = [replace(one, candidates=part) for one, part in zip(archive.generations, parts, strict=True)]
+    archive = replace(archive, generations=tuple(generations))
+    for widen, exploits in ((0.0, 24), (0.5, 12), (1.0, 0)):
+        ideate = IdeateConfig(candidates=4, widen=widen)
+        method = terms_of(config_of(ideate=ideate)).method
+        drawn = replace(method.select(archive), draws=(name(0),) * 40)
+        assert len(method.plan(archive, Room(40, 4, drawn)).draws) == pytest.approx(exploits, abs=1)
 
 
 def test_independent_builds_on_nothing() -> None:

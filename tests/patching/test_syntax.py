@@ -2,8 +2,9 @@
 
 import pytest
 
+from pipeline.likeness import jaccard
 from pipeline.patching import Refusal, Rules
-from pipeline.patching.syntax import check_python, hash_of_changes
+from pipeline.patching.syntax import changed_parts, check_python, hash_of_changes
 from pipeline.patching.trees import Entry
 
 BASE = {"a.py": Entry(b"def f(x):\n    return x + 1\n"), "data.json": Entry(b"{}")}
@@ -23,6 +24,33 @@ def changed(path: str, text: bytes) -> str:
 )
 def test_comments_layout_and_docstrings_do_not_count(text: bytes) -> None:
     assert changed("a.py", text) == changed("a.py", b"def f(x): return x + 2\n")
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "low", "high"),
+    [
+        pytest.param(b"def f(x):\n    return x + 2\n", b"# why\ndef f(x): return x+2\n", 1.0, 1.0, id="the same"),
+        pytest.param(b"def f(x):\n    return x + 2\n", b"def f(x):\n    return x + 3\n", 0.2, 0.5, id="another value"),
+        pytest.param(
+            b"def f(x):\n    y = sum(abs(z) for z in x)\n    z = max(1, y)\n    return y / z + 2\n",
+            b"def f(x):\n    y = sum(abs(z) for z in x)\n    z = max(1, y)\n    return y / z + 3\n",
+            *(0.6, 0.95),
+            id="one value in a long change",
+        ),
+        pytest.param(b"def f(x):\n    return x + 2\n", b"def g(x):\n    return 7 * x\n", 0.0, 0.4, id="another change"),
+    ],
+)
+def test_how_much_of_two_changes_is_equal(one: bytes, two: bytes, low: float, high: float) -> None:
+    first, second = (changed_parts(BASE, BASE | {"a.py": Entry(text)}) for text in (one, two))
+    assert low <= jaccard(first, second) <= high
+
+
+def test_lines_count_where_there_is_no_python() -> None:
+    assert changed_parts(BASE, BASE | {"data.json": Entry(b"[]")}) == {
+        ("data.json", "-", "{}"),
+        ("data.json", "+", "[]"),
+    }
+    assert changed_parts(BASE, BASE) == frozenset()
 
 
 def test_a_new_comment_is_the_base() -> None:
