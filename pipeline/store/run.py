@@ -28,7 +28,7 @@ from pipeline.store.views import VOID
 _BEAT_S = 10.0
 _STALE_S = 120.0
 JOB_CODE = (
-    *("__init__.py", "records.py", "metric.py", "config.py", "errors.py", "text.py"),
+    *("__init__.py", "records.py", "metric.py", "config.py", "errors.py", "text.py", "likeness.py"),
     *("store", "llm", "patching", "cluster", "sandbox", "job", "rl"),
 )
 """Parts of this program that run inside jobs: `job/`, `rl/` and the two floors below them."""
