@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Group:
 
 @contextlib.contextmanager
 def control_group(mem_gb: float, processes: int) -> Iterator[Group | None]:
-    """A group with these limits, removed on exit; none if the memory is unlimited or this user cannot make one."""
+    """A group with these limits, removed in the end with all processes in it; none where this user can make none."""
     group = None
     if math.isfinite(mem_gb):
         name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
@@ -110,8 +111,15 @@ def _make(folder: Path, limits: dict[str, int]) -> bool:
     return True
 
 
+def _kill(folder: Path) -> None:
+    """Kill the processes of a group, which are left only when the supervisor and its guard were killed."""
+    with contextlib.suppress(OSError):
+        for process in (folder / "cgroup.procs").read_text().split():
+            os.kill(int(process), signal.SIGKILL)
+
+
 def _remove(folder: Path) -> None:
-    """Remove a group, retrying for some seconds since its last processes may still be exiting."""
+    """Kills what is in it; the last processes may still be on their way out."""
     deadline = time.monotonic() + _REMOVE_S
     while folder.exists():
         with contextlib.suppress(OSError):
@@ -119,4 +127,5 @@ def _remove(folder: Path) -> None:
             return
         if time.monotonic() > deadline:
             return
+        _kill(folder)
         time.sleep(0.01)

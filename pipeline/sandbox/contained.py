@@ -107,9 +107,9 @@ def _supervised(command: Command, spec: dict[str, Any], enough: Callable[[], boo
         if supervisor.stdout is not None:
             supervisor.stdout.close()
         raise
-    if not answer and stopped:  # stopped before it had set its signal handler and started the command
+    if not answer and stopped:  # before it could wait for signals, and start the command
         return Supervised(Outcome(End.STOPPED, None, 0.0, 0.0), "")
-    if not answer:
+    if supervisor.returncode != 0:
         raise SandboxFailed(f"the supervisor of `{' '.join(command.argv)}` was killed (exit {supervisor.returncode})")
     end = json.loads(answer)
     outcome = Outcome(End(end["ended"]), end["exit_code"], end["seconds"], end["peak_gb"], end["reason"])

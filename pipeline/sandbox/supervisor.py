@@ -1,8 +1,12 @@
-"""The process that owns a command and everything that the command starts.
+"""The processes that own a command and everything the command starts.
 
-Run as `python -I supervisor.py`, with one JSON object on standard input (see `contained.py`). It ends the whole process tree
-when the command ends, when a limit is exceeded, and when its own parent dies; it adopts processes that fork away
-(PR_SET_CHILD_SUBREAPER), so that none outlives it. Prints the outcome as one JSON object.
+Run as `python -I supervisor.py`, with one JSON object on standard input (see `contained.py`). It becomes two processes: the
+supervisor proper, which ends the whole tree when the command is over, when a limit is passed, and when it is stopped, and
+its guard, which ends the tree when the supervisor itself is killed. Both adopt processes that fork away
+(PR_SET_CHILD_SUBREAPER), so none outlives them, and each is told when its parent dies. Prints one JSON object: how the
+command ended.
+
+Signals are blocked and waited for, not handled: a handler can run at any moment, also in the middle of what it calls.
 """
 
 import collections
@@ -17,42 +21,90 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_WAITED = (signal.SIGTERM, signal.SIGCHLD)
 _LOOK_S = 0.1
+_ROUND_S = 0.02
 _DISK_S = 1.0
 _TAIL_BYTES = 64 * 1024
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
     """Run the command described on standard input."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
+    for number in _WAITED:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _WAITED)
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     spec = json.load(sys.stdin)
-    if os.getppid() != spec["parent"]:
-        return  # the parent died before PR_SET_PDEATHSIG was in effect
-    answer = json.dumps(_supervise(spec, stop))
-    with contextlib.suppress(BrokenPipeError):  # the parent died
+    _end_with(spec["parent"])
+    guard = os.getpid()
+    supervisor = os.fork()
+    if supervisor:
+        sys.exit(_guard(_Tree(supervisor)))
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    _end_with(guard)
+    answer = json.dumps(_supervise(spec))
+    with contextlib.suppress(BrokenPipeError):  # the parent died; nobody reads it
         os.write(sys.stdout.fileno(), answer.encode())
 
 
-def _supervise(spec: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
+def _end_with(parent: int, number: int = signal.SIGTERM) -> None:
+    """Have a signal sent to this process when its parent dies; exits if that is dead already. Nothing is started before."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _guard(tree: "_Tree") -> int:
+    """Wait for the supervisor. Returns 1 if it did not end well; in any case nothing is left then."""
+    while tree.exit_code is None:
+        if signal.sigwait(_WAITED) == signal.SIGTERM:
+            os.kill(tree.first, signal.SIGTERM)
+        tree.reap()
+    tree.end()
+    return int(tree.exit_code != 0)
+
+
+class _Tree:
+    """A child of this process and all that comes of it."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.exit_code: int | None = None
+        """Of the first process; negative for a signal."""
+
+    def reap(self) -> bool:
+        """Collect what has ended. Returns whether any process is left."""
+        try:
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] == self.first:
+                    self.exit_code = os.waitstatus_to_exitcode(found[1])
+        except ChildProcessError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """Kill all of it, until the kernel says that this process has no child. Whoever loses its parent becomes one, so
+        nobody is missed who forks meanwhile."""
+        while self.reap():
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            signal.sigtimedwait([signal.SIGCHLD], _ROUND_S)
+
+
+def _supervise(spec: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     reader, writer = os.pipe()
+    supervisor = os.getpid()
     try:
         child = subprocess.Popen(
             [
@@ -66,40 +118,56 @@ def _supervise(spec: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             pass_fds=[writer] if spec["own"] else [],
-            preexec_fn=lambda: _prepare(spec),
+            preexec_fn=lambda: _prepare(spec, supervisor),
         )
     except OSError as error:
         os.close(reader)
         return {"ended": "not_started", "exit_code": None, "seconds": 0.0, "peak_gb": 0.0, "reason": str(error)}
     finally:
         os.close(writer)
+    tree = _Tree(child.pid)
     assert child.stdout is not None
     copier = threading.Thread(target=_copy, args=(child.stdout, spec["log"], spec["log_mb"]), daemon=True)
     copier.start()
-    ended, use = "exit", _Use(spec)
-    while child.poll() is None:
-        use.measure()
-        if stop.is_set():
-            ended = "stopped"
-        elif time.monotonic() - started > spec["limit_s"]:
-            ended = "timeout"
-        else:
-            ended = use.passed()
-        if ended != "exit":
-            break
-        stop.wait(_LOOK_S)
+    use = _Use(spec)
+    ended = _watch(tree, use, started + spec["limit_s"])
     seconds = time.monotonic() - started
-    _end_all(child)
+    tree.end()
+    child.returncode = tree.exit_code
     copier.join(timeout=10)
     with os.fdopen(reader, "rb") as pipe:
         status = pipe.read().decode()
-    found = {"ended": ended, "exit_code": child.wait(), "seconds": seconds, "peak_gb": use.peak_gb, "reason": ""}
+    found = {"ended": ended, "exit_code": tree.exit_code, "seconds": seconds, "peak_gb": use.peak_gb, "reason": ""}
     return {**found, "status": status}
 
 
-def _prepare(spec: dict[str, Any]) -> None:
-    """Runs in the child before the command starts: sets limits of each process, which it can only lower."""
+def _watch(tree: _Tree, use: "_Use", deadline: float) -> str:
+    """Wait until the command is over or has to be ended. Returns which."""
+    look = 0.0
+    while tree.reap() and tree.exit_code is None:
+        now = time.monotonic()
+        if now >= look:  # a flood of processes that end is no reason to look more often
+            look = now + _LOOK_S
+            use.measure()
+            if now > deadline:
+                return "timeout"
+            if (passed := use.passed()) != "exit":
+                return passed
+        seen = signal.sigtimedwait(_WAITED, max(0.0, look - time.monotonic()))
+        if seen is not None and seen.si_signo == signal.SIGTERM:
+            return "stopped"
+    return "exit"
+
+
+def _prepare(spec: dict[str, Any], supervisor: int) -> None:
+    """In the child, before the command starts: limits of each process, which it can only lower."""
+    _end_with(supervisor, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if not spec[
+        "own"
+    ]:  # a program of another user, e.g. sudo, could not be killed; sandbox programs do this themselves
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     for group in spec["groups"]:
         Path(group).write_text("0")
     for kind, limit in ((resource.RLIMIT_NOFILE, spec["open_files"]), (resource.RLIMIT_CORE, 0)):
@@ -190,19 +258,6 @@ def _size_gb(folders: list[str]) -> float:
     return total / 1e9
 
 
-def _end_all(child: "subprocess.Popen[bytes]") -> None:
-    """Kill every descendant until none is left; processes forked meanwhile are killed in the next round."""
-    while tree := psutil.Process().children(recursive=True):
-        for process in tree:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        child.wait()  # first, since the calls below would consume its exit code
-        psutil.wait_procs(tree, timeout=1)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-
-
 def _copy(source: IO[bytes], log: str, most_mb: float) -> None:
     """Copy output to the log: the first `most_mb` MB, then only the end, so that verbose output does not fill the disk."""
     left, dropped = int(most_mb * 1e6), 0
@@ -211,7 +266,8 @@ def _copy(source: IO[bytes], log: str, most_mb: float) -> None:
     with Path(log).open("ab", buffering=0) as file:
         while chunk := os.read(source.fileno(), 65536):
             if left > 0:
-                file.write(chunk)
+                with contextlib.suppress(OSError):  # where the disk is full, output is lost and the command goes on
+                    file.write(chunk)
                 left -= len(chunk)
                 continue
             last.append(chunk)
@@ -221,7 +277,8 @@ def _copy(source: IO[bytes], log: str, most_mb: float) -> None:
                 held -= gone
                 dropped += gone
         if last:
-            file.write(b"\n[%d bytes left out]\n" % dropped + b"".join(last))
+            with contextlib.suppress(OSError):
+                file.write(b"\n[%d bytes left out]\n" % dropped + b"".join(last))
 
 
 if __name__ == "__main__":

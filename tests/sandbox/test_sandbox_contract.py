@@ -1,12 +1,12 @@
 """The promises of `pipeline/sandbox/base.py`, kept by every sandbox: whatever a command does, it ends within its limits,
 says how, and leaves no process behind. A new sandbox joins `SANDBOXES` and changes nothing else."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from pipeline.config import Part
-from pipeline.errors import BadInput, CannotContinue
+from pipeline.errors import BadInput, CannotContinue, SandboxFailed
 from pipeline.sandbox import bubblewrap, contained
 from pipeline.sandbox.base import Access, Command, End, Outcome, RunLimits, allowed_environment, make_sandbox
 from pipeline.sandbox.cgroups import control_group
@@ -327,20 +327,33 @@ def test_an_exception_of_a_signal_handler_ends_the_command_first(mark: str, benc
     assert (code, out) == (7, "")
 
 
-def test_a_caller_that_is_gone_before_the_supervisor_looks(mark: str, bench: Bench) -> None:
-    """Killed at many moments of the start-up: nothing is ever left."""
-    code = CALLER.format(code=SLEEPERS, before="print('go', flush=True)", part=bench.part)
-    for delay_ms in (0, 20, 40, 60, 80, 100, 150):
-        caller = subprocess.Popen(
-            [sys.executable, "-c", code, mark, str(bench.folder)],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
+def test_a_caller_that_is_gone_at_any_moment_leaves_nothing() -> None:
+    """Killed before each line that its supervisor, the guard and the child execute."""
+    shards = 4
+    argv = [sys.executable, "-m", "tests.sandbox.killed_caller"]
+    running = [
+        subprocess.Popen(
+            [*argv, str(shard), str(shards)], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
         )
-        assert caller.stdout is not None and caller.stdout.readline() == b"go\n"
-        time.sleep(delay_ms / 1000)
-        caller.kill()
-        caller.communicate()
+        for shard in range(shards)
+    ]
+    found = [json.loads(one.communicate()[0]) for one in running]
+    assert [line for one in found for line in one["left"]] == []
+    assert sum(one["lines"] for one in found) > 100
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["the guard", "the supervisor"])
+def test_a_supervisor_that_is_killed_takes_its_command_along(number: int, mark: str, bench: Bench) -> None:
+    def kill() -> None:
+        wait_until(lambda: len([one for one in processes_with(mark) if one.name() != "bwrap"]) == 2)
+        ours = [one for one in psutil.Process().children(recursive=True) if "supervisor.py" in " ".join(one.cmdline())]
+        sorted(ours, key=lambda one: one.create_time())[number].kill()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(SandboxFailed, match="was killed"):
+        bench.run(SLEEPERS, mark)
+    thread.join()
     wait_until(lambda: processes_with(mark) == [])
 
 
