@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.commands import COMMANDS
 from pipeline.records import FailureKind
+from pipeline.sandbox.command_lines import scratch_folder
 from tests.toy import CONF, Bench, baseline, jobs_of, program, train_with, wait_until
 
 
@@ -43,14 +44,36 @@ def test_help_is_good_enough_to_work_from(name: str) -> None:
     assert "Exit codes: 0 done" in text
 
 
-def test_build_trains_a_step_as_a_trial_would(toy_data: Path, tmp_path: Path) -> None:
+def test_build_fills_the_caches_in_the_sandbox_of_trials(toy_data: Path, tmp_path: Path) -> None:
+    """It writes nothing else that stays, and a trial gets a copy."""
+    scratch = tmp_path / "scratch"
+    code = (
+        "import os, pathlib\n"
+        "(pathlib.Path(os.environ['TRITON_CACHE_DIR']) / 'kernel').write_text('built')\n"
+        f"for place in ({str(toy_data / 'toy/tiny/train/x')!r}, {str(tmp_path / 'x')!r}, 'x'):\n"
+        "    try: open(place, 'w')\n"
+        "    except OSError as error: print(error.strerror)"
+    )
+    given = (
+        "--config-dir",
+        str(baseline(tmp_path, {"build.py": code})),
+        "baseline=toy",
+        "scale=tiny",
+        f"data={toy_data}",
+    )
+    line = 'baseline.commands.build=["{python}",build.py]'
+    done = program("build", *given, line, "train.sandbox=landlock", f"cluster.scratch={scratch}").ok()
+    assert done.out == "Permission denied\n" * 3 + "built for toy at scale tiny\n"
+    assert list(scratch.glob("groundwork-[!c]*")) == []
+    with scratch_folder(str(scratch)) as variables:
+        assert (Path(variables["TRITON_CACHE_DIR"]) / "kernel").read_text() == "built"
+
+
+def test_a_build_that_fails_is_one_line(toy_data: Path) -> None:
     given = ("--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={toy_data}")
-    line = 'baseline.commands.build=["{python}",-c,"import os; print(os.environ[\'TMPDIR\'])"]'
-    done = program("build", *given, line, f"cluster.scratch={tmp_path}").ok()
-    assert done.out.startswith(f"{tmp_path}/groundwork-") and "built for toy at scale tiny" in done.out
-    assert list(tmp_path.glob("groundwork-[!c]*")) == []
-    line = 'baseline.commands.build=["{python}",-c,"raise SystemExit(3)"]'
-    program("build", *given, line).refused(1, "ended with exit code 3")
+    for code, words in (("raise SystemExit(3)", "ended with exit code 3"), ("1 / 0", "division by zero")):
+        program("build", *given, f'baseline.commands.build=["{{python}}",-c,"{code}"]').refused(1, words)
+    program("build", *given, "baseline.commands.build=[/nowhere/nvcc]").refused(2, "cannot be run", "/nowhere/nvcc")
 
 
 def test_status_shows_every_candidate_and_the_results(finished: Path) -> None:

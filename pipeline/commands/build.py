@@ -1,12 +1,13 @@
-"""Fill the compiler caches that all trials share, on a node like theirs, before the first trial, so that all variants start
-under equal conditions."""
+"""Compile what all trials share, on a node like theirs. The compiler caches are filled before the first trial, so that all
+variants start equal. Only the unmodified code fills them, in the sandbox of trials; a trial gets a copy of its own."""
 
 import argparse
 import tempfile
 from pathlib import Path
 
-from pipeline.commands.child import run_shown
+from pipeline.commands.child import run_isolated
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
+from pipeline.sandbox.base import Access, Command, RunLimits, make_sandbox
 from pipeline.sandbox.command_lines import compiled_caches, fill, scratch_folder, variant_environment
 from pipeline.setup.build import data_path
 from pipeline.store import files
@@ -27,24 +28,39 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Run one training step of the unmodified code, as a trial would."""
+    """Run the command on the unmodified code, as a trial would, but with the caches that all trials are given copies of."""
     config = config_of(arguments)
-    check_data(data_path(config), config.baseline.name, config.scale)
-    commands = config.baseline.commands
-    with tempfile.TemporaryDirectory(prefix="build-") as work, scratch_folder(config.cluster.scratch) as scratch:
-        size = Path(work) / "size.json"
+    data = data_path(config)
+    check_data(data, config.baseline.name, config.scale)
+    baseline, train = config.baseline, config.train
+    name = "build" if baseline.commands.build else "smoke"
+    given = config.cluster.scratch
+    with tempfile.TemporaryDirectory(prefix="build-") as work, scratch_folder(given) as scratch:
+        own, size = Path(scratch["TMPDIR"]), Path(work) / "size.json"
         size.write_bytes(files.to_json(config.size))
-        (Path(work) / "output").mkdir()
-        places = {
-            "train_data": data_path(config) / "train",
-            "output": Path(work) / "output",
-            "seed": config.seed,
-            "size": size,
-        }
-        name = "build" if commands.build else "smoke"
-        argv = fill(config.baseline, commands.build or commands.smoke, places)
-        filled = {**scratch, **compiled_caches(config.cluster.scratch)}  # not the copies that trials get
-        environment = variant_environment(config.baseline, config.train.resources.cpus_per_task, filled)
-        run_shown(config.baseline, name, argv, environment, arguments.verbose)
-    print(f"built for {config.baseline.name} at scale {config.scale}")
+        (own / "output").mkdir()
+        places = {"train_data": data / "train", "output": own / "output", "seed": config.seed, "size": size}
+        filled = compiled_caches(given)  # not the copies that trials get
+        for cache in filled.values():
+            Path(cache).mkdir(mode=0o700, parents=True, exist_ok=True)
+        run_isolated(
+            baseline,
+            name,
+            Command(
+                fill(baseline, baseline.commands.build or baseline.commands.smoke, places),
+                Path(baseline.folder).resolve(),
+                variant_environment(baseline, train.resources.cpus_per_task, {**scratch, **filled}),
+                Path(work) / "log",
+            ),
+            Access(
+                read=(Path(baseline.folder).resolve(), data / "train", size),
+                write=(own, *map(Path, filled.values())),
+                network=train.network,
+                devices=True,
+            ),
+            RunLimits(60 * train.limit_min, train.resources.mem_gb),
+            make_sandbox(train.sandbox),
+            arguments.verbose,
+        )
+    print(f"built for {baseline.name} at scale {config.scale}")
     return 0

@@ -8,9 +8,13 @@ import sys
 import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.config import BaselineConfig
 from pipeline.errors import BadInput, CannotContinue
+from pipeline.records import Stage
+from pipeline.sandbox.base import Access, Command, End, RunLimits, Sandbox
+from pipeline.sandbox.diagnose import failure_of
 
 _TRACEBACK = b"Traceback (most recent call last):"
 _ADVICE = (
@@ -44,6 +48,40 @@ def run_shown(
         raise BadInput(
             f"baseline.commands.{name}: {argv[0]} cannot be run ({error.strerror}); give a program that exists"
         ) from None
+    _report(baseline, name, argv, code, traceback)
+
+
+def run_isolated(
+    baseline: BaselineConfig,
+    name: str,
+    command: Command,
+    access: Access,
+    limits: RunLimits,
+    sandbox: Sandbox,
+    verbose: bool = False,
+) -> None:
+    """The same in a sandbox, where all output reaches the terminal by way of `command.log`."""
+    command.log.touch()
+    shown = _Shown(sys.stdout.buffer, verbose)
+    with command.log.open("rb") as log:
+
+        def follow() -> bool:
+            shown.feed(log.read())
+            return False
+
+        outcome = sandbox.run(command, access, limits, follow)
+        follow()
+    traceback = shown.end()
+    if outcome.ended is End.NOT_STARTED:
+        raise BadInput(f"baseline.commands.{name} cannot be run: {outcome.reason}; give a program that is there")
+    if outcome.ended is not End.EXIT:
+        failure = failure_of(Stage.TRAIN, outcome, limits, "")
+        assert failure is not None
+        raise CannotContinue(f"the {name} command of baseline {baseline.name} {failure.reason}")
+    _report(baseline, name, command.argv, outcome.exit_code or 0, traceback)
+
+
+def _report(baseline: BaselineConfig, name: str, argv: Sequence[str], code: int, traceback: str) -> None:
     if code == 0:
         sys.stderr.write(traceback)  # of an error that the command handled
         return
@@ -86,28 +124,48 @@ def _run(argv: Sequence[str], folder: Path, environment: Mapping[str, str], verb
 
 
 def _pass_on(source: int) -> str:
-    """Copy the output before the first traceback to stderr. Returns the rest."""
-    begun, waiting = False, b""
+    """Copy to stderr what comes before the first traceback. Returns the rest."""
+    shown = _Shown(sys.stderr.buffer)
     while chunk := _read(source):
-        waiting += chunk
-        if begun:
-            continue
-        before, mark, rest = waiting.partition(_TRACEBACK)
-        if mark:
-            begun, waiting = True, mark + rest
-        else:  # hold back what may be the beginning of the mark
+        shown.feed(chunk)
+    return shown.end()
+
+
+class _Shown:
+    """Passes output on up to its first traceback; with `verbose` all of it."""
+
+    def __init__(self, target: BinaryIO, verbose: bool = False) -> None:
+        self._target = target
+        self._verbose = verbose
+        self._begun = False
+        self._waiting = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """More output."""
+        self._waiting += chunk
+        if self._begun:
+            return
+        before, mark, rest = self._waiting.partition(_TRACEBACK)
+        if self._verbose:
+            before, self._waiting = self._waiting, b""
+        elif mark:
+            self._begun, self._waiting = True, mark + rest
+        else:  # keep what may be the begin of the mark
             longest = min(len(_TRACEBACK) - 1, len(before))
             held = next((size for size in range(longest, 0, -1) if before.endswith(_TRACEBACK[:size])), 0)
-            before, waiting = before[: len(before) - held], before[len(before) - held :]
-        _write(before)
-    if not begun:
-        _write(waiting)
-    return waiting.decode(errors="replace") if begun else ""
+            before, self._waiting = before[: len(before) - held], before[len(before) - held :]
+        self._write(before)
 
+    def end(self) -> str:
+        """No more output comes. Returns what was not passed on."""
+        if self._begun:
+            return self._waiting.decode(errors="replace")
+        self._write(self._waiting)
+        return ""
 
-def _write(text: bytes) -> None:
-    sys.stderr.buffer.write(text)
-    sys.stderr.buffer.flush()
+    def _write(self, text: bytes) -> None:
+        self._target.write(text)
+        self._target.flush()
 
 
 def _read(source: int) -> bytes:
