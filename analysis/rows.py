@@ -174,7 +174,7 @@ def event_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
 def curve_rows(paths: TryPaths) -> Iterator[Row]:
     """Rows of all numbers in metrics.jsonl. A variant may write anything; values that are not numbers are left out."""
     try:
-        lines = paths.metrics.read_bytes().splitlines()
+        lines = files.head(paths.metrics).splitlines()
     except OSError:
         return
     for number, line in enumerate(lines):

@@ -1,13 +1,14 @@
 """Free disk space: remove files that a run no longer needs."""
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.commands.terminal import call, parser
 from pipeline.config import Keep
+from pipeline.job.outputs import walk
 from pipeline.policy.retention import left_over, removable_folders
+from pipeline.sandbox.removal import remove_tree
 from pipeline.setup.build import view
 from pipeline.setup.places import run_at
 from pipeline.store.run import locked
@@ -38,10 +39,10 @@ def entry(arguments: argparse.Namespace) -> int:
         archive = run.reader.read()
         total = 0
         for folder in (*removable_folders(terms, archive, archive.candidates), *left_over(archive)):
-            size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            size = sum(entry.size for entry in walk(folder) if entry.regular)
             total += size
             print(f"{size / 1e6:10.1f} MB  {folder.relative_to(run.paths.folder)}")
             if not arguments.dry_run:
-                shutil.rmtree(folder)
+                remove_tree(folder)
     print(f"{total / 1e6:10.1f} MB  {'could be removed' if arguments.dry_run else 'removed'} from {run.paths.folder}")
     return 0

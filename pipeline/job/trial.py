@@ -217,11 +217,11 @@ class _Try:
         return failure, measured
 
     def _copy_resume_state(self, before: TryPaths) -> None:
-        """Copy the resume state and metrics of an earlier try of this trial."""
-        if before.resume.is_dir():
-            copy_regular(before.resume, self.paths.resume)
-            with contextlib.suppress(OSError), files.open_regular(before.metrics) as metrics:
-                self.paths.metrics.write_bytes(metrics.read())
+        """Start from what an earlier try of this trial saved."""
+        copy_regular(before.resume, self.paths.resume, 2 * self.run.config.train.disk_gb)
+        if self.paths.resume.is_dir():
+            with contextlib.suppress(OSError):
+                self.paths.metrics.write_bytes(files.head(before.metrics))
 
     def _rendezvous(self, meeting: Meeting) -> dict[str, str]:
         resources = self.run.config.train.resources

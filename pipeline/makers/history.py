@@ -293,8 +293,8 @@ def _metrics(trial: Trial | None) -> list[str]:
     if trial is None or trial.score is None:
         return []
     try:
-        with files.open_regular(trial.paths.named(trial.score.try_).metrics) as file:
-            return file.read(_MOST_METRICS).decode(errors="replace").splitlines()
+        metrics = trial.paths.named(trial.score.try_).metrics
+        return files.head(metrics, _MOST_METRICS).decode(errors="replace").splitlines()
     except OSError:
         return []
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pipeline.config import BaselineConfig, Clock, Config, TrainConfig
 from pipeline.errors import BadInput
 from pipeline.sandbox.base import allowed_environment
+from pipeline.sandbox.removal import temporary_folder
 
 
 def fill(baseline: BaselineConfig, argv: Sequence[str], places: Mapping[str, object]) -> list[str]:
@@ -95,12 +96,12 @@ def scratch_folder(given: str | None = None) -> Iterator[dict[str, str]]:
     given = os.environ.get(SCRATCH_VARIABLE, "") if given is None else given
     parent = _parent(given)
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="groundwork-", dir=parent, ignore_cleanup_errors=True) as made:
+    with temporary_folder("groundwork-", parent) as made:
         own = {name: f"{made}/{name.lower()}" for name in _CACHES}
         for name, filled in compiled_caches(given).items():
             if os.path.isdir(filled):
                 shutil.copytree(filled, own[name], symlinks=True)
-        yield {**own, "XDG_CACHE_HOME": f"{made}/cache", "TMPDIR": made}
+        yield {**own, "XDG_CACHE_HOME": f"{made}/cache", "TMPDIR": str(made)}
 
 
 def _parent(given: str) -> Path:

@@ -4,12 +4,12 @@ environment. Home folders are excluded."""
 import glob
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.sandbox.base import Access, Command
+from pipeline.sandbox.removal import temporary_folder
 
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = (
@@ -37,10 +37,8 @@ def private_folder(command: Command, access: Access) -> Iterator[Path]:
     """A folder for temporary files of one command, inside its TMPDIR if it may write there."""
     given = command.environment.get("TMPDIR", "")
     inside = any(Path(given) == place for place in access.write) if given else False
-    with tempfile.TemporaryDirectory(
-        prefix="sandbox-", dir=given if inside else None, ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
+    with temporary_folder("sandbox-", given if inside else None) as folder:
+        yield folder
 
 
 def device_places() -> list[Path]:

@@ -12,7 +12,9 @@ Signals are blocked and waited for, not handled: a handler can run at any moment
 import collections
 import contextlib
 import ctypes
+import errno
 import json
+import math
 import os
 import resource
 import signal
@@ -28,11 +30,16 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_KEYCTL, _JOIN_SESSION_KEYRING = (250 if os.uname().machine == "x86_64" else 219), 1
 _WAITED = (signal.SIGTERM, signal.SIGCHLD)
 _LOOK_S = 0.1
 _ROUND_S = 0.02
 _DISK_S = 1.0
+_DISK_SHARE = 10
+"""Time between two counts of the disk, in times of what one takes."""
+_MOST_FILES = 500_000
 _TAIL_BYTES = 64 * 1024
+_SHARED_MEMORY = "/dev/shm"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -168,9 +175,13 @@ def _prepare(spec: dict[str, Any], supervisor: int) -> None:
         "own"
     ]:  # a program of another user, e.g. sudo, could not be killed; sandbox programs do this themselves
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _libc.syscall(_KEYCTL, _JOIN_SESSION_KEYRING, None)  # a new one, without the keys of the user's login
     for group in spec["groups"]:
         Path(group).write_text("0")
-    for kind, limit in ((resource.RLIMIT_NOFILE, spec["open_files"]), (resource.RLIMIT_CORE, 0)):
+    limits = {resource.RLIMIT_NOFILE: spec["open_files"], resource.RLIMIT_CORE: 0}
+    if spec["disk_gb"] is not None:  # of one file, holes included; files in memory are files, too
+        limits[resource.RLIMIT_FSIZE] = int(1e9 * max(spec["disk_gb"], spec["mem_gb"]))
+    for kind, limit in limits.items():
         hard = resource.getrlimit(kind)[1]
         most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(kind, (most, most))
@@ -181,9 +192,9 @@ class _Use:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self._spec = spec
-        self._written_at = self._looked = 0.0
+        self._next_count = 0.0
         self._before_gb = self._disk_gb = _size_gb(spec["write"]) if spec["disk_gb"] is not None else 0.0
-        self._memory_gb = 0.0
+        self._memory_gb = self._hidden_gb = 0.0
         self._processes = 0
         self.peak_gb = 0.0
 
@@ -191,10 +202,16 @@ class _Use:
         tree = psutil.Process().children(recursive=True)
         self._processes = len(tree)
         self._memory_gb = _memory_gb(tree, self._spec["mem_gb"], self._spec["private_memory"])
-        self.peak_gb = max(self.peak_gb, self._memory_gb)
         now = time.monotonic()
-        if self._spec["disk_gb"] is not None and now - self._looked > _DISK_S:
-            self._looked, self._disk_gb = now, _size_gb(self._spec["write"])
+        if now >= self._next_count:
+            unlinked_gb, self._hidden_gb = _nameless_gb(tree, self._spec["private_memory"])
+            if self._spec["disk_gb"] is not None:
+                self._disk_gb = _size_gb(self._spec["write"]) + unlinked_gb
+            took = time.monotonic() - now
+            self._next_count = now + max(_DISK_S, _DISK_SHARE * took)
+        if not self._spec["groups"]:  # a control group counts these as memory
+            self._memory_gb += self._hidden_gb
+        self.peak_gb = max(self.peak_gb, self._memory_gb)
 
     def passed(self) -> str:
         """The limit that is exceeded, or `exit` for none."""
@@ -248,14 +265,44 @@ def _sum(tree: list[psutil.Process], size: Any) -> float:
 
 
 def _size_gb(folders: list[str]) -> float:
-    """Disk space used by the files below some folders, GB."""
-    total = 0
-    for folder in folders:
-        for root, _, names in os.walk(folder):
-            for name in names:
-                with contextlib.suppress(OSError):
-                    total += 512 * os.lstat(f"{root}/{name}").st_blocks
+    """Room that the files below some folders take on disk. Infinite where they are too many to count, or in folders inside
+    each other that no path reaches."""
+    total = count = 0
+    waiting = list(folders)
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    with contextlib.suppress(FileNotFoundError):
+                        total += 512 * entry.stat(follow_symlinks=False).st_blocks
+                        if entry.is_dir(follow_symlinks=False):
+                            waiting.append(entry.path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return math.inf
+        if count > _MOST_FILES:
+            return math.inf
     return total / 1e9
+
+
+def _nameless_gb(tree: list[psutil.Process], private_memory: str | None) -> tuple[float, float]:
+    """Room that open files without a name take, on disk and in memory; without those in `private_memory`, which is measured
+    as a whole."""
+    disk: dict[tuple[int, int], int] = {}
+    memory: dict[tuple[int, int], int] = {}
+    for process in tree:
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/fd") as opened:
+            in_memory = os.stat(f"/proc/{process.pid}/root{_SHARED_MEMORY}").st_dev
+            for file in opened:
+                with contextlib.suppress(OSError):
+                    name = os.readlink(file.path)
+                    if name.endswith(" (deleted)"):
+                        seen = os.stat(file.path)
+                        inside = seen.st_dev == in_memory
+                        found = memory if inside or name.startswith("/memfd:") else disk
+                        found[seen.st_dev, seen.st_ino] = 0 if inside and private_memory else 512 * seen.st_blocks
+    return sum(disk.values()) / 1e9, sum(memory.values()) / 1e9
 
 
 def _copy(source: IO[bytes], log: str, most_mb: float) -> None:

@@ -1,7 +1,6 @@
 """Stage 4: evaluate. The scoring itself runs inside the job (`job/trial.py`); here the controller reads the results and
 closes trials with a Score or a Failure."""
 
-import shutil
 from dataclasses import replace
 
 from pipeline.cluster.base import Cluster, Phase
@@ -10,6 +9,7 @@ from pipeline.policy.machines import reference_gpu
 from pipeline.policy.rungs import stopped_early
 from pipeline.policy.trials import UNCOUNTED, to_retry
 from pipeline.records import Ended, Failure, FailureKind, Purpose, Result, Score, Stage
+from pipeline.sandbox.removal import remove_tree
 from pipeline.stages.context import POLLING, Context, take_back
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -153,7 +153,7 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
             run.create(holder.paths.failure, failure)  # before the trial is closed and no longer read
         run.create(trial.paths.failure, failure)
     for tried in trial.tries:
-        shutil.rmtree(tried.paths.resume, ignore_errors=True)
+        remove_tree(tried.paths.resume)
 
 
 def _copied(archive: Archive, score: Score) -> Failure | None:

@@ -1,11 +1,10 @@
 """Upkeep of a long run besides the five stages: watching for broken machines, sending notices, and freeing disk."""
 
-import shutil
-
 from pipeline.policy.machines import blamed, cause_for_alarm, deciding_trial
 from pipeline.policy.notices import notices
 from pipeline.policy.retention import removable_folders, would_be_elites
 from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind
+from pipeline.sandbox.removal import remove_tree
 from pipeline.stages.context import Context, take_back
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate, State
@@ -59,7 +58,7 @@ def free_disk(context: Context, archive: Archive) -> None:
     best = would_be_elites(context, archive)
     among = map(archive.candidate, bookmark.watched.union(best))
     for folder in list(removable_folders(context, archive, among)):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
     bookmark.closed_trials, bookmark.watched = closed, {*is_open, *best}
 
 

@@ -204,6 +204,12 @@ def open_regular(path: Path) -> io.BufferedReader:
     return file
 
 
+def head(path: Path, most_bytes: int = 50_000_000) -> bytes:
+    """The begin of a file that a variant may have made. Raises `OSError` as `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read(most_bytes)
+
+
 def tail(path: Path, lines: int = 20, most_bytes: int = 20_000) -> str:
     """The last lines of a log, made safe to display; empty if there is no log."""
     try:

@@ -107,6 +107,24 @@ LIMITS = {
         {"disk_gb": 0.05},
         End.DISK,
     ),
+    "a flood of a file without a name": (
+        "import os, time\nfile = open('x', 'wb'); os.unlink('x')\nfor n in range(100): file.write(bytes(1_000_000))\n"
+        + FOREVER,
+        {"disk_gb": 0.05},
+        End.DISK,
+    ),
+    "folders without end": (
+        f"import os, time\nfor _ in range(60): os.mkdir('d' * 100); os.chdir('d' * 100)\n{FOREVER}",
+        {"disk_gb": 0.05},
+        End.DISK,
+    ),
+    "a hole": (
+        "import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "try: os.truncate(os.open('hole', os.O_CREAT | os.O_RDWR), 1 << 40)\n"
+        "except OSError as error: print(error.errno == 27)",
+        {"disk_gb": 0.05},
+        End.EXIT,
+    ),
     "a fork bomb": (
         "import os, time\nfor _ in range(200):\n if os.fork() == 0: time.sleep(10_000)\ntime.sleep(10_000)",
         {"processes": 100},
