@@ -24,6 +24,7 @@ from pipeline import config, records
 from pipeline.job import nodes, probe
 from pipeline.policy import accounting
 from pipeline.store import data, manifest, paths, reader, run
+from tests.attacks.real_table import COMMON, GRPO, NANOGPT, SERVED
 from tests.attacks.table import FAILING, GROUPS, HONEST
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +84,24 @@ def attacks_page() -> str:
     lines += [f"| {name} | `{kind}` |" for name, (_, kind) in FAILING.items()]
     lines += ["", "## Unusual but honest", "", "These variants have the same score as the unmodified code:"]
     lines += [f"{', '.join(HONEST)}.", ""]
-    return "\n".join(lines)
+    lines += [
+        "## On the real baselines",
+        "",
+        "Variants of GRPO and nanoGPT at tiny scale, trained for one step and scored. They need minutes of torch, so they run",
+        "only when requested:",
+        "",
+        "```bash",
+        "REAL_BASELINES=1 pytest tests/attacks/test_real_baselines.py",
+        "```",
+        "",
+        "| attack | baseline | ends as |",
+        "|---|---|---|",
+    ]
+    for baseline, attacks in (("both", COMMON), ("grpo", GRPO), ("nanogpt", NANOGPT), ("nanogpt, in `serve`", SERVED)):
+        lines += [
+            f"| {name} | {baseline} | {f'`{kind}`' if kind else 'no effect'} |" for name, (_, kind) in attacks.items()
+        ]
+    return "\n".join([*lines, ""])
 
 
 def documented(module: ModuleType) -> dict[str, Documented]:

@@ -64,7 +64,9 @@ def arguments(
     alone = "--die-with-parent --new-session --cap-drop ALL --hostname sandbox --disable-userns".split()
     memory = int(1e9 * limits.mem_gb) if limits.mem_gb < 1e9 else None
     size = ["--size", str(memory)] if memory else []
-    made = ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", *size, "--tmpfs", _SHARED_MEMORY]
+    # Root could write settings of the kernel in /proc, since these ask for its user id and not for its capabilities.
+    made = ["--proc", "/proc", "--remount-ro", "/proc"]
+    made += ["--dev", "/dev", "--perms", "1777", *size, "--tmpfs", _SHARED_MEMORY]
     made += ["--bind", str(temporary), "/tmp"]
     devices = device_places() if access.devices else []
     readable = [*([Path("/sys")] if devices else []), *system_places()]

@@ -2,7 +2,7 @@
 
 The lines know all that an attacker could hope for: `RUN`, `OTHER`, `DATA`, `HOME`, `ROOT` (the checkout), `VICTIM` (the id
 of a process outside), `PORT`, `UDP`, `SOCKET`, `ABSTRACT` (sockets outside), `SHARED` (a
-key of shared memory), `MARK` (a word in secrets), `OUT` (the output
+key of shared memory), `MARK` (a word in secrets), `TERMINAL` (a terminal outside), `OUT` (the output
 folder) and `checkpoint`. `loot(text)` records a success; an exception of a line is a defence.
 """
 
@@ -60,6 +60,33 @@ EVALUATOR = {
         "argv = ['unshare', '--user', '--map-root-user', '--mount', 'cat', str(DATA / 'evaluator/test.json')]; "
         "subprocess.check_call(argv); loot('read')"
     ),
+    "bind the data over its own folder": Attack(
+        "libc.mount(str(DATA / 'evaluator').encode(), str(OUT).encode(), b'none', 4096, None) == 0 and loot('mounted')"
+    ),
+    "open a file by its handle": Attack(
+        "handle, mount = ctypes.create_string_buffer((128).to_bytes(4, 'little'), 256), ctypes.c_int()\n"
+        "libc.name_to_handle_at(-100, str(DATA / 'train').encode(), handle, ctypes.byref(mount), 0)\n"
+        "libc.open_by_handle_at(os.open(DATA / 'train', os.O_RDONLY), handle, 0) >= 0 and loot('opened')"
+    ),
+    "go up from an open folder": Attack(
+        "loot(os.listdir(os.open('../evaluator', os.O_RDONLY, dir_fd=os.open(DATA / 'train', os.O_RDONLY))))"
+    ),
+    "make a device of the disk": Attack(
+        "os.mknod(OUT / 'disk', 0o60600, os.makedev(254, 0)); loot(open(OUT / 'disk', 'rb').read(1))"
+    ),
+    "read the memory of the kernel": Attack("[loot(open(name, 'rb').read(1)) for name in ('/dev/mem', '/proc/kcore')]"),
+    "load code into the kernel": Attack(
+        "libc.syscall(321, 0, ctypes.create_string_buffer(128), 128) >= 0 and loot('bpf')"
+    ),
+    "enter the namespaces of a process outside": Attack(
+        "[libc.setns(os.open(f'/proc/{VICTIM}/ns/{name}', os.O_RDONLY), 0) == 0 and loot(name) for name in ('mnt', 'user')]"
+    ),
+    "enter them by its descriptor": Attack(
+        "libc.setns(libc.syscall(434, VICTIM, 0), 0x20000) == 0 and loot('entered')"
+    ),
+    "watch what is opened": Attack(
+        "libc.fanotify_mark(libc.fanotify_init(0, 0), 17, 0x20, -100, b'/') == 0 and loot('watching')"
+    ),
 }
 
 RUN_STORE = {
@@ -88,6 +115,15 @@ RUN_STORE = {
     "change the own code": Attack("(VARIANT / 'train.py').write_text('boom')"),
     "plant a file in the own code": Attack("(VARIANT / 'statistics.py').write_text('boom')"),
     "change the modes of the own code": Attack("os.chmod(VARIANT, 0o777); (VARIANT / 'x').write_text('x')"),
+    "move the own output away": Attack("os.rename(OUT, TRY / 'elsewhere'); loot('moved')"),
+    "plant records in the output": Attack(
+        '[(OUT / f\'{name}.json\').write_text(\'{"metric": "mse", "value": 0.0, "value": 0.0, "n": 1}\') '
+        "for name in ('score', 'result', 'failure', 'job', 'claim', 'ended', 'node_0', 'report')]"
+    ),
+    "forge metrics": Attack(
+        '(OUT / \'metrics.jsonl\').write_text(\'{"step": NaN}\\n{"loss": 1e999}\\n{"loss": -1e308, "loss": 0}\\n\' '
+        "+ '[' * 100_000 + '\\n{\"x\": ' + '9' * 5000 + '}\\n\"' + 'z' * 2_000_000 + '\"\\nnull\\n')"
+    ),
 }
 
 TRUSTED_CODE = {
@@ -111,6 +147,17 @@ TRUSTED_CODE = {
     "write to /usr": Attack("Path('/usr/local/bin/evil').write_text('boom')"),
     "write a login script": Attack("(HOME / '.bashrc').open('a').write('boom')"),
     "add a key": Attack("(HOME / '.ssh/authorized_keys').open('a').write('boom')"),
+    "swap the interpreter": Attack("os.replace(shutil.copy('/bin/sh', OUT / 'sh'), sys.executable); loot('swapped')"),
+    "plant a sitecustomize anywhere on the path": Attack(
+        "[(Path(place) / 'sitecustomize.py').write_text('boom') for place in sys.path if os.access(place, os.W_OK)]"
+    ),
+    "leave files that tools read at their start": Attack(
+        "[(OUT / name).write_text('boom') for name in ('sitecustomize.py', 'conftest.py', 'pyproject.toml', "
+        "'.gitattributes', 'setup.cfg', 'evil.pth', '.env')]; (OUT / '.git/hooks').mkdir(parents=True)"
+    ),
+    "change a setting of the kernel": Attack(
+        "place = Path('/proc/sys/kernel/core_pattern'); place.write_text(place.read_text()); loot('written')"
+    ),
 }
 
 PROCESSES = {
@@ -140,6 +187,44 @@ PROCESSES = {
         "and os.path.exists(f'/proc/self/fd/{n}') and str(RUN) in os.readlink(f'/proc/self/fd/{n}') "
         "and str(OUT) not in os.readlink(f'/proc/self/fd/{n}')]"
     ),
+    "answer in the name of the sandbox": Attack(
+        "[loot(n) for n in range(3, 64) if os.path.exists(f'/proc/self/fd/{n}') "
+        "and 'pipe' in os.readlink(f'/proc/self/fd/{n}')]"
+    ),
+    "take a descriptor of a process outside": Attack(
+        "libc.syscall(438, libc.syscall(434, VICTIM, 0), 0, 0) >= 0 and loot('taken')"
+    ),
+    "kill by a descriptor": Attack("libc.syscall(424, libc.syscall(434, VICTIM, 0), 9, None, 0)"),
+    "limit a process outside": Attack(
+        "import resource; resource.prlimit(VICTIM, resource.RLIMIT_NOFILE, (64, 1024)); loot('limited')", landlock=False
+    ),
+    "offer a process outside to the kernel's killer": Attack(
+        "Path(f'/proc/{VICTIM}/oom_score_adj').write_text('1000'); loot('offered')"
+    ),
+    "escape that killer": Attack("Path('/proc/self/oom_score_adj').write_text('-1000'); loot('escaped')"),
+    "take precedence": Attack("os.setpriority(os.PRIO_PROCESS, 0, -20); loot('precedence')"),
+    "run in real time": Attack("os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99)); loot('real time')"),
+    "leave the control group": Attack(
+        "[(Path(place) / 'cgroup.procs').write_text(str(os.getpid())) and loot(place) "
+        "for place, _, names in os.walk('/sys/fs/cgroup') if 'cgroup.procs' in names]"
+    ),
+    "raise the limits of the control group": Attack(
+        "[(Path(place) / name).write_text('999999999999') and loot(place) for place, _, names in os.walk('/sys/fs/cgroup') "
+        "for name in ('memory.max', 'memory.limit_in_bytes', 'pids.max') if name in names]"
+    ),
+    "become another user": Attack("os.setgid(65534); os.setuid(65534); loot('another user')"),
+    "give a file to another user": Attack("(OUT / 'x').touch(); os.chown(OUT / 'x', 12345, 12345); loot('given')"),
+    "make the output immutable": Attack(
+        "import fcntl; fcntl.ioctl(os.open(OUT, os.O_RDONLY), 0x40086602, (16).to_bytes(8, 'little')); loot('immutable')"
+    ),
+    "set the clock": Attack("time.clock_settime(time.CLOCK_REALTIME, time.time()); loot('set')"),
+    "write to a terminal of the user": Attack(
+        "os.write(os.open(TERMINAL, os.O_WRONLY | os.O_NOCTTY), b'\\x1b]0;evil\\a'); loot('written')"
+    ),
+    "stay as code without a file": Attack(
+        "file = os.memfd_create('x'); os.write(file, Path('/bin/sleep').read_bytes())\n"
+        "if os.fork() == 0: os.execve(file, ['sleep', '10000', MARK], {})"
+    ),
 }
 
 CHANNELS = {
@@ -147,6 +232,21 @@ CHANNELS = {
     "leave a file in /var/tmp": Attack("Path('/var/tmp/groundwork-channel').write_text(MARK)"),
     "leave a file in /dev/shm": Attack("Path('/dev/shm/groundwork-channel').write_text(MARK)", landlock=False),
     "leave shared memory of System V": Attack("libc.shmget(SHARED, 4096, 0o1666)", landlock=False),
+    "leave a semaphore of System V": Attack("libc.semget(SHARED, 1, 0o1666)", landlock=False),
+    "leave a key with the kernel": Attack(
+        "libc.syscall(248, b'user', b'groundwork-channel', MARK.encode(), len(MARK), -3)"
+    ),
+    "leave a setuid program": Attack("shutil.copy('/bin/sh', OUT / 'channel'); os.chmod(OUT / 'channel', 0o6755)"),
+    "leave folders inside folders": Attack(
+        "for place in (OUT, os.environ['TMPDIR']):\n    os.chdir(place)\n"
+        "    for _ in range(1100): os.mkdir('d'); os.chdir('d')\nos.chdir('/')"
+    ),
+    "leave folders that nobody may read": Attack(
+        "(OUT / 'closed/inside').mkdir(parents=True); (OUT / 'closed').chmod(0)"
+    ),
+    "leave names that are no text": Attack(
+        "(OUT / os.fsdecode(b'\\xff\\x1b[2J\\n')).touch(); (OUT / 'a\\u202eb').touch(); (OUT / ('n' * 255)).mkdir()"
+    ),
     "write a cache of the compilers": Attack(
         "place = Path(os.environ['TRITON_CACHE_DIR']); place.mkdir(parents=True); (place / MARK).write_text(MARK)"
     ),
@@ -165,6 +265,7 @@ SECRETS = {
     "read the hashes of passwords": Attack("loot(Path('/etc/shadow').read_text())"),
     "read the cluster's key": Attack("loot(Path('/etc/munge/munge.key').read_bytes())"),
     "read the machine's key": Attack("loot(Path('/etc/ssh/ssh_host_ed25519_key').read_bytes())"),
+    "read a key of the login": Attack("libc.syscall(250, 10, -3, b'user', b'groundwork-login', 0) > 0 and loot('key')"),
     "read the environment of any process": Attack(
         "[loot(pid) for pid in os.listdir('/proc') if pid.isdigit() and readable(f'/proc/{pid}/environ') "
         "and MARK in Path(f'/proc/{pid}/environ').read_text(errors='replace')]"
@@ -183,6 +284,11 @@ NETWORK = {
     ),
     "connect to an abstract socket": Attack("socket.socket(socket.AF_UNIX).connect(ABSTRACT); loot('connected')"),
     "connect to the outside": Attack("socket.create_connection(('1.1.1.1', 53), 1); loot('connected')", landlock=False),
+    "send raw packets": Attack("socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0); loot('raw')"),
+    "listen to the kernel": Attack("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9).bind((0, 1)); loot('heard')"),
+    "listen for other machines": Attack(
+        "[loot(name) for _, name in socket.if_nameindex() if name != 'lo']", landlock=False
+    ),
     "resolve a name": Attack("loot(socket.getaddrinfo('pypi.org', 443))", landlock=False),
 }
 
@@ -213,7 +319,24 @@ FAILING = {
         "os.chdir(checkpoint); socket.socket(socket.AF_UNIX).bind('model.sock')",
         FailureKind.BAD_CHECKPOINT,
     ),
-    "a huge file with a hole": (f"os.truncate({_MODEL}, 1 << 42)", FailureKind.BAD_CHECKPOINT),
+    "a huge file with a hole": (f"os.truncate({_MODEL}, 10 << 30)", FailureKind.BAD_CHECKPOINT),
+    "folders inside folders": (
+        "os.chdir(checkpoint)\nfor _ in range(500): os.mkdir('d'); os.chdir('d')\nos.chdir('/')",
+        FailureKind.BAD_CHECKPOINT,
+    ),
+    "folders without end": (
+        "os.chdir(OUT)\nfor _ in range(60): os.mkdir('d' * 100); os.chdir('d' * 100)\ntime.sleep(100)",
+        FailureKind.OVER_LIMIT,
+    ),
+    "a name that is no text": (
+        "(checkpoint / os.fsdecode(b'\\xff\\x1b[2J\\n')).touch()",
+        FailureKind.BAD_CHECKPOINT,
+    ),
+    "too many folders": ("[(checkpoint / str(n)).mkdir() for n in range(10_001)]", FailureKind.BAD_CHECKPOINT),
+    "a pipe for metrics": (
+        "(OUT / 'metrics.jsonl').unlink(); os.mkfifo(OUT / 'metrics.jsonl'); raise ValueError",
+        FailureKind.EXCEPTION,
+    ),
     "too many files": (
         "[(checkpoint / f'{n}.json').touch() for n in range(10_001)]",
         FailureKind.BAD_CHECKPOINT,

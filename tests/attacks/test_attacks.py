@@ -138,6 +138,8 @@ def worlds(kind: str, factory: pytest.TempPathFactory) -> Iterator[World]:
             abstract.bind(f"\0{MARK}-{kind}")
             for one in (unix, abstract):
                 one.listen()
+            _, terminal = os.openpty()
+            ctypes.CDLL(None).syscall(248, b"user", b"groundwork-login", b"secret", 6, -3)  # to the keys of this login
             victim = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(10_000)", f"victim-{MARK}"])
             facts = {
                 "PORT": server.getsockname()[1],
@@ -147,6 +149,7 @@ def worlds(kind: str, factory: pytest.TempPathFactory) -> Iterator[World]:
                 "VICTIM": victim.pid,
                 "MARK": MARK,
                 "SHARED": SHARED,
+                "TERMINAL": os.ttyname(terminal),
             }
             lines = [f"{name} = {value!r}" for name, value in facts.items()]
             places = {"RUN": run.paths.folder, "OTHER": other.trial.folder.parent.parent, "DATA": data, "HOME": home}
@@ -191,7 +194,10 @@ def test_attacks_without_effect(world: World, group: str) -> None:
     unchanged(world, before, paths)
     with pytest.raises(BlockingIOError):
         world.datagrams.recv(100)
-    assert ctypes.CDLL(None).shmget(SHARED, 0, 0) == -1
+    libc = ctypes.CDLL(None)
+    assert libc.shmget(SHARED, 0, 0) == libc.semget(SHARED, 0, 0) == -1
+    assert libc.syscall(250, 10, -3, b"user", b"groundwork-channel", 0) == -1
+    assert not any(path.stat().st_mode & 0o6000 for path in paths.output.rglob("*channel*"))
 
 
 @pytest.mark.parametrize("name", FAILING)
@@ -226,12 +232,25 @@ def test_what_is_resumed_from_is_copied_as_data(world: World) -> None:
     assert result.failure is not None
     # What the job would have removed, had it not been killed before.
     (paths.resume / "late.json").symlink_to(world.data / "evaluator/test.json")
-    second = paths.trial.try_(1)
-    second.folder.mkdir()
-    job = Job("again", 0, "validation", resume_from="try_0")
-    files.create(second.job, job)
-    perform(world.run, second, job, world.data)
-    assert {path.name for path in second.resume.iterdir()} == {"state.json"}
+
+    def resumed(number: int, before: str) -> tuple[TryPaths, set[str]]:
+        again = paths.trial.try_(number)
+        again.folder.mkdir()
+        job = Job("again", 0, "validation", resume_from=before)
+        files.create(again.job, job)
+        perform(world.run, again, job, world.data)
+        return again, {path.name for path in again.resume.iterdir()}
+
+    second, found = resumed(1, "try_0")
+    assert found == {"state.json"}
+    shutil.rmtree(second.resume)
+    second.resume.symlink_to(world.data / "evaluator")
+    assert resumed(2, "try_1")[1] == {"state.json"}
+    second.resume.unlink()
+    second.resume.mkdir()
+    with (second.resume / "hole").open("wb") as hole:
+        hole.truncate(1 << 42)
+    assert resumed(3, "try_1")[1] == {"state.json"}
 
 
 def test_the_attacks_would_succeed_without_a_sandbox(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -215,3 +215,15 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
             files.create(tmp_path / "x.json", SCORE)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_the_begin_of_what_a_variant_made(tmp_path: Path) -> None:
+    """However long it claims to be; a link or a pipe in its place holds nobody up."""
+    with (tmp_path / "hole").open("wb") as file:
+        file.truncate(1 << 40)
+    assert files.head(tmp_path / "hole", 10) == bytes(10)
+    (tmp_path / "link").symlink_to("hole")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe", "absent"):
+        with pytest.raises(OSError):
+            files.head(tmp_path / name)
