@@ -87,8 +87,8 @@ def attacks_page() -> str:
     lines += [
         "## On the real baselines",
         "",
-        "Variants of GRPO and nanoGPT at tiny scale, trained for one step and scored. They need minutes of torch, so they run",
-        "only when requested:",
+        "Variants of GRPO and nanoGPT at tiny scale, trained for one step and scored. They need minutes of torch, so they",
+        "run only when requested:",
         "",
         "```bash",
         "REAL_BASELINES=1 pytest tests/attacks/test_real_baselines.py",
@@ -97,10 +97,10 @@ def attacks_page() -> str:
         "| attack | baseline | ends as |",
         "|---|---|---|",
     ]
-    for baseline, attacks in (("both", COMMON), ("grpo", GRPO), ("nanogpt", NANOGPT), ("nanogpt, in `serve`", SERVED)):
-        lines += [
-            f"| {name} | {baseline} | {f'`{kind}`' if kind else 'no effect'} |" for name, (_, kind) in attacks.items()
-        ]
+    tables = {"both": COMMON, "grpo": GRPO, "nanogpt": NANOGPT, "nanogpt, in `serve`": SERVED}
+    for baseline, real in tables.items():
+        ends = {name: f"`{kind}`" if kind else "no effect" for name, (_, kind) in real.items()}
+        lines += [f"| {name} | {baseline} | {end} |" for name, end in ends.items()]
     return "\n".join([*lines, ""])
 
 

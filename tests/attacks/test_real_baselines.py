@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.job.trial import perform
-from pipeline.records import Job, Result, Score
+from pipeline.records import FailureKind, Job, Result, Score
 from pipeline.sandbox.auto import strongest
 from pipeline.setup.build import data_path
 from pipeline.setup.compose import compose_config
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 LITTLE = {
-    "grpo": ("train=64", "validation=64", "test=64", "warm_start.max_steps=5"),
+    "grpo": ("train=64", "validation=64", "test=64", "warm_start.until=0.0"),
     "nanogpt": ("train_tokens=200000",),
 }
 LAST = {
@@ -109,7 +109,7 @@ def test_attacks_without_effect(world: World) -> None:
     result, paths = world.attack(*attacks)
     assert not (paths.output / "loot").exists()
     assert result.score is not None, result.failure
-    assert result.score.value == world.honest.value
+    assert (result.score.value, result.score.secondary) == (world.honest.value, world.honest.secondary)
     assert result.score.sandbox != "none"
 
 
@@ -119,8 +119,11 @@ def test_attacks_that_fail(world: World, attack: str) -> None:
     if attack not in attacks:
         pytest.skip("of the other baseline")
     code, kind = attacks[attack]
+    ends = {kind}
+    if world.name == "nanogpt":  # the variant's own server may fail to load it before the evaluator has looked
+        ends.add(FailureKind.EXCEPTION)
     result, _ = world.attack(code)
-    assert result.failure is not None and result.failure.kind is kind, result.failure
+    assert result.failure is not None and result.failure.kind in ends, result.failure
 
 
 @pytest.mark.parametrize("attack", SERVED)

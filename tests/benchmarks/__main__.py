@@ -1,6 +1,7 @@
 """Measure what the controller makes of a cluster, and what its statistics claim:
 `python -m tests.benchmarks [scheduling] [scale] [queries] [analysis] [latency RUN]`,
-`python -m tests.benchmarks claims [SEARCHES]`. Search methods are compared by `python -m tests.benchmarks search FILE`.
+`python -m tests.benchmarks claims [SEARCHES]`; what a sandbox costs: `python -m tests.benchmarks sandbox_cost`. Search
+methods are compared by `python -m tests.benchmarks search FILE`.
 
 Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
 """
@@ -64,7 +65,7 @@ from pipeline.store import files
 from pipeline.store.data import write_manifest
 from pipeline.store.reader import read_archive
 from pipeline.store.views import Candidate
-from tests.benchmarks import claims
+from tests.benchmarks import claims, sandbox_cost
 from tests.benchmarks.search import run_all, tables
 from tests.benchmarks.simulated import Clock, Numbered, SimulatedCluster, greedy_makespan
 from tests.toy import CONF
@@ -76,6 +77,10 @@ TICK_S = 10.0
 def main(wanted: list[str]) -> None:
     if wanted[:1] == ["claims"]:
         for line in claims.report(*map(int, wanted[1:])):
+            print(line, flush=True)
+        return
+    if wanted[:1] == ["sandbox_cost"]:
+        for line in sandbox_cost.report():
             print(line, flush=True)
         return
     if wanted[:1] == ["search"]:
