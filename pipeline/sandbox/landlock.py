@@ -49,7 +49,7 @@ class Landlock:
         if missing is not None:
             return missing
         with private_folder(command, access) as temporary:
-            own = [sys.executable, "-I", str(_CONFINE), rules(command, access, temporary, self._read)]
+            own = [sys.executable, "-I", "-S", str(_CONFINE), rules(command, access, temporary, self._read)]
             inside = replace(
                 command,
                 argv=[*own, *command.argv],

@@ -29,6 +29,10 @@ LITTLE = {
     "grpo": ("train=64", "validation=64", "test=64", "warm_start.until=0.0"),
     "nanogpt": ("train_tokens=200000",),
 }
+FASTER = {
+    "grpo": [f"+size.settings.{name}" for name in ("rollouts=32", "minibatch=16", "microbatch=16")],
+    "nanogpt": [],
+}
 LAST = {
     "grpo": '    save_model(model, output / "checkpoint", dtype)\n',
     "nanogpt": '        save_checkpoint(dict(model.named_parameters()), model.config, output / "checkpoint")\n',
@@ -91,7 +95,7 @@ def train(name: str, run: Run, data: Path, edits: dict[str, tuple[str, str]]) ->
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     name, folder = request.param, tmp_path_factory.mktemp(request.param)
     given = [f"baseline={name}", "scale=tiny", f"data={folder / 'data'}", f"runs={folder / 'runs'}", "run=real"]
-    given += [f"size.prepare.{one}" for one in LITTLE[name]]
+    given += [f"size.prepare.{one}" for one in LITTLE[name]] + FASTER[name]
     program("prepare", *given, timeout=1200).ok()
     config = compose_config([*given, "train.budget_steps=1", f"train.sandbox={strongest().kind}"])
     run, _ = open_or_create(config)
