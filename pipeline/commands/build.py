@@ -1,5 +1,5 @@
-"""Compile what all trials share, on a node like theirs. The compiler caches are filled before the first trial, so that all
-variants start equal. Only the unmodified code fills them, in the sandbox of trials; a trial gets a copy of its own."""
+"""Fill the compiler caches that all trials share, on a node like theirs, before the first trial, so that all variants start
+under equal conditions. Only the unmodified code fills them, in the sandbox of trials; each trial gets a copy."""
 
 import argparse
 import tempfile

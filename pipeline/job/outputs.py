@@ -89,7 +89,7 @@ def admit(checkpoint: Path, allowed: Sequence[str], most_gb: float) -> str | Fai
         if not entry.regular or entry.links > 1:
             return _bad(f"{entry.name} is a link or a special file; only regular files are read")
         if not any(fnmatch.fnmatch(entry.path.name, pattern) for pattern in allowed):
-            return _bad(f"{entry.name} is none of {', '.join(allowed)} (baseline.checkpoint)")
+            return _bad(f"{entry.name} matches none of {', '.join(allowed)} (baseline.checkpoint)")
         if size > 1e9 * most_gb:
             return _bad(f"it has more than {most_gb:g} GB (train.disk_gb)")
         try:

@@ -43,7 +43,8 @@ class Group:
 
 @contextlib.contextmanager
 def control_group(mem_gb: float, processes: int) -> Iterator[Group | None]:
-    """A group with these limits, removed in the end with all processes in it; none where this user can make none."""
+    """A group with these limits, removed on exit with all processes in it; none if the memory is unlimited or this user cannot
+    make one."""
     group = None
     if math.isfinite(mem_gb):
         name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
@@ -112,14 +113,14 @@ def _make(folder: Path, limits: dict[str, int]) -> bool:
 
 
 def _kill(folder: Path) -> None:
-    """Kill the processes of a group, which are left only when the supervisor and its guard were killed."""
+    """Kill the processes of a group. Some are left only if the supervisor and its guard were both killed."""
     with contextlib.suppress(OSError):
         for process in (folder / "cgroup.procs").read_text().split():
             os.kill(int(process), signal.SIGKILL)
 
 
 def _remove(folder: Path) -> None:
-    """Kills what is in it; the last processes may still be on their way out."""
+    """Remove a group and kill what is in it, retrying for some seconds since its last processes may still be exiting."""
     deadline = time.monotonic() + _REMOVE_S
     while folder.exists():
         with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """A program that restricts itself with landlock, then executes the command.
 
-Run as `python -I -S confine.py RULES PROGRAM ARGUMENT…` with one JSON object as the first argument (see `landlock.py`). The
-numbers are those of the kernel's linux/landlock.h (docs.kernel.org/userspace-api/landlock.html).
+Run as `python -I -S confine.py RULES PROGRAM ARGUMENT…`, where RULES is a JSON object (see `landlock.py`). The constants are
+those of the kernel's linux/landlock.h (docs.kernel.org/userspace-api/landlock.html).
 """
 
 import ctypes

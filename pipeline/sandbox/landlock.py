@@ -26,8 +26,8 @@ _DEVICES = (
     "/dev/ptmx",
     "/dev/shm",
 )
-"""Files that programs expect to write. Terminals of others in /dev/pts are not among them; one of its own has a program open
-already. /dev/shm is shared with everybody, which this sandbox cannot change."""
+"""Files that programs expect to write. Not /dev/pts, which holds the user's terminals. /dev/shm is shared with all processes,
+which this sandbox cannot change."""
 _VERSION = 1
 
 
