@@ -43,8 +43,8 @@ class Group:
 
 @contextlib.contextmanager
 def control_group(mem_gb: float, processes: int) -> Iterator[Group | None]:
-    """A group with these limits, removed on exit with all processes in it; none if the memory is unlimited or this user cannot
-    make one."""
+    """A group with these limits, removed on exit with all processes in it; none if the memory is unlimited or this user
+    cannot make one."""
     group = None
     if math.isfinite(mem_gb):
         name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"

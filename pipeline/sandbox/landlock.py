@@ -26,8 +26,8 @@ _DEVICES = (
     "/dev/ptmx",
     "/dev/shm",
 )
-"""Files that programs expect to write. Not /dev/pts, which holds the user's terminals. /dev/shm is shared with all processes,
-which this sandbox cannot change."""
+"""Files that programs expect to write. Not /dev/pts, which holds the user's terminals. /dev/shm is shared with all
+processes, which this sandbox cannot change."""
 _VERSION = 1
 
 
