@@ -121,6 +121,16 @@ class MetricConfig:
 
 
 @dataclass
+class CurveConfig:
+    """A quantity that `train` writes into metrics.jsonl, for `train.early_stop`."""
+
+    name: str = ""
+    """Its key in the lines of metrics.jsonl, which also contain `step` and `seconds`; empty: no curve."""
+    direction: Direction = Direction.minimize
+    """Which way is better: `maximize` or `minimize`."""
+
+
+@dataclass
 class CommandsConfig:
     """Command lines of a baseline, as lists of arguments. Placeholders in braces are replaced: `{python}`, `{size}`,
     `{seed}`, and those named below. Paths are absolute."""
@@ -182,6 +192,12 @@ class BaselineConfig:
     """Python interpreter for the commands; empty means the interpreter of the pipeline."""
     metric: MetricConfig = field(default_factory=MetricConfig)
     """The quantity that the evaluator measures."""
+    curve: CurveConfig = field(default_factory=CurveConfig)
+    """What shows during training how well it does; not a score."""
+    continues: bool = False
+    """Whether `train` can stop part-way and be continued. Then `{budget}` of a rung is e.g. `steps=20/80`: stop after 20
+    steps of a training of 80, write a checkpoint and all that is needed to continue (`resume/`). Schedules follow the 80.
+    Without it each rung is a training of its own."""
     ideas: str = "ideas"
     """Folder of the idea bank inside `folder`; optional."""
     settings_file: str = ""
@@ -319,6 +335,9 @@ class TrainConfig:
     network: Network = Network.loopback
     """Network that a variant can reach while it trains: `none`, `loopback` (its own processes on this node) or `host`
     (everything that the node can reach). Training on several nodes requires `host`."""
+    early_stop: float = 0.0
+    """Share of the budget after which a candidate's training is stopped if its `baseline.curve` is worse than the baseline's
+    was (median stopping rule); below 1; 0: never. It then fails with `stopped_early` and has no score."""
     retries: int = live(2)
     """Number of retries of a trial after infrastructure faults."""
     disk_gb: float = live(1.0)

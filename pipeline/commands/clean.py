@@ -37,7 +37,7 @@ def entry(arguments: argparse.Namespace) -> int:
     with locked(run.paths):
         archive = run.reader.read()
         total = 0
-        for folder in (*removable_folders(terms, archive, archive.candidates), *left_over(archive)):
+        for folder in (*removable_folders(terms, archive, archive.candidates), *left_over(terms, archive)):
             size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             total += size
             print(f"{size / 1e6:10.1f} MB  {folder.relative_to(run.paths.folder)}")
