@@ -37,7 +37,7 @@ pictures: install  ## regenerate the pictures of the README (requires Chromium a
 	$(PY) -m tests.analysis.pictures
 
 rl: $(VENV)/.rl data/grpo/tiny/manifest.json data/policy/grpo_tiny/policy.json  ## train a tiny ideator by reinforcement learning in ten minutes; RUN=NAME resumes
-	$(PY) -m pipeline.run +experiment=rl_posttrain scale=tiny cluster=local ideate.candidates=6 $(NAMED)
+	$(PY) -m pipeline.run +experiment=rl_posttrain scale=tiny cluster=local ideate.candidates=5 $(NAMED)
 
 notebook: $(VENV)/.notebook  ## open the tables and plots of your runs in Jupyter
 	$(VENV)/bin/jupyter lab analysis/first_look.ipynb
