@@ -93,7 +93,7 @@ BAD = [
     (["rl.zero_stage=4"], "rl.zero_stage=4", "between 0 and 3"),
     (
         ["rl.update.nodes=2", "rl.zero_stage=null"],
-        "rl.update requests 2 GPUs or nodes",
+        "rl.update requests 8 GPUs or nodes",
         "set rl.zero_stage=0, 1, 2 or 3",
     ),
     (["rl.sample.nodes=2"], "rl.sample.nodes=2", "set rl.sample.gpus_per_node instead"),
