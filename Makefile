@@ -8,7 +8,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c 
 COMPILE := $(PY) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 # Suppresses a notice of Material about its successor.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
-EVERYTHING := -e '.[grpo,nanogpt,rl,llm,tune,analysis,view,watch,docs,dev]'
+EVERYTHING := -e '.[grpo,nanogpt,rl,llm,tune,analysis,view,watch,tensorboard,docs,dev]'
 FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 # `site` keeps the torch of a module, conda or container; every other flavour has its own package index.
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
