@@ -590,8 +590,9 @@ class NotifyConfig:
     command: list[str] = live(factory=list)
     """Program that notifies you, with arguments, e.g. `[mail, -s, "{text}", me@example.org]`; empty: no notifications.
     `{text}` is the message, which the program also gets on stdin. It is called when the run pauses or waits for a user,
-    at 80 and 100 % of `budget.gpu_hours`, when a new best is confirmed and at the end; for the same cause at most once
-    an hour. The run does not wait for it."""
+    at 80 and 100 % of `budget.gpu_hours` and of `budget.usd`, when a new best is confirmed and at the end; for the same cause again
+    after once
+    an hour at the earliest. The run does not wait for it."""
 
 
 @dataclass
@@ -738,7 +739,18 @@ class Config:
     run: str = live("")
     """Name of the run; empty means a new name. The same name resumes the run."""
     group: str = live("")
-    """Name of the run's group, whose runs are compared; set by `run -m`."""
+    """Name of the run's group, whose runs are compared; set by `run -m` and `arms`."""
+    arms: list[str] = live(factory=list)
+    """Methods to compare, the one in question first: names of experiments, each with its own settings behind it, as
+    `evolve_posttrain select=puct`. Starts `seeds` runs of each arm, with shared baselines and equal budgets, and
+    compares them."""
+    seeds: int = live(1)
+    """With `arms`: number of runs of each arm, with the seeds `seed`, `seed + 1`, …"""
+    arm: str = live("")
+    """The arm that the run belongs to; set by `arms`."""
+    baseline_of: str = live("")
+    """Name of a run in `runs` with the same code, data, settings of trials and seed, whose baseline a new run takes over
+    instead of training it again; set by `arms`."""
     runs: str = live("runs")
     """Folder of the runs."""
     data: str = live("data")

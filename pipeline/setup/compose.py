@@ -38,6 +38,7 @@ _RUN_EACH = "add -m, which starts a run for each value: python -m pipeline.run -
 
 
 _RANGES: dict[str, tuple[float, float | None]] = {
+    "seeds": (1, None),
     "select.quorum": (0, 1),
     "select.baseline_seeds": (1, None),
     "select.elites": (0, None),
