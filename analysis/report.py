@@ -92,7 +92,7 @@ def html(tables: Tables, head: str = "") -> str:
     style = _text("report.css") + _colours()
     scripts = [_text("d3.min.js"), _text("plot.umd.min.js"), _text("report.js")]
     return TEMPLATES.get_template("report.html").render(
-        title=", ".join(tables.paths) or "no run",
+        title=_title(tables),
         summaries=[one.summary for one in about],
         yields=[one.yields for one in about],
         damaged=[plain(line) for line in tables.damaged],
@@ -106,6 +106,16 @@ def html(tables: Tables, head: str = "") -> str:
         blocks=blocks,
         head=Markup(head),
     )
+
+
+def _title(tables: Tables) -> str:
+    """Of one run or two their names; of more that of their group, if it is one, and how many there are."""
+    names = list(tables.paths)
+    if len(names) < 3:
+        return ", ".join(names) or "no run"
+    found = set(tables.runs["group"].fillna(""))
+    (group,) = found if len(found) == 1 else {""}
+    return f"{group}, {len(names)} runs" if group else f"{names[0]} and {len(names) - 1} more"
 
 
 def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:

@@ -301,11 +301,13 @@ function drawComparison(by, label, width) {
   const marks = lines.flatMap((line, number) => {
     const points = line.points.map(([at, value, half]) => ({at, value: percent * value, half: percent * (half ?? 0), label: line.label}));
     const colour = colours[number % colours.length];
-    return [Plot.areaY(points, {x: "at", y1: (one) => one.value - one.half, y2: (one) => one.value + one.half, curve: "step-after", fill: colour, fillOpacity: 0.15}),
+    return [Plot.areaY(points, {x: "at", y1: (one) => one.value - one.half, y2: (one) => one.value + one.half, curve: "step-after", fill: colour, fillOpacity: 0.15, clip: true}),
       Plot.line(points, {x: "at", y: "value", curve: "step-after", stroke: colour, strokeDasharray: ["0", "6 4", "2 3", "8 3 2 3"][number % 4], strokeWidth: 2})];
   });
+  // Few runs have wide intervals, which must not flatten the lines.
+  const [low, high] = d3.extent(lines.flatMap((line) => line.points.map(([, value]) => percent * value))), room = (high - low || Math.abs(high) || 1) / 2;
   const names = key(lines.map((line, number) => [["blue", "orange", "green", "grey"][number % 4], `${line.label}, ${line.runs === 1 ? "1 run" : `${line.runs} runs`}`]));
-  return figure(`Methods at equal ${label}`, "Best by one trial, mean over runs; 95 % intervals over runs where there are two or more.", Plot.plot({className: "plot", width, height: 280, marginLeft: 60, x: {label}, y: {label: state.data.runs[0].metric.name, grid: true}, marks}), names);
+  return figure(`Methods at equal ${label}`, "Best by one trial, mean over runs; 95 % intervals over runs where there are two or more.", Plot.plot({className: "plot", width, height: 280, marginLeft: 60, x: {label}, y: {label: state.data.runs[0].metric.name, grid: true, domain: [low - room, high + room]}, marks}), names);
 }
 
 function drawPlots() {
