@@ -47,8 +47,8 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
     """The configured run, created if it is new, and the changes of its live settings. The caller must hold the run's
     lock.
 
-    Raises `BadInput` if the folder belongs to another fixed configuration, the prepared data changed, or there is no run
-    that `baseline_of` names.
+    Raises `BadInput` if the folder belongs to another fixed configuration, code or prepared data changed, or there is no
+    run that `baseline_of` names.
     """
     paths = run_paths_of(config)
     data = check_data(data_path(config), config.baseline.name, config.scale)

@@ -1,5 +1,5 @@
-"""Runs of a group: with `-m` one for each combination of values, as in `seed=1,2,3`; with `arms`
-one for each method and seed."""
+"""Runs of a group: with `-m` one for each combination of values, as in `seed=1,2,3`; with `arms` one for each method and
+seed."""
 
 import itertools
 import re

@@ -38,7 +38,7 @@ def test_each_combination_is_a_run_with_a_name_of_its_own(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("seed=1", "none has several; give some, as in seed=1,2,3"),
+        ("seed=1", "no setting has several; give some, as in seed=1,2,3"),
         ("run=a,b", "run= takes one value, the name of the group"),
         ("seed=glob(*)", "give values as in seed=1,2,3"),
         ("seed=interval(1,2)", "give values as in seed=1,2,3"),
