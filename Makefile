@@ -15,8 +15,9 @@ TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/d
 KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain rl report pictures notebook test soak check install prepare reference docs dev-cluster clean
+.PHONY: help evolve evolve-pretrain rl compare report pictures notebook test soak check install prepare reference docs dev-cluster clean
 # Run to resume: `make evolve RUN=NAME`. Without it a new run is started, and an unfinished one is named.
+SEEDS ?= 1,2,3,4,5
 NAMED = $(if $(RUN),run=$(RUN))
 # pip prints a long error if it cannot reach its index; show only the line with the reason.
 install = $(PIP) $(1) 2>$(VENV)/pip.log || { echo "error: pip cannot install $(1): $$(grep -q Retrying $(VENV)/pip.log && echo 'the package index does not answer; PIP_INDEX_URL names another' || grep -m1 '^ERROR' $(VENV)/pip.log || tail -n1 $(VENV)/pip.log) (see $(VENV)/pip.log)" >&2; exit 1; }
@@ -29,6 +30,12 @@ evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a tiny post-traini
 
 evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a tiny pre-training recipe in 15 minutes; RUN=NAME resumes
 	$(PY) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local $(NAMED)
+
+compare: $(VENV)/.all prepare  ## compare evolution, best-of-N and tuning on both baselines, small, a night; SEEDS=1,2,3,4,5; resumes
+	@for kind in posttrain pretrain; do \
+		$(PY) -m pipeline.run -m +experiment=evolve_$$kind,best_of_n_$$kind,tune_$$kind,tpe_$$kind seed=$(SEEDS) scale=tiny cluster=local \
+			run=compare-$$kind && $(PY) -m pipeline report compare-$$kind || exit; \
+	done
 
 report: $(VENV)/.analysis  ## open the report of a recorded run, or of RUN=NAME
 	$(PY) -m pipeline report $(or $(RUN),tests/analysis/recorded) --open

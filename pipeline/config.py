@@ -200,6 +200,9 @@ class BaselineConfig:
     Without it each rung is a training of its own."""
     ideas: str = "ideas"
     """Folder of the idea bank inside `folder`; optional."""
+    descriptors: dict[str, Any] = field(default_factory=dict)
+    """Secondary metrics of the evaluator that distinguish kinds of candidates with `select=map_elites`, with the edges
+    between kinds, e.g. `{tokens_per_step: [1000, 4000]}`."""
     settings_file: str = ""
     """The evolvable file with the settings: Python, YAML or JSON; empty if there is none. In a YAML or JSON file a
     setting is named by its keys, e.g. `optimizer.lr`."""
