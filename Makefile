@@ -16,8 +16,9 @@ KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) 
 
 .DEFAULT_GOAL := help
 .PHONY: help evolve evolve-pretrain rl compare report pictures notebook test soak check install prepare reference docs dev-cluster clean
-# Run to resume: `make evolve RUN=NAME`. Without it a new run is started, and an unfinished one is named.
+# Seeds of each method in `make compare`.
 SEEDS ?= 1,2,3,4,5
+# Run to resume: `make evolve RUN=NAME`. Without it a new run is started, and an unfinished one is named.
 NAMED = $(if $(RUN),run=$(RUN))
 # pip prints a long error if it cannot reach its index; show only the line with the reason.
 install = $(PIP) $(1) 2>$(VENV)/pip.log || { echo "error: pip cannot install $(1): $$(grep -q Retrying $(VENV)/pip.log && echo 'the package index does not answer; PIP_INDEX_URL names another' || grep -m1 '^ERROR' $(VENV)/pip.log || tail -n1 $(VENV)/pip.log) (see $(VENV)/pip.log)" >&2; exit 1; }
