@@ -8,14 +8,16 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c 
 COMPILE := $(PY) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 # Suppresses a notice of Material about its successor.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
-EVERYTHING := -e '.[grpo,nanogpt,rl,llm,tune,analysis,view,watch,docs,dev]'
+EVERYTHING := -e '.[grpo,nanogpt,rl,llm,tune,analysis,view,watch,tensorboard,docs,dev]'
 FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 # `site` keeps the torch of a module, conda or container; every other flavour has its own package index.
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
 KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) is unknown; use one of: $(basename $(notdir $(wildcard constraints/[!v]*.txt)))" >&2; exit 2; }
 
 .DEFAULT_GOAL := help
-.PHONY: help evolve evolve-pretrain rl report pictures notebook test soak check install prepare reference docs dev-cluster clean
+.PHONY: help evolve evolve-pretrain rl compare report pictures notebook test soak check install prepare reference docs dev-cluster clean
+# Seeds of each method in `make compare`.
+SEEDS ?= 1,2,3,4,5
 # Run to resume: `make evolve RUN=NAME`. Without it a new run is started, and an unfinished one is named.
 NAMED = $(if $(RUN),run=$(RUN))
 # pip prints a long error if it cannot reach its index; show only the line with the reason.
@@ -30,6 +32,12 @@ evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a tiny post-traini
 evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a tiny pre-training recipe in 15 minutes; RUN=NAME resumes
 	$(PY) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local $(NAMED)
 
+compare: $(VENV)/.all prepare  ## compare evolution, best-of-N and tuning on both baselines, small, a night; SEEDS=1,2,3,4,5; resumes
+	@for kind in posttrain pretrain; do \
+		$(PY) -m pipeline.run -m +experiment=evolve_$$kind,best_of_n_$$kind,tune_$$kind,tpe_$$kind seed=$(SEEDS) scale=tiny cluster=local \
+			run=compare-$$kind && $(PY) -m pipeline report compare-$$kind || exit; \
+	done
+
 report: $(VENV)/.analysis  ## open the report of a recorded run, or of RUN=NAME
 	$(PY) -m pipeline report $(or $(RUN),tests/analysis/recorded) --open
 
@@ -37,7 +45,7 @@ pictures: install  ## regenerate the pictures of the README (requires Chromium a
 	$(PY) -m tests.analysis.pictures
 
 rl: $(VENV)/.rl data/grpo/tiny/manifest.json data/policy/grpo_tiny/policy.json  ## train a tiny ideator by reinforcement learning in ten minutes; RUN=NAME resumes
-	$(PY) -m pipeline.run +experiment=rl_posttrain scale=tiny cluster=local ideate.candidates=6 $(NAMED)
+	$(PY) -m pipeline.run +experiment=rl_posttrain scale=tiny cluster=local ideate.candidates=5 $(NAMED)
 
 notebook: $(VENV)/.notebook  ## open the tables and plots of your runs in Jupyter
 	$(VENV)/bin/jupyter lab analysis/first_look.ipynb

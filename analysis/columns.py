@@ -44,6 +44,7 @@ RUNS: Mapping[str, Column] = {
     "run": _text("name of the run; if several have the same name, with as much of the folder as makes it unique"),
     "folder": _text("folder of the run"),
     "group": _text("group of runs that were started together for comparison; empty if none"),
+    "arm": _text("arm of a comparison of methods; empty if it is none"),
     "method": _text("search method: name of the class in `select.method`"),
     "ideator": _text("name of the class that writes the ideas"),
     "implementer": _text("name of the class that writes the code"),
@@ -124,6 +125,10 @@ CANDIDATES: Mapping[str, Column] = {
     "changed": _list("files that differ from the baseline"),
     "syntax": _text("hash of the changed files' syntax trees; equal for equal code"),
     "device_h": _number("hours that its jobs held their devices, by their own clocks"),
+    "search_h": _number(
+        "of them, those of the search: without confirmation and test; for the first of a generation with the hours of the "
+        "jobs in which the ideator sampled and learned"
+    ),
     "train_s": _number("training, sum over its jobs, seconds"),
     "usd": _number("price of its code and its share of the batch of ideas, US dollars; missing if unknown"),
     "started_at": _number("start of its first job, seconds since 1970"),
@@ -223,12 +228,46 @@ COMPLETIONS: Mapping[str, Column] = {
 }
 """Columns of `Tables.completions`: one row for each answer of a language model."""
 
+LEARNING: Mapping[str, Column] = {
+    "run": _text("name of the run"),
+    "step": _count("step of the policy, from 0; also the generation that it sampled"),
+    "ideas": _count("number of ideas sampled"),
+    "known": _count("of them, those with a reward"),
+    "reward_mean": _number("mean reward; missing if none is known"),
+    "reward_low": _number("reward at the quantile 0.1"),
+    "reward_median": _number("median reward"),
+    "reward_high": _number("reward at the quantile 0.9"),
+    "reward_best": _number("largest reward of the step"),
+    "best_so_far": _number("largest reward of this step and those before"),
+    "distinct": _count("number of distinct ideas, by code, or by text where there is no code"),
+    "common_share": _number("share of the commonest idea, 0 to 1"),
+    "unreadable": _count("answers that hold no idea"),
+    "failed": _count("ideas that failed"),
+    "entropy": _number("mean entropy of the policy when it sampled, nats per token"),
+    "thinking": _number("mean length of the thinking, tokens"),
+    "idea_length": _number("mean length of what follows the thinking, tokens"),
+    "learned": _count("ideas that the update learned from; missing if there was nothing to learn from"),
+    "loss": _number("mean loss of the update"),
+    "gradient_norm": _number("mean norm of its gradient before clipping"),
+    "kl": _number("mean over the ideas of log pi - log pi_0, the policy at the start of the run, nats per token"),
+    "ratio": _number("mean probability ratio of a token to the policy at the start of the update"),
+    "ratio_max": _number("largest of these ratios"),
+    "clipped": _number("share of tokens whose gradient was cut, 0 to 1"),
+    "weight": _number("mean importance weight of an idea"),
+    "truncated": _number("share of ideas whose weight was truncated, 0 to 1"),
+    "sample_h": _number("device hours of sampling"),
+    "execute_h": _number("device hours of the trials of the step"),
+    "update_h": _number("device hours of the update"),
+    "alarms": _list("signs that the policy collapses"),
+}
+"""Columns of `Tables.learning`: one row for each step of reinforcement learning that is over."""
+
 EVENTS: Mapping[str, Column] = {
     "run": _text("name of the run"),
     "at": _number("seconds since 1970"),
     "what": _text("name of the event"),
     "where": _text("folder inside the run"),
-    "detail": _text("further information"),
+    "detail": _text("more about it"),
 }
 """Columns of `Tables.events`: one row for each line of events.jsonl."""
 
@@ -241,6 +280,7 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
     "jobs": JOBS,
     "curves": CURVES,
     "completions": COMPLETIONS,
+    "learning": LEARNING,
     "events": EVENTS,
 }
 """Columns by name of the table."""

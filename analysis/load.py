@@ -30,6 +30,7 @@ from analysis.rows import (
     event_rows,
     generation_row,
     job_row,
+    learning_rows,
     run_row,
     trial_row,
 )
@@ -66,12 +67,17 @@ class Tables:
     reports: dict[str, Report | None]
     """report.json of each run by name; none while it is in progress."""
     damaged: list[str] = field(default_factory=list)
-    """One line for each damaged file, which is in no table. `completions`, `events` and `curves` add to it."""
+    """One line for each damaged file, which is in no table. `completions`, `learning` and `events` add to it."""
 
     @functools.cached_property
     def completions(self) -> pd.DataFrame:
         """One row for each answer of a language model; read on first use."""
         return self._each("completions", completion_rows)
+
+    @functools.cached_property
+    def learning(self) -> pd.DataFrame:
+        """A row for each step of reinforcement learning; read at the first use."""
+        return self._each("learning", learning_rows)
 
     @functools.cached_property
     def events(self) -> pd.DataFrame:
@@ -196,7 +202,7 @@ def _finished(survey: Survey, name: str, tables: dict[str, pd.DataFrame]) -> dic
     tables = dict(tables)
     for part, rows in first.items():
         tables[part] = _joined(part, [table(rows, TABLES[part]), tables[part]])
-    tables["candidates"] = compared(survey, tables["candidates"], tables["trials"])
+    tables["candidates"] = _with_learning(survey, compared(survey, tables["candidates"], tables["trials"]))
     row = run_row(folder, survey.run.config_in_force()) | with_baseline(survey)
     candidates = tables["candidates"]
     row |= {
@@ -212,6 +218,15 @@ def _finished(survey: Survey, name: str, tables: dict[str, pd.DataFrame]) -> dic
     for one in tables.values():
         one["run"] = pd.Series(name, index=one.index, dtype="string")
     return tables
+
+
+def _with_learning(survey: Survey, candidates: pd.DataFrame) -> pd.DataFrame:
+    """The hours in which the ideator sampled and learned, added to the first candidate of each generation."""
+    hours = {row["step"]: row["sample_h"] + row["update_h"] for row in learning_rows(survey.run.paths, [])}
+    if hours:
+        first = ~candidates["generation"].duplicated()
+        candidates["search_h"] += candidates["generation"].where(first).map(hours).fillna(0.0)
+    return candidates
 
 
 def _rows(survey: Survey, missing: Sequence[GenerationPaths], damaged: list[str]) -> dict[str, list[Row]]:

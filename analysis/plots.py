@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.arms import groups, interval
+from analysis.arms import groups, interval, line_of, value_at
 from analysis.columns import BASELINE
 from analysis.load import Tables
 from analysis.readings import (
@@ -244,11 +244,46 @@ def slot_plot(tables: Tables, run: str | None = None, wide: int | None = None) -
     return figure
 
 
+def learning_plot(tables: Tables, run: str | None = None) -> Figure:
+    """Reinforcement learning by step of the policy: reward, how different the ideas are, entropy and KL, hours. Raises
+    `BadInput` for a run without it."""
+    name = _one(tables, run)
+    found = tables.learning[tables.learning["run"] == name].astype({"step": float})
+    if not len(found):
+        raise BadInput(f"{name} has no step of reinforcement learning; choose a run with ideate=policy")
+    panels: tuple[tuple[str, tuple[tuple[str, pd.Series], ...]], ...] = (
+        ("reward", (("mean", found["reward_mean"]), ("best of the step", found["reward_best"]))),
+        (
+            "share of all ideas",
+            (
+                ("distinct", found["distinct"] / found["ideas"]),
+                ("commonest", found["common_share"]),
+                ("failed", found["failed"] / found["ideas"]),
+            ),
+        ),
+        ("nats per token", (("entropy", found["entropy"]), ("KL to the start", found["kl"]))),
+        (
+            f"{tables.about(name)['device']} hours",
+            (("executing", found["execute_h"]), ("sampling", found["sample_h"]), ("learning", found["update_h"])),
+        ),
+    )
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    for axes, (label, lines) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+        for number, (what, values) in enumerate(lines):
+            shown = values.astype("Float64").to_numpy(float, na_value=math.nan)
+            axes.plot(found["step"], shown, marker="o", color=COLOURS[number], linestyle=_DASHES[number], label=what)
+        axes.set(xlabel="step of the policy", ylabel=label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
 # ---- shared
 
 
 def same_metric(tables: Tables) -> Metric:
-    """The common metric of all runs. Raises `BadInput` if they differ."""
+    """The metric that all runs have. Raises `BadInput` if they differ."""
     found = {(tables.metric(run).name, tables.metric(run).direction): run for run in tables.paths}
     if len(found) > 1:
         names = ", ".join(f"{run}: {name} ({direction})" for (name, direction), run in found.items())
@@ -256,21 +291,6 @@ def same_metric(tables: Tables) -> Metric:
     if not found:
         raise BadInput("no run to compare; name one, e.g. runs/NAME")
     return tables.metric(next(iter(found.values())))
-
-
-def line_of(candidates: pd.DataFrame, metric: Metric, by: str) -> list[tuple[float, float]]:
-    """The best so far of one run as corners of a step function; the last one is the end of the run."""
-    found = [(one.outcome if by == "candidates" else one.device_h, one.value) for one in steps(candidates, metric)]
-    if not found:
-        return []
-    ordered = by_order(candidates)
-    end = float(len(ordered)) if by == "candidates" else float(ordered["device_h"].sum())
-    return [*found, (end, found[-1][1])]
-
-
-def value_at(line: Sequence[tuple[float, float]], at: float) -> float | None:
-    """The best so far at a position of the step function; none before the first."""
-    return next((value for place, value in reversed(line) if place <= at), None)
 
 
 def _one(tables: Tables, run: str | None) -> str:

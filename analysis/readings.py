@@ -91,7 +91,7 @@ class Step:
     outcome: int
     """Number of outcomes so far, including failures."""
     device_h: float
-    """Device hours of all candidates so far."""
+    """Device hours of the search so far."""
 
 
 def of_run(tables: Tables, run: str) -> pd.DataFrame:
@@ -151,7 +151,7 @@ def steps(candidates: pd.DataFrame, metric: Metric, column: str = "value") -> li
     ordered = by_order(candidates)
     gain = "confirmed_gain" if column == "confirmed" else "gain"
     rows = zip(
-        *(ordered[name].to_list() for name in ("candidate", column, gain, "device_h", "order", "mark")), strict=True
+        *(ordered[name].to_list() for name in ("candidate", column, gain, "search_h", "order", "mark")), strict=True
     )
     for name, value, over, spent, order, mark in rows:
         hours += 0.0 if spent is pd.NA else spent

@@ -21,12 +21,11 @@ import pandas as pd
 from markupsafe import Markup
 from pygments.formatters import HtmlFormatter
 
-from analysis.arms import arms, differences, groups, interval
+from analysis.arms import contest, groups, interval, line_of, value_at
 from analysis.columns import BASELINE
 from analysis.conversations import conversations
 from analysis.details import HERE, TEMPLATES, Limits, detail, thinned
 from analysis.load import Tables, load
-from analysis.plots import line_of, value_at
 from analysis.readings import (
     STEPS,
     Yield,
@@ -93,7 +92,7 @@ def html(tables: Tables, head: str = "") -> str:
     style = _text("report.css") + _colours()
     scripts = [_text("d3.min.js"), _text("plot.umd.min.js"), _text("report.js")]
     return TEMPLATES.get_template("report.html").render(
-        title=", ".join(tables.paths) or "no run",
+        title=_title(tables),
         summaries=[one.summary for one in about],
         yields=[one.yields for one in about],
         damaged=[plain(line) for line in tables.damaged],
@@ -102,10 +101,21 @@ def html(tables: Tables, head: str = "") -> str:
         scripts=[Markup(script) for script in scripts],
         data=_packed(data),
         left_out=everyone - kept,
-        contest=_contest(tables),
+        contest=contest(tables),
+        metric=about[0].metric if about else None,
         blocks=blocks,
         head=Markup(head),
     )
+
+
+def _title(tables: Tables) -> str:
+    """Of one run or two their names; of more that of their group, if it is one, and how many there are."""
+    names = list(tables.paths)
+    if len(names) < 3:
+        return ", ".join(names) or "no run"
+    found = set(tables.runs["group"].fillna(""))
+    (group,) = found if len(found) == 1 else {""}
+    return f"{group}, {len(names)} runs" if group else f"{names[0]} and {len(names) - 1} more"
 
 
 def policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
@@ -187,6 +197,7 @@ def _about(tables: Tables, run: str) -> _About:
         "lineage": lineage(candidates, elites),
         "elites": elites,
         "curve": _baseline_curve(tables, run),
+        "learning": _learning(tables, run),
     }
     tried = [
         ("explore or exploit", candidates["origin"]),
@@ -227,6 +238,16 @@ def _slots(jobs: pd.DataFrame) -> list[list[float]]:
     start = float(line["at"].iloc[0])
     stride = max(1, len(line) // 1000)
     return [[round((at - start) / 3600, 6), count] for at, count in line.iloc[::stride].itertuples(index=False)]
+
+
+def _learning(tables: Tables, run: str) -> list[dict[str, Any]]:
+    """The measures of reinforcement learning that are drawn, step by step."""
+    names = ("step", "reward_mean", "reward_low", "reward_high", "reward_best", "common_share", "entropy", "kl")
+    found = []
+    for row in _records(tables.learning[tables.learning["run"] == run]):
+        shares = {f"{name}_share": row[name] / row["ideas"] for name in ("distinct", "failed")}
+        found.append({name: row[name] for name in (*names, "sample_h", "execute_h", "update_h")} | shares)
+    return found
 
 
 def _baseline_curve(tables: Tables, run: str) -> list[list[float]]:
@@ -280,16 +301,6 @@ def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 # ---- several runs
-
-
-def _contest(tables: Tables) -> dict[str, Any] | None:
-    """The comparison of methods; none if there is only one method, or if metrics differ."""
-    metrics = {(tables.metric(run).name, tables.metric(run).direction): tables.metric(run) for run in tables.paths}
-    if len(metrics) != 1 or len(groups(tables)) < 2:
-        return None
-    (metric,) = metrics.values()
-    said, found = arms(tables)
-    return {"said": said, "arms": found, "differences": differences(found, metric), "metric": metric}
 
 
 def _comparison(tables: Tables) -> dict[str, Any]:

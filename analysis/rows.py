@@ -1,4 +1,4 @@
-"""Rows of tables from the records of a run. Pure, except that completions, events and curves are read from files."""
+"""Rows of tables from the records of a run. Pure, except that completions, learning, events and curves come from files."""
 
 import json
 import math
@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 
-from analysis.columns import BASELINE
+from analysis.columns import BASELINE, LEARNING
 from pipeline.config import Config
 from pipeline.errors import Damaged
-from pipeline.records import Completion, Event, Failure, Purpose, Score
+from pipeline.records import Completion, Event, Failure, Purpose, Score, StepMeasures
 from pipeline.store import files
-from pipeline.store.paths import RunPaths, TryPaths, number_of
+from pipeline.store.paths import PolicyPaths, RunPaths, TryPaths, number_of
 from pipeline.store.views import Attempt, Candidate, Generation, Trial, Try
 
 Row = dict[str, Any]
@@ -60,12 +60,19 @@ def candidate_row(candidate: Candidate, count: int) -> Row:
         "changed": list(made.paths) if made is not None else [],
         "syntax": made.syntax if made is not None else None,
         "device_h": sum(one.held_s(0.0) for one in tries) * count / 3600,
+        "search_h": sum(one.held_s(0.0) for one in _of_search(candidate)) * count / 3600,
         "train_s": sum(one.result.seconds.train for one in tries if one.result is not None) if tries else None,
         "usd": sum(known) if (known := [price for price in prices if price is not None]) else None,
         "started_at": min((one.claim.at for one in tries if one.claim is not None and not one.void), default=None),
         "ended_at": max(ended, default=None),
         **_outcome(candidate.score, failure),
     }
+
+
+def _of_search(candidate: Candidate) -> Iterator[Try]:
+    for attempt in candidate.attempts:
+        for trial in attempt.of(Purpose.SEARCH, Purpose.RUNG):
+            yield from trial.tries
 
 
 def attempt_row(candidate: Candidate, attempt: Attempt) -> Row:
@@ -153,6 +160,31 @@ def completion_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
             }
 
 
+def learning_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
+    """Every step of reinforcement learning that is over."""
+    for folder in files.folders(paths.policy, "step"):
+        try:
+            one = files.read_if_there(PolicyPaths(folder).measures, StepMeasures)
+        except Damaged as error:
+            damaged.append(str(error))
+            continue
+        if one is None:
+            continue
+        low, middle, high, best = one.reward_quantiles or (None, None, None, None)
+        row: Row = {
+            name: getattr(one, name)
+            for name in LEARNING
+            if name in StepMeasures.__dataclass_fields__ and name not in ("alarms", "staleness")
+        }
+        row |= {"reward_low": low, "reward_median": middle, "reward_high": high, "reward_best": best}
+        row |= {"failed": sum(one.failures.values()), "alarms": list(one.alarms)}
+        if one.update is not None:
+            kept = ("loss", "gradient_norm", "ratio", "ratio_max", "clipped", "weight", "truncated")
+            row |= {name: getattr(one.update, name) for name in kept}
+            row |= {"learned": one.update.rows, "kl": one.update.kl_start}
+        yield row
+
+
 def event_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
     """Rows of all lines of events.jsonl. An incomplete last line is harmless and is not counted as damage."""
     try:
@@ -196,6 +228,7 @@ def run_row(folder: Path, config: Config) -> Row:
     return {
         "folder": str(folder),
         "group": config.group,
+        "arm": config.arm,
         "method": _target(config.select.method),
         "ideator": _target(config.ideate.maker),
         "implementer": _target(config.implement.maker),

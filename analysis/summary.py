@@ -100,7 +100,7 @@ def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | Non
             for stage, kind, count in zip(kinds["stage"], kinds["kind"], kinds["count"], strict=True)
         ),
         advice=tuple(_advice(tables, run, candidates, best, metric)),
-        warnings=tuple(_warnings(about, sorts, best)),
+        warnings=(*_warnings(about, sorts, best), *_collapse(tables, run)),
     )
 
 
@@ -288,3 +288,10 @@ def _warnings(about: dict[str, Any], sorts: Mapping[str, str], best: dict[str, A
         yield f"A person has {best['mark']} {short(best['candidate'])}."
     if best is not None and sorts.get(best["candidate"]) == Sort.SETTINGS.value:
         yield f"{short(best['candidate'])} changes settings only: compare it with a random search over settings."
+
+
+def _collapse(tables: Tables, run: str) -> Iterator[str]:
+    """Signs in the last step of reinforcement learning that the policy collapses."""
+    for alarms in tables.learning[tables.learning["run"] == run]["alarms"].tail(1):
+        for alarm in alarms:
+            yield f"The policy may collapse: {alarm}."

@@ -121,6 +121,16 @@ class MetricConfig:
 
 
 @dataclass
+class CurveConfig:
+    """A quantity that `train` writes into metrics.jsonl, for `train.early_stop`."""
+
+    name: str = ""
+    """Its key in the lines of metrics.jsonl, which also contain `step` and `seconds`; empty: no curve."""
+    direction: Direction = Direction.minimize
+    """Which way is better: `maximize` or `minimize`."""
+
+
+@dataclass
 class CommandsConfig:
     """Command lines of a baseline, as lists of arguments. Placeholders in braces are replaced: `{python}`, `{size}`,
     `{seed}`, and those named below. Paths are absolute."""
@@ -182,8 +192,17 @@ class BaselineConfig:
     """Python interpreter for the commands; empty means the interpreter of the pipeline."""
     metric: MetricConfig = field(default_factory=MetricConfig)
     """The quantity that the evaluator measures."""
+    curve: CurveConfig = field(default_factory=CurveConfig)
+    """What shows during training how well it does; not a score."""
+    continues: bool = False
+    """Whether `train` can stop part-way and be continued. Then `{budget}` of a rung is e.g. `steps=20/80`: stop after 20
+    steps of a training of 80, write a checkpoint and all that is needed to continue (`resume/`). Schedules follow the 80.
+    Without it each rung is a training of its own."""
     ideas: str = "ideas"
     """Folder of the idea bank inside `folder`; optional."""
+    descriptors: dict[str, Any] = field(default_factory=dict)
+    """Secondary metrics of the evaluator that distinguish kinds of candidates with `select=map_elites`, with the edges
+    between kinds, e.g. `{tokens_per_step: [1000, 4000]}`."""
     settings_file: str = ""
     """The evolvable file with the settings: Python, YAML or JSON; empty if there is none. In a YAML or JSON file a
     setting is named by its keys, e.g. `optimizer.lr`."""
@@ -319,6 +338,9 @@ class TrainConfig:
     network: Network = Network.loopback
     """Network that a variant can reach while it trains: `none`, `loopback` (its own processes on this node) or `host`
     (everything that the node can reach). Training on several nodes requires `host`."""
+    early_stop: float = 0.0
+    """Share of the budget after which a candidate's training is stopped if its `baseline.curve` is worse than the baseline's
+    was (median stopping rule); below 1; 0: never. It then fails with `stopped_early` and has no score."""
     retries: int = live(2)
     """Number of retries of a trial after infrastructure faults."""
     disk_gb: float = live(1.0)
@@ -571,8 +593,8 @@ class NotifyConfig:
     command: list[str] = live(factory=list)
     """Program that notifies you, with arguments, e.g. `[mail, -s, "{text}", me@example.org]`; empty: no notifications.
     `{text}` is the message, which the program also gets on stdin. It is called when the run pauses or waits for a user,
-    at 80 and 100 % of `budget.gpu_hours`, when a new best is confirmed and at the end; for the same cause at most once
-    an hour. The run does not wait for it."""
+    at 80 and 100 % of `budget.gpu_hours` and `budget.usd`, when a new best is confirmed and at the end; for the same cause
+    at most once an hour. The run does not wait for it."""
 
 
 @dataclass
@@ -719,7 +741,18 @@ class Config:
     run: str = live("")
     """Name of the run; empty means a new name. The same name resumes the run."""
     group: str = live("")
-    """Name of the run's group, whose runs are compared; set by `run -m`."""
+    """Name of the run's group, whose runs are compared; set by `run -m` and `arms`."""
+    arms: list[str] = live(factory=list)
+    """Methods to compare, the one in question first: names of experiments, each with its own settings behind it, as
+    `evolve_posttrain select=puct`. Starts `seeds` runs of each arm, with shared baselines and equal budgets, and
+    compares them."""
+    seeds: int = live(1)
+    """With `arms`: number of runs of each arm, with the seeds `seed`, `seed + 1`, …"""
+    arm: str = live("")
+    """The arm that the run belongs to; set by `arms`."""
+    baseline_of: str = live("")
+    """Name of a run in `runs` with the same code, data, settings of trials and seed, whose baseline a new run takes over
+    instead of training it again; set by `arms`."""
     runs: str = live("runs")
     """Folder of the runs."""
     data: str = live("data")

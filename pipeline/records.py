@@ -82,7 +82,7 @@ class FailureKind(StrEnum):
     LEAK = "leak"
     """The model has access to what it must predict."""
     STOPPED_EARLY = "stopped_early"
-    """Not among the best after part of the budget (`search.rungs`)."""
+    """Not among the best after part of the budget (`search.rungs`), or worse than the baseline was (`train.early_stop`)."""
     # ---- infrastructure ----
     CANCELLED = "cancelled"
     """Cancelled by someone else."""
@@ -375,7 +375,7 @@ class Job:
     of: str | None = None
     """With `test`: the trial of the same code whose checkpoint is scored, e.g. `trial_1`; null for a training."""
     resume_from: str | None = None
-    """An earlier try, e.g. `try_0`, whose resume state this try starts from."""
+    """An earlier try, e.g. `try_0`, whose resume state this try starts from; `trial_0/try_0` for that of a rung."""
     used_s: float = 0.0
     """Training time that earlier tries of this trial have used and kept, seconds."""
     job_id: str | None = None

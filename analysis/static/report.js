@@ -270,6 +270,30 @@ function drawSlots(run, width) {
     marks: [Plot.areaY(run.slots, {x: "0", y: "1", curve: "step-after", fill: css("--blue"), fillOpacity: 0.35}), Plot.ruleY([0])]}));
 }
 
+const LEARNING = [
+  ["Reward of the ideas", "By step of the policy; the band is from the quantile 0.1 to 0.9.", [["reward_mean", "mean"], ["reward_best", "best of the step"]], 1],
+  ["How different the policy's ideas are", "", [["distinct_share", "distinct, share of all"], ["common_share", "commonest, share of all"], ["failed_share", "failed, share of all"]], 100],
+  ["How the policy changes", "Nats per token.", [["entropy", "entropy"], ["kl", "KL to the start"]], 1],
+  ["What the ideator costs", "", [["execute_h", "executing the ideas"], ["sample_h", "sampling"], ["update_h", "learning"]], 1],
+];
+
+function drawLearning(run, width) {
+  const colours = ["blue", "orange", "green"];
+  return run.learning.length === 0 ? [] : LEARNING.map(([title, note, series, factor], number) => {
+    const band = run.learning.filter((one) => one.reward_low !== null);
+    const y = ["reward", "%", "nats per token", `${run.device} hours`][number];
+    const marks = series.flatMap(([name, label], at) => {
+      const points = run.learning.filter((one) => one[name] !== null).map((one) => ({step: one.step, value: factor * one[name], label}));
+      const place = {x: "step", y: "value", stroke: css(`--${colours[at]}`)};
+      return [Plot.line(points, {...place, strokeDasharray: ["0", "6 4", "2 3"][at]}), Plot.dot(points, {...place, title: (one) => `step ${one.step}, ${label}: ${one.value.toPrecision(3)}`, tip: {fill: css("--ground")}})];
+    });
+    if (number === 0) marks.unshift(Plot.areaY(band, {x: "step", y1: "reward_low", y2: "reward_high", fill: css("--blue"), fillOpacity: 0.15}));
+    const plot = Plot.plot({className: "plot", width, height: 220, marginLeft: 50, x: {label: "step of the policy", tickFormat: "d", ticks: Math.min(10, run.learning.length)},
+      y: {label: y, grid: true, ...(factor === 100 ? {domain: [0, 100]} : {})}, marks});
+    return figure(title, note, plot, key(series.map(([, label], at) => [colours[at], label])));
+  });
+}
+
 function drawComparison(by, label, width) {
   const lines = state.data.compare.lines.filter((one) => one.by === by);
   const colours = [css("--blue"), css("--orange"), css("--green"), css("--soft")];
@@ -277,18 +301,20 @@ function drawComparison(by, label, width) {
   const marks = lines.flatMap((line, number) => {
     const points = line.points.map(([at, value, half]) => ({at, value: percent * value, half: percent * (half ?? 0), label: line.label}));
     const colour = colours[number % colours.length];
-    return [Plot.areaY(points, {x: "at", y1: (one) => one.value - one.half, y2: (one) => one.value + one.half, curve: "step-after", fill: colour, fillOpacity: 0.15}),
-      Plot.line(points, {x: "at", y: "value", curve: "step-after", stroke: colour, strokeDasharray: ["0", "6 4", "2 3", "8 3 2 3"][number % 4], strokeWidth: 2}),
-      Plot.text(points.slice(-1), {x: "at", y: "value", text: () => `${line.label} (${line.runs})`, textAnchor: "end", dy: -8, fill: colour})];
+    return [Plot.areaY(points, {x: "at", y1: (one) => one.value - one.half, y2: (one) => one.value + one.half, curve: "step-after", fill: colour, fillOpacity: 0.15, clip: true}),
+      Plot.line(points, {x: "at", y: "value", curve: "step-after", stroke: colour, strokeDasharray: ["0", "6 4", "2 3", "8 3 2 3"][number % 4], strokeWidth: 2})];
   });
-  return figure(`Methods at equal ${label}`, "Best by one trial, mean over runs; 95 % intervals over runs where there are two or more.", Plot.plot({className: "plot", width, height: 280, marginLeft: 60, x: {label}, y: {label: state.data.runs[0].metric.name, grid: true}, marks}));
+  // Few runs have wide intervals, which must not flatten the lines.
+  const [low, high] = d3.extent(lines.flatMap((line) => line.points.map(([, value]) => percent * value))), room = (high - low || Math.abs(high) || 1) / 2;
+  const names = key(lines.map((line, number) => [["blue", "orange", "green", "grey"][number % 4], `${line.label}, ${line.runs === 1 ? "1 run" : `${line.runs} runs`}`]));
+  return figure(`Methods at equal ${label}`, "Best by one trial, mean over runs; 95 % intervals over runs where there are two or more.", Plot.plot({className: "plot", width, height: 280, marginLeft: 60, x: {label}, y: {label: state.data.runs[0].metric.name, grid: true, domain: [low - room, high + room]}, marks}), names);
 }
 
 function drawPlots() {
   const place = byId("charts"), run = state.data.runs[state.run];
   if (!run) return;
   const wide = Math.max(300, place.clientWidth), half = wide < 900 ? wide : Math.floor((wide - 32) / 2);
-  const charts = [drawProgress(run, wide), drawLineage(run, half), drawFunnel(run, half), drawFailures(run, half), drawNarrowing(run, half), drawCost(run, half), drawSlots(run, half)];
+  const charts = [drawProgress(run, wide), drawLineage(run, half), drawFunnel(run, half), drawFailures(run, half), drawNarrowing(run, half), drawCost(run, half), drawSlots(run, half), ...drawLearning(run, half)];
   if (state.data.compare.lines.length) {
     charts.push(drawComparison("candidates", "outcomes, failures included", half), drawComparison("device_h", `${run.device} hours`, half));
   } else if (state.data.compare.why_not) charts.push(element("p", {class: "warning"}, `Not compared: ${state.data.compare.why_not}.`));

@@ -13,14 +13,18 @@ def seconds_since_start() -> float:
 
 
 class Budget:
-    """`steps=80` or `seconds=3600`. With seconds, training ends early enough to close its checkpoint in time."""
+    """`steps=80` or `seconds=3600`; `steps=20/80` stops after 20 of 80, to be continued. With seconds, training ends early
+    enough to close its checkpoint in time."""
 
     def __init__(self, text: str, seconds_before: float = 0.0, reserve: float = 0.0) -> None:
         """seconds_before: used by earlier tries of this trial; reserve: seconds that the last checkpoint takes."""
         self.unit, _, amount = text.partition("=")
-        if self.unit not in ("steps", "seconds") or not amount.replace(".", "", 1).isdigit():
-            raise SystemExit(f"--budget {text}: expected steps=N or seconds=N")
-        self.amount = float(amount)
+        stop, slash, whole = amount.partition("/")
+        numbers = (stop, whole if slash else stop)
+        if self.unit not in ("steps", "seconds") or not all(one.replace(".", "", 1).isdigit() for one in numbers):
+            raise SystemExit(f"--budget {text}: expected steps=N or seconds=N, or N/M to stop at N of M")
+        self.stop, self.amount = map(float, numbers)
+        self.continues = self.stop < self.amount
         self.seconds_before = seconds_before
         self.reserve = reserve
         self.longest_step = 0.0
@@ -40,9 +44,9 @@ class Budget:
     def over(self, step: int) -> bool:
         """Is there no room for one more step? Call once before each step."""
         if self.unit == "steps":
-            return step >= self.amount
+            return step >= self.stop
         now = self.seconds()
         if step:
             self.longest_step = max(self.longest_step, now - self.last_look)
         self.last_look = now
-        return now + 1.1 * self.longest_step + self.reserve > self.amount
+        return now + 1.1 * self.longest_step + self.reserve > self.stop

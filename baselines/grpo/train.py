@@ -145,6 +145,8 @@ def train(data: Path, output: Path, seed: int, size: dict, budget_text: str) -> 
             if budget.seconds() - saved_at >= size["resume_every_s"]:
                 save_state(output, model, optimizer, step, memory, budget.seconds())
                 saved_at = budget.seconds()
+    if budget.continues:
+        save_state(output, model, optimizer, step, memory, budget.seconds())
     save_model(model, output / "checkpoint", dtype)
 
 

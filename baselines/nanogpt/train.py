@@ -107,6 +107,8 @@ def train(data: Path, output: Path, seed: int, size: dict, budget_text: str, ran
             if save_now:
                 save_state(output, engine, step, position, budget.seconds(), rank)
                 saved_at = budget.seconds()
+    if budget.continues:
+        save_state(output, engine, step, position, budget.seconds(), rank)
     if rank.is_first:
         save_checkpoint(dict(model.named_parameters()), model.config, output / "checkpoint")
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "clean": "remove checkpoints and variants that nothing needs",
     "rerun": "train a candidate again, and test whether it agrees",
     "ablate": "measure what each change of a candidate contributes",
+    "export_run": "write a run as files of TensorBoard, MLflow or Weights & Biases",
     "export": "write a candidate as a git repository with its provenance",
     "prepare": "fetch and convert a baseline's data",
     "build": "fill the compiler caches that all trials share",

@@ -38,7 +38,7 @@ def entry(arguments: argparse.Namespace) -> int:
     with locked(run.paths):
         archive = run.reader.read()
         total = 0
-        for folder in (*removable_folders(terms, archive, archive.candidates), *left_over(archive)):
+        for folder in (*removable_folders(terms, archive, archive.candidates), *left_over(terms, archive)):
             size = sum(entry.size for entry in walk(folder) if entry.regular)
             total += size
             print(f"{size / 1e6:10.1f} MB  {folder.relative_to(run.paths.folder)}")

@@ -43,6 +43,6 @@ def entry(arguments: argparse.Namespace) -> int:
 
 
 def runs_of(named: Path) -> list[Path]:
-    """The folder of a run, or the folders of a group's runs, sorted by name. Raises `BadInput`."""
+    """The folder of a run, or the folders of the runs of a group in the order in which they started. Raises `BadInput`."""
     group = [] if place_of(named).exists() else [paths for paths in all_runs() if group_of(paths) == str(named)]
-    return sorted(paths.folder for paths in group) or [run_at(named).folder]
+    return [paths.folder for paths in reversed(group)] or [run_at(named).folder]

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from pipeline import loop
+from pipeline.commands.compare import announce_costs, check_budgets, conclude
 from pipeline.commands.display import estimated, results
 from pipeline.commands.page import holdup_line, page_of
 from pipeline.commands.progress import Progress, progress, summary_line
@@ -42,11 +43,13 @@ from pipeline.setup.create import open_or_create, run_paths_of
 from pipeline.setup.folders import CONF
 from pipeline.setup.places import all_runs
 from pipeline.setup.preview import dry_run, would_submit
-from pipeline.setup.sweep import members
+from pipeline.setup.shared import baseline_done
+from pipeline.setup.sweep import Member, arm_members, members
 from pipeline.stages import evaluate, learn
 from pipeline.stages.context import Context
 from pipeline.store import files
 from pipeline.store.archive import Archive
+from pipeline.store.paths import RunPaths
 from pipeline.store.run import held_by, locked, open_run
 
 _EXAMPLES = """examples:
@@ -72,7 +75,9 @@ def main() -> None:
         action="store_true",
         help="one run for each combination of values, e.g. seed=1,2,3; run= names the group",
     )
-    made.add_argument("--parallel", type=int, metavar="N", help="with -m: how many runs at a time (default: 1)")
+    made.add_argument(
+        "--parallel", type=int, metavar="N", help="with -m or arms=: how many runs at a time (default: 1)"
+    )
     made.add_argument("--once", action="store_true", help="run one tick, for cron: start due work, read results")
     made.add_argument(
         "--take-over", action="store_true", help="lock the run even if another controller seems to hold it"
@@ -87,13 +92,15 @@ def entry(arguments: argparse.Namespace) -> int:
         say(console, _choices([CONF, *([arguments.config_dir] if arguments.config_dir is not None else [])]))
         return BadInput.exit_code
     if arguments.multirun:
-        return _several(console, arguments)
-    if arguments.parallel is not None:
-        raise BadInput("--parallel requires several runs; add -m")
+        return _several(console, arguments, members(arguments.overrides))
     config = config_of(arguments)
     if arguments.cfg:
         print(as_yaml(config), end="")
         return 0
+    if config.arms:
+        return _arms(console, arguments, config)
+    if arguments.parallel is not None:
+        raise BadInput("--parallel requires several runs; add -m")
     if config.dry_run:
         for line in (*estimated(config, dry_run(config)), *would_submit(config)):
             say(console, line)
@@ -156,21 +163,51 @@ def drive(
     return context
 
 
-def _several(console: Console, arguments: argparse.Namespace) -> int:
+def _several(console: Console, arguments: argparse.Namespace, runs: Sequence[Member]) -> int:
     """Start a group of runs. The settings of all runs are checked before the first starts."""
-    runs, parallel = members(arguments.overrides), 1 if arguments.parallel is None else arguments.parallel
+    configs = [usable_config(member.overrides, arguments.config_dir) for member in runs]
+    if configs[0].arms:
+        raise BadInput("arms= starts a run for each arm and seed by itself; leave -m out, or leave arms= out")
+    return _group(console, arguments, runs, configs[0].run or fresh_name(configs[0]), lambda _: True)
+
+
+def _arms(console: Console, arguments: argparse.Namespace, config: Config) -> int:
+    """The runs of a comparison of methods, and the report that compares them."""
+    runs = arm_members(arguments.overrides, config, arguments.config_dir)
+    configs = [usable_config(member.overrides, arguments.config_dir) for member in runs[:: config.seeds]]
+    check_budgets(configs)
+    if config.dry_run:
+        announce_costs(console, configs, config.seeds)
+        return 0
+    group, folder = config.run or fresh_name(config), Path(config.runs).resolve()
+
+    def has_baseline(name: str) -> bool:
+        return baseline_done(RunPaths(folder / name), config.select.baseline_seeds)
+
+    code = _group(console, arguments, runs, group, has_baseline)
+    if code != INTERRUPTED:
+        conclude(console, group, [RunPaths(folder / f"{group}-{member.suffix}") for member in runs])
+    return code
+
+
+def _group(
+    console: Console,
+    arguments: argparse.Namespace,
+    runs: Sequence[Member],
+    group: str,
+    has_baseline: Callable[[str], bool],
+) -> int:
+    parallel = 1 if arguments.parallel is None else arguments.parallel
     if parallel < 1:
         raise BadInput(f"--parallel {parallel} cannot be used; give 1 or more")
-    configs = [usable_config(member.overrides, arguments.config_dir) for member in runs]
-    group = configs[0].run or fresh_name(configs[0])
     flags = {"--once": arguments.once, "--take-over": arguments.take_over, "-v": arguments.verbose}
     options = [flag for flag, given in flags.items() if given]
     if arguments.cfg:
         options += ["--cfg", arguments.cfg]
     where = ["--config-dir", str(arguments.config_dir)] if arguments.config_dir is not None else []
-    several = ["-m", *(["--parallel", str(parallel)] if parallel > 1 else [])]
+    several = ["-m"] * arguments.multirun + (["--parallel", str(parallel)] if parallel > 1 else [])
     again = shlex.join([*typed_program("run"), *several, *where, *_without_run(arguments.overrides), f"run={group}"])
-    return run_group(console, group, runs, [*options, *where], parallel, again)
+    return run_group(console, group, runs, [*options, *where], parallel, again, has_baseline)
 
 
 def _choices(folders: Sequence[Path]) -> str:

@@ -20,13 +20,14 @@ from types import FrameType
 from pipeline.cluster.jobs import Node, current_job_id, current_node
 from pipeline.config import Clock, Network
 from pipeline.errors import BadInput, SandboxFailed
+from pipeline.job.early_stop import early_stop
 from pipeline.job.integrity import check_integrity
 from pipeline.job.machine import MemoryWatch, gpus_here
 from pipeline.job.nodes import Meeting, Peers, wait_for_claim
 from pipeline.job.outputs import copy_regular, sweep
 from pipeline.job.score import score_checkpoint
-from pipeline.records import Ended, Failure, FailureKind, Job, Memory, Result, Score, Seconds, Stage
-from pipeline.sandbox.base import Access, Command, RunLimits, Sandbox, make_sandbox
+from pipeline.records import Ended, Failure, FailureKind, Job, Memory, Purpose, Result, Score, Seconds, Stage
+from pipeline.sandbox.base import Access, Command, End, RunLimits, Sandbox, make_sandbox
 from pipeline.sandbox.command_lines import scratch_folder, train_command, variant_environment
 from pipeline.sandbox.diagnose import believed, failure_of, with_log
 from pipeline.store import files
@@ -163,6 +164,11 @@ class _Try:
         return Network.host if train.resources.nodes > 1 else train.network
 
     @property
+    def _is_part(self) -> bool:
+        """Whether the training is part of a longer one, which continues later."""
+        return self.job.purpose is Purpose.RUNG and self.run.config.baseline.continues
+
+    @property
     def _variant(self) -> Path:
         """The code of this trial."""
         return self.paths.trial.variant or self.run.paths.pristine
@@ -174,21 +180,28 @@ class _Try:
         peers = Peers(paths, self.node, train.resources.nodes)
         paths.output.mkdir(exist_ok=True)
         if self.job.resume_from is not None and self.node.number == 0:
-            self._copy_resume_state(paths.trial.named(self.job.resume_from))
+            self._copy_resume_state(paths.trial.earlier(self.job.resume_from))
         allowed_s = 60 * train.limit_min
         if train.clock is Clock.wall:
             allowed_s = _OVERRUN * 60 * train.budget_min - self.job.used_s
         # A killed training is never scored, so it gets a little more time to end and report its own error.
         seconds_most = min(60 * train.limit_min, allowed_s + 30)
         limits = RunLimits(seconds_most, train.resources.mem_gb, disk_gb=2 * train.disk_gb + _TEMPORARY_GB)
+        early = early_stop(self.run, self.job.purpose, paths.metrics)
         meeting = peers.meet()
         if meeting is None:
             return Failure(Stage.TRAIN, FailureKind.CANCELLED, "the first node ended before the ranks met"), Measured()
         start_up = time.time() - self.started
+
+        def enough() -> bool:
+            return peers.failed() or (early is not None and early.hopeless())
+
         with scratch_folder() as scratch:
             extra = {**scratch, **config.baseline.environment, **self._rendezvous(meeting)}
             command = Command(
-                train_command(config, self.run.paths.size, self.data, paths.output, self.job.seed, self.job.budget),
+                train_command(
+                    config, self.run.paths.size, self.data, paths.output, self.job.seed, self.job.budget, self._is_part
+                ),
                 self._variant,
                 variant_environment(config.baseline, train.resources.cpus_per_task, extra),
                 paths.node_log(self.node.number),
@@ -200,13 +213,16 @@ class _Try:
                 devices=True,
             )
             with MemoryWatch(train.resources.gpus_per_node > 0) as watch:
-                outcome = self._sandbox.run(command, access, limits, enough=peers.failed)
+                outcome = self._sandbox.run(command, access, limits, enough)
         measured = Measured(Seconds(start_up=start_up, train=outcome.seconds), watch.found(outcome.peak_gb))
         log = files.tail(paths.node_log(self.node.number))
         over = FailureKind.OVER_BUDGET if train.clock is Clock.wall else FailureKind.TIMEOUT
         failure = failure_of(Stage.TRAIN, outcome, limits, log, over)
         devices = train.resources.gpus_per_node > 0 or train.resources.nodes > 1
         failure = believed(failure, paths.output, devices)
+        if early is not None and early.reason and outcome.ended is End.STOPPED:
+            reason = f"{config.baseline.curve.name} {early.reason} (train.early_stop)"
+            failure = Failure(Stage.TRAIN, FailureKind.STOPPED_EARLY, reason)
         if failure is None and outcome.seconds > allowed_s:
             reason = f"took {outcome.seconds + self.job.used_s:.0f} s of {60 * train.budget_min:.0f} s"
             failure = Failure(Stage.TRAIN, FailureKind.OVER_BUDGET, reason)

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import Model, Trouble
+from pipeline.llm.purse import Purse
 from pipeline.llm.requests import check_parameters, provider_of
 from pipeline.records import Completion, Prompt
 
@@ -120,9 +121,9 @@ class Models:
     """The models of a run by role. It is a model itself: it is in trouble while one of them is, and sends prompts to
     the first."""
 
-    def __init__(self, by_role: Mapping[Role, Sequence[Member]]) -> None:
-        """`by_role` has at least one model."""
-        self.by_role = by_role
+    def __init__(self, by_role: Mapping[Role, Sequence[Member]], purse: Purse) -> None:
+        """`by_role` has at least one model; all spend from one `purse`."""
+        self.by_role, self.purse = by_role, purse
         self._all = [member.model for members in by_role.values() for member in members]
 
     @property

@@ -14,13 +14,14 @@ Cell = tuple[object, ...]
 class MapElites(Guided):
     """Candidates are of the same kind (cell) if they change the same files of the baseline, and if their values of
     `descriptors` are between the same edges. A descriptor is a secondary metric that the evaluator reports, e.g.
-    `{tokens_per_step: [1000, 4000]}`. So candidates that change only the settings file are one kind."""
+    `{tokens_per_step: [1000, 4000]}`; those of the baseline (`baseline.descriptors`) count unless they are given here. So
+    candidates that change only the settings file are one kind."""
 
     def __init__(
         self, config: Config, metric: Metric, descriptors: Mapping[str, Sequence[float]] | None = None
     ) -> None:
         super().__init__(config, metric)
-        self._descriptors = dict(descriptors or {})
+        self._descriptors: dict[str, Sequence[float]] = {**config.baseline.descriptors, **(descriptors or {})}
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         cells: dict[Cell, Option] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.config import Codes, Config, Keep
 from pipeline.policy.accounting import trial_h
 from pipeline.policy.race import confirmations
+from pipeline.policy.rungs import expected_trainings
 
 _FILES_PER_TRY = 60
 """Records, logs, submitit's files, and files that a baseline may write besides its checkpoint."""
@@ -38,6 +39,11 @@ class Forecast:
             f"the whole run: at most {self.device_h:.1f} {self.device} hours without retries",
             f"the whole run: at most {self.disk_gb:.1f} GB and {self.files} files in {config.runs}",
         ]
+        if config.search.rungs:
+            lines.append(
+                f"these numbers hold if {config.search.keep:.0%} of the candidates pass each rung (search.keep) and a rung "
+                "takes its share of a job's time limit (search.rungs)"
+            )
         if (pack := config.cluster.pack) > 1:
             lines.append(
                 f"up to {pack} trials share a job (cluster.pack), which holds {pack * train.resources.devices} "
@@ -61,20 +67,22 @@ def forecast(config: Config, slots: int) -> Forecast:
     canaries = stop.generations - 1 if select.canary and config.cluster.unattended else 0
     baselines = select.baseline_seeds + canaries
     tested = select.elites * select.elite_seeds
-    trainings, scorings = baselines + candidates + confirmations(config, candidates), baselines + tested
+    search = expected_trainings(config, candidates)
+    rungs, trained = sum(count for count, _ in search[:-1]), search[-1][0]
+    trainings, scorings = baselines + trained + confirmations(config, candidates), baselines + tested
     if config.measure.codes is not Codes.none:
         codes = select.elites if config.measure.codes is Codes.elites else candidates
         trainings += (1 + codes) * config.measure.trainings
         scorings = scorings if select.elites else 0
     kept = {
-        Keep.all: trainings,
+        Keep.all: trainings + rungs,
         Keep.elites: baselines + _most_kept(config),
         Keep.none: baselines,
     }
     disk_gb = (kept[keep] + min(slots, trainings)) * config.train.disk_gb
-    jobs = trainings + scorings + candidates * len(config.search.rungs)
-    device = config.train.resources.device
-    return Forecast(trainings, scorings, device, jobs * trial_h(config), disk_gb, jobs * _FILES_PER_TRY)
+    whole = trainings - trained + scorings + sum(count * share for count, share in search)
+    device, jobs = config.train.resources.device, trainings + rungs + scorings
+    return Forecast(trainings + rungs, scorings, device, whole * trial_h(config), disk_gb, jobs * _FILES_PER_TRY)
 
 
 def _most_kept(config: Config) -> int:

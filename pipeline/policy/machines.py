@@ -28,9 +28,10 @@ _SINGLE = frozenset(
         FailureKind.VANISHED,
         FailureKind.OTHER_GPU,
         FailureKind.ALTERED,
+        FailureKind.STOPPED_EARLY,
     }
 )
-"""Faults that are retried individually and say nothing about other jobs."""
+"""Ends that say nothing about other jobs: faults that are retried individually, and trainings that were stopped early."""
 
 
 def shunned(archive: Archive, now: float) -> tuple[str, ...]:

@@ -26,22 +26,20 @@ class Notice:
     """One line for people."""
 
 
-def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup]) -> Iterator[Notice]:
+def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup], spent_usd: float = 0.0) -> Iterator[Notice]:
     """All current notices: a pause, a holdup that requires a person (such as used-up credit), 80 or 100 % of a budget, the
-    confirmed best candidate, and the end of the run."""
+    confirmed best candidate, and the end of the run. `spent_usd` is the cost of the language model."""
     if archive.pause is not None:
         yield Notice(f"pause {archive.pause.at:.0f}", f"paused: {archive.pause.reason}")
     for holdup in holdups:
         if holdup.next_at is None:
             yield Notice(f"waiting {holdup.what}", f"manual action required ({holdup.what}): {holdup.reason}")
-    budget_h = terms.config.budget.gpu_hours
-    if budget_h:
-        share = 100 * committed_h(terms.config, archive, terms.clock()) / budget_h
-        level = next((level for level in _LEVELS if share >= level), None)
-        if level is not None:
-            yield Notice(
-                f"budget.gpu_hours {level}", f"{level} % of budget.gpu_hours={budget_h:g} is spent or in flight"
-            )
+    budget = terms.config.budget
+    if budget.gpu_hours:
+        committed = committed_h(terms.config, archive, terms.clock())
+        yield from _level("gpu_hours", committed, budget.gpu_hours, "spent or in flight")
+    if budget.usd:
+        yield from _level("usd", spent_usd, budget.usd, "spent")
     if archive.report is not None:
         yield Notice(f"end {archive.report.candidates}", f"finished: {archive.report.stopped}")
     if finishing(terms, archive):
@@ -50,6 +48,12 @@ def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup]) -> Iterat
             gain = f"{terms.metric.text_gain(best.gain)} ± {terms.metric.text_gain(best.gain_error).lstrip('+')}"
             value = terms.metric.text_error(best.value, best.standard_error)
             yield Notice(f"best {best.candidate}", f"new confirmed best: {short(best.candidate)} {value} ({gain})")
+
+
+def _level(name: str, used: float, limit: float, how: str) -> Iterator[Notice]:
+    level = next((level for level in _LEVELS if 100 * used >= level * limit), None)
+    if level is not None:
+        yield Notice(f"budget.{name} {level}", f"{level} % of budget.{name}={limit:g} is {how}")
 
 
 def confirmed_best(terms: Terms, archive: Archive) -> Standing | None:

@@ -9,6 +9,7 @@ from pipeline.methods.base import Terms
 from pipeline.metric import Direction
 from pipeline.policy.agenda import agenda
 from pipeline.policy.race import race
+from pipeline.policy.rungs import may_continue
 from pipeline.records import Purpose
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
@@ -42,11 +43,12 @@ def would_be_elites(terms: Terms, archive: Archive) -> set[str]:
     return {candidate.id for candidate in (*racing, *best_scores)}
 
 
-def left_over(archive: Archive) -> Iterator[Path]:
+def left_over(terms: Terms, archive: Archive) -> Iterator[Path]:
     """Resume state of closed trials that a killed controller did not remove."""
     for holder in archive.holders():
         for trial in holder.trials:
-            yield from (one.paths.resume for one in trial.tries if trial.closed and one.paths.resume.is_dir())
+            if trial.closed and not may_continue(terms.config, holder, trial):
+                yield from (one.paths.resume for one in trial.tries if one.paths.resume.is_dir())
 
 
 def _removable(keep: Keep, best: bool) -> bool:

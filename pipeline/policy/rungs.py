@@ -3,8 +3,11 @@
 In generational mode all candidates of a generation are compared once each has its score of a rung (Karnin, Koren and Somekh,
 ICML 2013; Jamieson and Talwalkar, AISTATS 2016). In steady mode a candidate is compared at once with all scores of that rung
 so far: asynchronous successive halving (Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020), in
-the variant that stops a candidate at once if it is not among the best. Each rung is a separate training from the start,
-because learning rate schedules decay at the end of each budget.
+the variant that stops a candidate at once if it is not among the best.
+
+If the baseline can stop a training part-way (`baseline.continues`), a rung is the beginning of the whole training, and what
+follows continues it. Otherwise each rung is a separate training from the start, because learning rate schedules decay at the
+end of each budget.
 """
 
 import bisect
@@ -17,13 +20,24 @@ from pipeline.policy.trials import Wanted, wanted
 from pipeline.records import Failure, FailureKind, Purpose, Score, Stage
 from pipeline.store.archive import Archive
 from pipeline.store.paths import number_of
-from pipeline.store.views import Attempt, Candidate
+from pipeline.store.views import Attempt, Candidate, Trial, Try
 
 
 def rung_budgets(config: Config) -> list[float]:
     """The budgets of the rungs in the unit of the clock, steps or minutes, smallest first."""
     budgets = [share * config.train.budget for share in config.search.rungs]
     return [float(math.ceil(one)) for one in budgets] if config.train.clock is Clock.steps else budgets
+
+
+def expected_trainings(config: Config, candidates: int) -> list[tuple[int, float]]:
+    """If the best `search.keep` pass each rung: the number of trainings of each rung and last of search trials, and the
+    share of a whole training that each takes."""
+    found, before = [], 0.0
+    for share in (*config.search.rungs, 1.0):
+        found.append((candidates, share - before))
+        candidates = math.ceil(config.search.keep * candidates)
+        before = share if config.baseline.continues else 0.0
+    return found
 
 
 def next_training(
@@ -39,6 +53,22 @@ def next_training(
             yield from missing
             return
     yield from wanted(attempt, Purpose.SEARCH, seed)
+
+
+def try_to_continue(config: Config, wanted: Wanted) -> Try | None:
+    """The job of an earlier rung that a rung or search trial continues; none where it starts anew."""
+    if not config.baseline.continues or wanted.purpose not in (Purpose.RUNG, Purpose.SEARCH):
+        return None
+    whole = wanted.budget or config.train.budget
+    rungs = [(one.newest.job.budget or whole, one) for one in wanted.holder.of(Purpose.RUNG) if one.score is not None]
+    rungs = sorted((pair for pair in rungs if pair[0] < whole), key=lambda pair: pair[0])
+    return next((one for _, rung in reversed(rungs) for one in reversed(rung.tries) if one.paths.resume.is_dir()), None)
+
+
+def may_continue(config: Config, holder: Attempt, trial: Trial) -> bool:
+    """Whether the state of a closed trial is kept, because a longer training may continue it."""
+    undecided = holder.failure is None and (holder.search is None or not holder.search.closed)
+    return config.baseline.continues and trial.purpose is Purpose.RUNG and trial.score is not None and undecided
 
 
 def stopped_early(config: Config, metric: Metric, archive: Archive, candidate: Candidate) -> Failure | None:

@@ -58,16 +58,19 @@ def check_commands(baseline: BaselineConfig) -> None:
 
 
 def train_command(
-    config: Config, size: Path, data: Path, output: Path, seed: int, budget: float | None = None
+    config: Config, size: Path, data: Path, output: Path, seed: int, budget: float | None = None, part: bool = False
 ) -> list[str]:
     """The command line that trains a variant, to be run in the variant's folder. Another `budget` than the run's is in the
-    same unit."""
+    same unit; with `part` the training stops there on its way to the whole budget."""
+    text = budget_argument(config.train.with_budget(budget))
+    if part:
+        text += f"/{budget_argument(config.train).partition('=')[2]}"
     places = {
         "train_data": data / "train",
         "output": output,
         "seed": seed,
         "size": size,
-        "budget": budget_argument(config.train.with_budget(budget)),
+        "budget": text,
     }
     return fill(config.baseline, config.baseline.commands.train, places)
 

@@ -15,6 +15,7 @@ from pipeline.job.trial import DATA_VARIABLE, run_try
 from pipeline.llm.base import Model
 from pipeline.llm.keys import find_key
 from pipeline.llm.provider import ProviderModel, SpendingLimits
+from pipeline.llm.purse import Purse
 from pipeline.llm.replay import Replay
 from pipeline.llm.roles import Member, Models, Role, check_roles, members_of
 from pipeline.makers.base import Tools
@@ -58,6 +59,7 @@ def context_of(run: Run, config: Config) -> Context:
         background=background,
         data=data_path(config),
         model=model,
+        purse=model.purse if model is not None else Purse(0.0, 0.0),
         policy_clusters=_policy_clusters(run.paths, config),
     )
 
@@ -194,7 +196,7 @@ def make_models(run: Run, config: Config, stopping: threading.Event) -> Models |
         role: tuple(member(name, settings) for name, settings in members_of(config.llm, role).items())
         for role in asked_roles(config)
     }
-    return Models(models) if models else None
+    return Models(models, limits.purse) if models else None
 
 
 def _replay(settings: LlmConfig) -> Model:

@@ -38,6 +38,7 @@ _RUN_EACH = "add -m, which starts a run for each value: python -m pipeline.run -
 
 
 _RANGES: dict[str, tuple[float, float | None]] = {
+    "seeds": (1, None),
     "select.quorum": (0, 1),
     "select.baseline_seeds": (1, None),
     "select.elites": (0, None),
@@ -54,6 +55,7 @@ _RANGES: dict[str, tuple[float, float | None]] = {
     "stop.candidates": (0, None),
     "stop.patience": (0, None),
     "cluster.max_parallel": (0, None),
+    "train.early_stop": (0, 0.95),
     "cluster.pack": (1, None),
     "cluster.pack_wait_s": (0, None),
     "cluster.poll_s": (0, None),
@@ -159,6 +161,11 @@ def _check(config: Config) -> None:
     _check_race(config.select)
     _check_rungs(config)
     _check_ranks(config.rl)
+    if train.early_stop and not config.baseline.curve.name:
+        raise BadInput(
+            f"train.early_stop={train.early_stop:g} needs a curve to compare; set baseline.curve.name to a key of "
+            "metrics.jsonl and baseline.curve.direction, or train.early_stop=0"
+        )
     if config.measure.codes is not Codes.none and config.measure.target is None:
         raise BadInput("measure.target is missing; give the value of the metric to reach, e.g. measure.target=3.28")
     if train.clock is Clock.wall and not 0 < train.budget_min < train.limit_min:

@@ -16,6 +16,7 @@ from pipeline.setup.code import code_files
 from pipeline.setup.compose import differences, fixed_part, live_part
 from pipeline.setup.folders import REPOSITORY
 from pipeline.setup.places import candidate_at, run_at
+from pipeline.setup.shared import take_baseline
 from pipeline.store import files
 from pipeline.store.data import check_data, verified_facts
 from pipeline.store.manifest import altered_code
@@ -46,7 +47,8 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
     """The configured run, created if it is new, and the changes of its live settings. The caller must hold the run's
     lock.
 
-    Raises `BadInput` if the folder belongs to another fixed configuration, or code or prepared data changed.
+    Raises `BadInput` if the folder belongs to another fixed configuration, code or prepared data changed, or there is no
+    run that `baseline_of` names.
     """
     paths = run_paths_of(config)
     data = check_data(data_path(config), config.baseline.name, config.scale)
@@ -61,6 +63,8 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
     else:
         run = open_run(paths)
         changed = _update(run, config, data)
+    if config.baseline_of:
+        take_baseline(run, config)
     for place in config.ideate.seeds:
         _sow(run, Rules(config.baseline.evolvable, config.baseline.protected), Path(place))
     run.own()

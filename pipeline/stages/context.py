@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.cluster.base import Cluster
 from pipeline.llm.base import Model, Trouble
+from pipeline.llm.purse import Purse
 from pipeline.makers.base import Ideator, Implementer
 from pipeline.methods.base import Terms
 from pipeline.patching import Rules
@@ -203,6 +204,8 @@ class Context(Terms):
     """Folder of the prepared data."""
     model: Model | None = None
     """The language model, if one is needed."""
+    purse: Purse = field(default_factory=lambda: Purse(0.0, 0.0))
+    """The dollars spent on it."""
     policy_clusters: Mapping[PolicyWork, Cluster] = field(default_factory=dict)
     """Clusters for the jobs of a learning policy; each kind of job has its own resources."""
     bookmark: Bookmark = field(default_factory=Bookmark)

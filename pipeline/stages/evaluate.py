@@ -1,6 +1,7 @@
 """Stage 4: evaluate. The scoring itself runs inside the job (`job/trial.py`); here the controller reads the results and
 closes trials with a Score or a Failure."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pipeline.cluster.base import Cluster, Phase
@@ -37,6 +38,7 @@ def _stop_early(context: Context, archive: Archive) -> None:
         failure = stopped_early(context.config, context.metric, archive, candidate)
         if failure is not None and candidate.attempt is not None:
             context.run.create(candidate.attempt.paths.failure, failure)
+            _remove_resume_state(candidate.attempt.trials)
 
 
 def end_jobs(archive: Archive, cluster: Cluster, reason: str, now: float) -> int:
@@ -152,8 +154,18 @@ def _close(context: Context, archive: Archive, holder: Attempt, trial: Trial) ->
         if trial.purpose in (Purpose.SEARCH, Purpose.RUNG):
             run.create(holder.paths.failure, failure)  # before the trial is closed and no longer read
         run.create(trial.paths.failure, failure)
-    for tried in trial.tries:
-        remove_tree(tried.paths.resume)
+    if score is None or trial.purpose is not Purpose.RUNG:
+        # What a search trial continued is of no use after it.
+        rungs = holder.of(Purpose.RUNG) if trial.purpose in (Purpose.SEARCH, Purpose.RUNG) else ()
+        _remove_resume_state((*rungs, trial))
+    elif not context.config.baseline.continues:
+        _remove_resume_state((trial,))
+
+
+def _remove_resume_state(trials: Iterable[Trial]) -> None:
+    for trial in trials:
+        for tried in trial.tries:
+            remove_tree(tried.paths.resume)
 
 
 def _copied(archive: Archive, score: Score) -> Failure | None:

@@ -12,6 +12,7 @@ from pipeline.policy.budget import affordable
 from pipeline.policy.forecast import wave_needs
 from pipeline.policy.machines import shunned
 from pipeline.policy.packing import kind_of, submitted_now
+from pipeline.policy.rungs import try_to_continue
 from pipeline.policy.stopping import finishing
 from pipeline.policy.trials import Wanted, is_ready
 from pipeline.records import Job, Purpose
@@ -99,13 +100,14 @@ def _job(context: Context, wanted: Wanted, name: str) -> Job:
     job = Job(name, wanted.seed, VALIDATION, budget=wanted.budget, purpose=wanted.purpose)
     found = wanted.found
     saved = [one for one in (found.tries if found is not None else ()) if one.paths.resume.is_dir()]
-    if not saved:
+    newest = saved[-1] if saved else try_to_continue(context.config, wanted)
+    if newest is None:
         return job
-    newest = saved[-1]
     started = newest.claim.at if newest.claim is not None else context.clock()
     # Training up to the resume state counts against the budget; training after it is lost and does not.
     used_s = newest.job.used_s + max(0.0, newest.paths.resume.stat().st_mtime - started)
-    return replace(job, resume_from=newest.paths.folder.name, used_s=used_s)
+    resume_from = newest.paths.folder.name if saved else f"{newest.paths.trial.folder.name}/{newest.paths.folder.name}"
+    return replace(job, resume_from=resume_from, used_s=used_s)
 
 
 def _job_name(context: Context, place: str) -> str:

@@ -42,7 +42,7 @@ def watch_machines(context: Context, archive: Archive) -> None:
 def notify(context: Context, archive: Archive) -> None:
     """Send new notices, if `notify.command` is set."""
     if context.config.notify.command:
-        context.notifier.tell(notices(context, archive, context.holdups.open))
+        context.notifier.tell(notices(context, archive, context.holdups.open, context.purse.spent))
 
 
 def free_disk(context: Context, archive: Archive) -> None:

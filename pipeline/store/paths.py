@@ -148,6 +148,10 @@ class TrialPaths:
         """The try that a record names, e.g. `try_0`."""
         return TryPaths(self.folder / name)
 
+    def earlier(self, name: str) -> TryPaths:
+        """The try that `Job.resume_from` names: `try_0` of this trial, or `trial_0/try_0` of another of the same code."""
+        return TryPaths((self.folder.parent if "/" in name else self.folder) / name)
+
     @property
     def variant(self) -> Path | None:
         """The code it trains: `variant/` of its attempt, or none for trials of the baseline."""

@@ -348,6 +348,11 @@ def test_the_wall_clock_leaves_room_for_one_more_step_and_the_checkpoint(
     assert finished == [50.0, 60.0, 70.0, 80.0, 90.0]
     assert budget.progress(0) == pytest.approx(90 / 95)
     assert [grpo.clock.Budget("steps=4").progress(step) for step in (0, 3)] == [0.125, 0.875]
+    part = grpo.clock.Budget("steps=1/4")
+    assert part.continues and not part.over(0) and part.over(1) and part.progress(0) == 0.125
+    part = grpo.clock.Budget("seconds=50/100", seconds_before=-60.0, reserve=5.0)  # now is second 40
+    assert part.continues and not part.over(0) and part.progress(0) == pytest.approx(40 / 95)
+    assert not grpo.clock.Budget("steps=4").continues
 
 
 def test_the_clock_starts_with_the_process(grpo: SimpleNamespace) -> None:
@@ -357,7 +362,7 @@ def test_the_clock_starts_with_the_process(grpo: SimpleNamespace) -> None:
     assert 0.5 <= float(printed.stdout) <= time.monotonic() - start + 0.1
 
 
-@pytest.mark.parametrize("text", ["80", "steps", "steps=", "steps=x", "minutes=3", "steps=-1"])
+@pytest.mark.parametrize("text", ["80", "steps", "steps=", "steps=x", "minutes=3", "steps=-1", "steps=1/", "steps=/4"])
 def test_a_budget_that_cannot_be_read(grpo: SimpleNamespace, text: str) -> None:
     with pytest.raises(SystemExit, match="expected steps=N or seconds=N"):
         grpo.clock.Budget(text)

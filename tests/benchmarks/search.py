@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from scipy.stats import t
+
 from pipeline.config import IdeateConfig, StopConfig
 from pipeline.methods.base import Room, Terms
 from pipeline.methods.independent import Independent
@@ -269,7 +271,7 @@ def tables(file: Path) -> Iterator[str]:
         for space in SPACES:
             setting = replace(condition, space=space)
             found = by_setting.get(setting, {})
-            seeds = set(SEEDS).intersection(*(set(found.get(method, {})) for method in methods_for(setting)))
+            seeds = set(SEEDS).intersection(*map(set, found.values())) if found else set()
             if len(seeds) > 1:
                 heading = f"{space}, {len(seeds)} seeds"
                 columns[heading] = {method: _means(rows, seeds) for method, rows in found.items()}
@@ -277,12 +279,19 @@ def tables(file: Path) -> Iterator[str]:
             continue
         mode = "steady" if condition.steady else "generational"
         shown = [executions for executions in SHOWN if executions <= condition.executions]
-        yield f"\nNoise × {condition.noise:g}, {condition.failures:.0%} failures, {mode}; after {shown} executions:\n"
+        heading = f"Noise × {condition.noise:g}, {condition.failures:.0%} failures, {mode}"
+        yield f"\n{heading}; after {_listed(shown)} executions:\n"
         yield "| method | " + " | ".join(columns) + " |"
         yield "|---|" + "---|" * len(columns)
-        for method in sorted(METHODS, key=lambda one: -_total(columns, one, condition.executions)):
+        ran = [method for method in METHODS if any(method in means for means in columns.values())]
+        for method in sorted(ran, key=lambda one: -_total(columns, one, condition.executions)):
             cells = [_cell(means, method, shown) for means in columns.values()]
             yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    *first, last = (f"{number:,}" for number in numbers)
+    return f"{', '.join(first)} and {last}"
 
 
 Means = dict[str, dict[int, tuple[float, float]]]
@@ -310,4 +319,5 @@ def _means(rows: dict[int, Row], seeds: set[int]) -> dict[int, tuple[float, floa
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    return statistics.fmean(values), 1.96 * statistics.stdev(values) / len(values) ** 0.5
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.fmean(values), float(half)

@@ -1,13 +1,15 @@
-"""`run -m`: several values of a setting are several runs of one group."""
+"""Runs of a group: several values of a setting (`run -m`), or several methods (`arms`)."""
 
 import json
 import subprocess
 
 import pytest
 
+from pipeline.commands.compare import check_budgets
 from pipeline.errors import BadInput
-from pipeline.setup.sweep import members
-from tests.toy import CHEAP, ROOT, Bench, command, environment, interrupt, program, wait_until
+from pipeline.setup.compose import compose_config
+from pipeline.setup.sweep import Member, arm_members, members
+from tests.toy import CHEAP, CONF, ROOT, Bench, command, environment, interrupt, program, wait_until
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,7 @@ def test_each_combination_is_a_run_with_a_name_of_its_own(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("seed=1", "none has several; give some, as in seed=1,2,3"),
+        ("seed=1", "no setting has several; give some, as in seed=1,2,3"),
         ("run=a,b", "run= takes one value, the name of the group"),
         ("seed=glob(*)", "give values as in seed=1,2,3"),
         ("seed=interval(1,2)", "give values as in seed=1,2,3"),
@@ -49,11 +51,75 @@ def test_what_is_no_sweep_is_refused_with_a_line(given: str, words: str) -> None
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+GIVEN = ("+experiment=compare_posttrain", "baseline=toy", "scale=tiny", "cluster=local")
+
+
+def of_arms(*more: str) -> list[Member]:
+    given = [*GIVEN, *more]
+    return arm_members(given, compose_config(given, CONF), CONF)
+
+
+def test_arms_are_runs_that_share_baselines_seed_by_seed() -> None:
+    found = of_arms("seeds=2", "seed=5", "run=g", "arms=[evolve_posttrain,'rl_posttrain rl.k=2']")
+    assert [(one.suffix, one.baseline_of) for one in found] == [
+        ("evolve_posttrain-seed-5", ""),
+        ("evolve_posttrain-seed-6", ""),
+        ("rl_posttrain_rl.k_2-seed-5", "evolve_posttrain-seed-5"),
+        ("rl_posttrain_rl.k_2-seed-6", "evolve_posttrain-seed-6"),
+    ]
+    shared = ("baseline=toy", "scale=tiny", "cluster=local")
+    assert found[3].overrides == (
+        *("+experiment=rl_posttrain", *shared, "rl.k=2"),
+        *("seed=6", "arm='rl_posttrain rl.k=2'"),
+    )
+    assert compose_config(found[3].overrides, CONF).arm == "rl_posttrain rl.k=2"
+
+
+def test_the_makers_of_an_arm_stand_whatever_is_given_for_all() -> None:
+    evolve, best_of_n, tune = of_arms("ideate=llm", "implement=llm")
+    assert "ideate=llm" in evolve.overrides and "implement=llm" in best_of_n.overrides
+    assert not {"ideate=llm", "implement=llm"} & set(tune.overrides)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("arms=[evolve_posttrain]", "give at least two"),
+        ("arms=[evolve_posttrain,evolve_posttrain]", "each once"),
+        ("arms=[evolve_posttrain,evolution]", "'evolution' is no experiment; begin with one of: best_of_n_posttrain"),
+        ("select=puct", "select=puct: every arm chooses its own"),
+    ],
+)
+def test_arms_that_cannot_be_used_are_refused(given: str, words: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        of_arms(given)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_arms_have_equal_budgets() -> None:
+    more = "arms=[evolve_posttrain,'tune_posttrain stop.generations=9']"
+    configs = [compose_config(one.overrides, CONF) for one in of_arms(more)]
+    with pytest.raises(BadInput, match="differ in candidates"):
+        check_budgets(configs)
+
+
 def test_whatever_is_wrong_with_one_run_is_said_before_any_starts(bench: Bench) -> None:
     bench.run("g", "-m", "seed=1,x").refused(2, "seed=x")
     bench.run("g", "-m", "seed=1,2", "--parallel", "0").refused(2, "give 1 or more")
     bench.run("g", "--parallel", "2").refused(2, "add -m")
     assert not bench.folder.exists()
+
+
+def test_a_comparison_shares_baselines_and_ends_with_its_report(bench: Bench) -> None:
+    given = (*CHEAP, "ideate.candidates=1", "+experiment=compare_posttrain", "arms=[evolve_posttrain,tune_posttrain]")
+    argv = command("run", *bench.arguments("g", *given))
+    done = subprocess.run(argv, cwd=bench.folder.parent, env=environment(), capture_output=True, text=True, check=True)
+    assert "  evolve_posttrain: " in done.stdout and "report: reports/g.html" in done.stdout
+    assert "Which method is better?" in (bench.folder.parent / "reports/g.html").read_text()
+    first, second = (bench.folder / f"g-{arm}_posttrain-seed-0" for arm in ("evolve", "tune"))
+    claims = [(run / "baseline/trial_0/try_0/claim.json").read_text() for run in (first, second)]
+    assert claims[0] == claims[1]
+    assert f"taken over from {first.name}" in (second / "events.jsonl").read_text()
 
 
 def test_a_group_is_stopped_resumed_and_listed(bench: Bench) -> None:

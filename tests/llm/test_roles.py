@@ -7,6 +7,7 @@ import pytest
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
 from pipeline.llm.base import Trouble
+from pipeline.llm.purse import Purse
 from pipeline.llm.replay import Replay
 from pipeline.llm.roles import Member, Models, Role, check_roles, settings_of
 from pipeline.store.ledger import Ledger
@@ -72,7 +73,8 @@ def test_what_is_no_role_or_setting_is_refused_with_the_valid_ones(roles: dict[s
 
 def test_the_models_of_a_run_are_in_trouble_while_one_of_them_is(tmp_path: Any) -> None:
     one, two = (Replay(Ledger(RunPaths(tmp_path)), "s") for _ in range(2))
-    models = Models({role: [Member(LlmConfig(), one)] for role, one in ((Role.IDEATOR, one), (Role.JUDGE, two))})
+    by_role = {role: [Member(LlmConfig(), one)] for role, one in ((Role.IDEATOR, one), (Role.JUDGE, two))}
+    models = Models(by_role, Purse(0.0, 0.0))
     assert models.trouble is None and models.delay is None
     two.trouble = Trouble("no credit", None)
     assert models.trouble == two.trouble

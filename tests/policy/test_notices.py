@@ -37,6 +37,15 @@ def test_a_budget_is_told_at_two_levels(gpu_hours: float, cause: list[str]) -> N
     assert causes(archive, config) == [f"budget.gpu_hours {level}" for level in cause]
 
 
+@pytest.mark.parametrize(
+    ("spent_usd", "told"), [(7.9, []), (8.0, ["80"]), (9.99, ["80"]), (10.0, ["100"])], ids=["below", "80", "90", "100"]
+)
+def test_dollars_are_told_at_two_levels(spent_usd: float, told: list[str]) -> None:
+    config = config_of(budget=BudgetConfig(usd=10.0))
+    found = notices(terms_of(config), archive_of([Made()]), (), spent_usd)
+    assert [one.cause for one in found] == [f"budget.usd {level}" for level in told]
+
+
 def test_the_best_is_told_once_the_search_is_over() -> None:
     config = config_of()
     config.stop.generations = 1

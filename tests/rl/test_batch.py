@@ -62,7 +62,15 @@ def test_the_reward_of_a_score(direction: Direction, value: float, reward: float
     assert reward_of(Metric("m", direction), value) == reward
 
 
-@pytest.mark.parametrize(("direction", "value"), [(Direction.maximize, -0.1), (Direction.minimize, 0.0)])
+@pytest.mark.parametrize(
+    ("direction", "value"),
+    [
+        (Direction.maximize, -0.1),
+        (Direction.maximize, float("nan")),
+        (Direction.minimize, 0.0),
+        (Direction.minimize, 1e-320),
+    ],
+)
 def test_a_metric_that_falls_below_the_reward_of_failure_is_refused(direction: Direction, value: float) -> None:
     with pytest.raises(BadInput, match="never below 0"):
         reward_of(Metric("m", direction), value)

@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     arguments = parser.parse_args()
     output, settings = Path(arguments.output), Tiny()
-    steps = 1 if arguments.smoke else int(arguments.budget.removeprefix("steps="))
+    stop, _, whole = arguments.budget.removeprefix("steps=").partition("/")
+    steps = 1 if arguments.smoke else int(stop)
     rows = json.loads((Path(arguments.data) / "rows.json").read_text())
     size = len(rows[0][0]) + 1
     state = {"step": 0, "weights": [0.0] * size, "velocity": [0.0] * size}
@@ -43,7 +44,7 @@ def main() -> None:
                 state["weights"][i] += state["velocity"][i]
             state["step"] = step
             metrics.write(json.dumps({"step": step, "loss": loss, "first_weight": state["weights"][0]}) + "\n")
-            if step % 20 == 0:
+            if step % 20 == 0 or (whole and step == steps):
                 resume.mkdir(exist_ok=True)
                 save(resume / "state.json", state)
     part = output / "checkpoint.part"
