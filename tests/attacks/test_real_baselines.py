@@ -45,7 +45,7 @@ import torch
 from safetensors.torch import load_file, save_file
 OUT = Path(output)
 checkpoint = OUT / "checkpoint"
-weights = load_file(checkpoint / "model.safetensors")
+weights = {name: one.clone() for name, one in load_file(checkpoint / "model.safetensors").items()}
 def save(given):
     save_file(given, checkpoint / "model.safetensors")
 def loot(text):
