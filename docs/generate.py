@@ -94,7 +94,7 @@ def attacks_page() -> str:
         "REAL_BASELINES=1 pytest tests/attacks/test_real_baselines.py",
         "```",
         "",
-        "All on nanoGPT ended so with bubblewrap on 2026-11-27 (where a broken checkpoint is listed as `bad_checkpoint`, the",
+        "All on nanoGPT ended so with bubblewrap on 2026-11-27 (where `bad_checkpoint` is listed, the",
         "variant's own server may also fail to load it first: `exception`). Those on GRPO have not been run to the end yet.",
         "",
         "| attack | baseline | ends as |",
