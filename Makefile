@@ -16,8 +16,8 @@ KNOWN_TORCH = test -f constraints/$(TORCH).txt || { echo "error: TORCH=$(TORCH) 
 
 .DEFAULT_GOAL := help
 .PHONY: help evolve evolve-pretrain rl compare report pictures notebook test soak check install prepare reference docs dev-cluster clean
-# Seeds of each method in `make compare`.
-SEEDS ?= 1,2,3,4,5
+# Runs of each method in `make compare`.
+SEEDS ?= 5
 # Run to resume: `make evolve RUN=NAME`. Without it a new run is started, and an unfinished one is named.
 NAMED = $(if $(RUN),run=$(RUN))
 # pip prints a long error if it cannot reach its index; show only the line with the reason.
@@ -32,10 +32,10 @@ evolve: $(VENV)/.grpo data/grpo/tiny/manifest.json  ## evolve a tiny post-traini
 evolve-pretrain: $(VENV)/.nanogpt data/nanogpt/tiny/manifest.json  ## evolve a tiny pre-training recipe in 15 minutes; RUN=NAME resumes
 	$(PY) -m pipeline.run +experiment=evolve_pretrain scale=tiny cluster=local $(NAMED)
 
-compare: $(VENV)/.all prepare  ## compare evolution, best-of-N and tuning on both baselines, small, a night; SEEDS=1,2,3,4,5; resumes
+compare: $(VENV)/.all prepare  ## compare evolution, best-of-N, random and TPE tuning on both baselines, small, a night; SEEDS=5; resumes
 	@for kind in posttrain pretrain; do \
-		$(PY) -m pipeline.run -m +experiment=evolve_$$kind,best_of_n_$$kind,tune_$$kind,tpe_$$kind seed=$(SEEDS) scale=tiny cluster=local \
-			run=compare-$$kind && $(PY) -m pipeline report compare-$$kind || exit; \
+		$(PY) -m pipeline.run +experiment=compare_$$kind scale=tiny cluster=local seeds=$(SEEDS) run=compare-$$kind \
+			"arms=[evolve_$$kind,best_of_n_$$kind,tune_$$kind,tpe_$$kind]" || exit; \
 	done
 
 report: $(VENV)/.analysis  ## open the report of a recorded run, or of RUN=NAME

@@ -149,6 +149,8 @@ function key(entries) {
   return element("p", {}, ...entries.flatMap(([colour, label]) => [element("span", {class: `key ${colour}`}), label]));
 }
 
+const whole = (low, high, most) => d3.ticks(low, high, most).filter(Number.isInteger);
+
 function figure(title, note, plot, ...more) {
   const made = element("figure", {}, element("figcaption", {}, title), ...(note ? [element("p", {}, note)] : []));
   if (plot) {
@@ -230,7 +232,7 @@ function drawNarrowing(run, width) {
   if (!points.length) return figure("How different the ideas are", "", null);
   const colours = [css("--blue"), css("--orange"), css("--green")];
   return figure("How different the ideas are", "", Plot.plot({className: "plot", width, height: 240,
-    x: {label: "generation", ticks: Math.min(10, run.narrowing.length), tickFormat: "d"}, y: {label: "%", domain: [0, 100], grid: true},
+    x: {label: "generation", ticks: whole(0, d3.max(run.narrowing, (one) => one[0]), 10), tickFormat: "d"}, y: {label: "%", domain: [0, 100], grid: true},
     marks: names.flatMap((name, number) => {
       const ours = points.filter((one) => one.name === name), place = {x: "generation", y: (one) => 100 * one.value, stroke: colours[number]};
       return [Plot.line(ours, {...place, strokeDasharray: ["0", "6 4", "2 3"][number]}), Plot.dot(ours, {...place, title: (one) => `${name}: ${(100 * one.value).toFixed(0)} %`, tip: {fill: css("--ground")}})];
@@ -243,7 +245,7 @@ function drawLineage(run, width) {
   const links = run.lineage.filter(([child, parent]) => places.has(child) && places.has(parent)).map(([child, parent]) => ({child: places.get(child), parent: places.get(parent)}));
   if (!links.length) return figure("Lineage of the best", "", null);
   const nodes = [...new Set(links.flatMap((one) => [one.child, one.parent]))];
-  const plot = Plot.plot({className: "plot", width, height: 280, marginTop: 36, marginLeft: 60, marginRight: 50, x: {label: "generation (baseline at -1)", tickFormat: "d", ticks: Math.min(12, d3.max(nodes, (one) => one.x) + 2)}, y: {label: run.metric.name, grid: true},
+  const plot = Plot.plot({className: "plot", width, height: 280, marginTop: 36, marginLeft: 60, marginRight: 50, x: {label: "generation (baseline at -1)", tickFormat: "d", ticks: whole(-1, d3.max(nodes, (one) => one.x), 12)}, y: {label: run.metric.name, grid: true},
     marks: [
       Plot.arrow(links, {x1: (one) => one.parent.x, y1: (one) => one.parent.value, x2: (one) => one.child.x, y2: (one) => one.child.value, stroke: css("--soft"), insetEnd: 6}),
       Plot.dot(nodes, {x: "x", y: "value", r: 5, fill: (one) => one.elite ? css("--green") : one.candidate === "baseline" ? css("--orange") : css("--blue")}),
@@ -288,7 +290,7 @@ function drawLearning(run, width) {
       return [Plot.line(points, {...place, strokeDasharray: ["0", "6 4", "2 3"][at]}), Plot.dot(points, {...place, title: (one) => `step ${one.step}, ${label}: ${one.value.toPrecision(3)}`, tip: {fill: css("--ground")}})];
     });
     if (number === 0) marks.unshift(Plot.areaY(band, {x: "step", y1: "reward_low", y2: "reward_high", fill: css("--blue"), fillOpacity: 0.15}));
-    const plot = Plot.plot({className: "plot", width, height: 220, marginLeft: 50, x: {label: "step of the policy", tickFormat: "d", ticks: Math.min(10, run.learning.length)},
+    const plot = Plot.plot({className: "plot", width, height: 220, marginLeft: 50, x: {label: "step of the policy", tickFormat: "d", ticks: whole(0, d3.max(run.learning, (one) => one.step), 10)},
       y: {label: y, grid: true, ...(factor === 100 ? {domain: [0, 100]} : {})}, marks});
     return figure(title, note, plot, key(series.map(([, label], at) => [colours[at], label])));
   });

@@ -129,21 +129,21 @@ class Advice:
 
 _LIMIT_WAIT = "Wait for running jobs to end, or use another account or QOS"
 _BUDGET_USED = "Ask the account's owner for more, or use another account"
-_ASK_LESS = "Ask for less (train.resources), or use another partition, account or QOS"
+_ASK_LESS = "Request less (train.resources), or use another partition, account or QOS"
 
 _REASONS: dict[str, Advice] = {
-    "None": Advice("Slurm has not looked at it yet", ""),
+    "None": Advice("Slurm has not considered it yet", ""),
     "Priority": Advice("jobs of higher priority come first", ""),
-    "Resources": Advice("it is next, and waits for resources to come free", ""),
+    "Resources": Advice("it is next, and waits for free resources", ""),
     "Prolog": Advice("the site's prolog runs on its nodes", ""),
     "Cleaning": Advice("its previous run is still being cleaned up", ""),
-    "BeginTime": Advice("its earliest start time has not come (a requeued job waits a while, too)", ""),
+    "BeginTime": Advice("its earliest start time has not come (a requeued job also waits a while)", ""),
     "JobArrayTaskLimit": Advice("as many tasks of its array run as the array allows", ""),
     "Licenses": Advice("it waits for a license", ""),
     "Reservation": Advice("its reservation has not begun", "See `scontrol show reservation`"),
     "Dependency": Advice("it waits for another job to end", ""),
     "DependencyNeverSatisfied": Advice(
-        "the job it depends on ended otherwise than asked for",
+        "the job it depends on did not end as required",
         "Cancel it and submit again",
         never_starts=True,
     ),
@@ -151,27 +151,27 @@ _REASONS: dict[str, Advice] = {
         "nodes it needs are down, drained or reserved, often for maintenance",
         "See `scontrol show reservation` and `sinfo -R`; a shorter train.resources.time_min may fit before it",
     ),
-    "NodeDown": Advice("a node it asks for is down", "Change cluster.slurm.nodelist, or wait for the administrators"),
-    "PartitionDown": Advice("its partition takes no jobs to run now", "Use another partition, or wait"),
+    "NodeDown": Advice("a requested node is down", "Change cluster.slurm.nodelist, or wait for the administrators"),
+    "PartitionDown": Advice("its partition starts no jobs now", "Use another partition, or wait"),
     "PartitionInactive": Advice("its partition is inactive", "Use another partition, or wait"),
     "PartitionNodeLimit": Advice(
-        "it asks for more nodes than its partition gives, or too many of these are down",
-        "Ask for fewer nodes (train.resources.nodes), or use another partition",
+        "it requests more nodes than its partition allows, or too many of these are down",
+        "Request fewer nodes (train.resources.nodes), or use another partition",
     ),
     "PartitionTimeLimit": Advice(
-        "it asks for more time than its partition gives",
+        "it requests more time than its partition allows",
         "Lower train.resources.time_min, or use another partition",
         never_starts=True,
     ),
-    "PartitionConfig": Advice("it is outside of some limit of its partition", "See `scontrol show partition`"),
+    "PartitionConfig": Advice("it exceeds a limit of its partition", "See `scontrol show partition`"),
     "BadConstraints": Advice(
-        "no node can ever give what it asks for",
+        "no node can ever provide what it requests",
         "Compare train.resources with `sinfo -o '%N %c %m %G %f'`",
         True,
     ),
-    "Constraints": Advice("no node can give what it asks for at this time", "See `sinfo -o '%N %T %G %f'`"),
+    "Constraints": Advice("no node can provide what it requests at this time", "See `sinfo -o '%N %T %G %f'`"),
     "MaxMemPerLimit": Advice(
-        "it asks for more memory than a node or CPU may give",
+        "it requests more memory than allowed per node or CPU",
         "Lower train.resources.mem_gb, or set cluster.slurm.memory",
         never_starts=True,
     ),
@@ -183,12 +183,12 @@ _REASONS: dict[str, Advice] = {
     "QOSNotAllowed": Advice(
         "its account or partition may not use this QOS", "Set cluster.slurm.qos", never_starts=True
     ),
-    "ReservationDeleted": Advice("its reservation is gone", "Set cluster.slurm.reservation anew", never_starts=True),
+    "ReservationDeleted": Advice("its reservation is gone", "Set another cluster.slurm.reservation", never_starts=True),
     "ReservationInvalid": Advice(
-        "its reservation is not valid", "Set cluster.slurm.reservation anew", never_starts=True
+        "its reservation is not valid", "Set another cluster.slurm.reservation", never_starts=True
     ),
-    "JobHeldUser": Advice("you or a coordinator hold it", "Release it with `scontrol release JOBID`"),
-    "JobHeldAdmin": Advice("an administrator holds it", "Ask the administrators"),
+    "JobHeldUser": Advice("it is held by you or a coordinator", "Release it with `scontrol release JOBID`"),
+    "JobHeldAdmin": Advice("it is held by an administrator", "Ask the administrators"),
     "JobHoldMaxRequeue": Advice(
         "it failed to launch too often and is held", "See the nodes' state, then `scontrol release JOBID`"
     ),
@@ -206,8 +206,8 @@ _REASONS: dict[str, Advice] = {
 
 # Families of names, tried in order after the table: `QOSMaxGRESPerUser` and two hundred more.
 _FAMILIES: tuple[tuple[str, Advice], ...] = (
-    (r"(Assoc|QOS)Max\w*Per(Job|Node)(Limit)?", Advice("it asks for more than one job may have", _ASK_LESS, True)),
-    (r"QOSMin\w+", Advice("it asks for less than its QOS requires", "Ask for more, or set cluster.slurm.qos", True)),
+    (r"(Assoc|QOS)Max\w*Per(Job|Node)(Limit)?", Advice("it requests more than one job may have", _ASK_LESS, True)),
+    (r"QOSMin\w+", Advice("it requests less than its QOS requires", "Request more, or set cluster.slurm.qos", True)),
     (r"(Assoc|QOS)Grp\w*RunMinutes(Limit)?", Advice("running jobs of its group have all its minutes", _LIMIT_WAIT)),
     (r"(Assoc|QOS)Grp\w*Minutes(Limit)?", Advice("its group has used up its minutes", _BUDGET_USED)),
     (r"(Assoc|QOS)Grp\w+", Advice("its group uses as much as it may", _LIMIT_WAIT)),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pipeline.records import Completion, Prompt
-from pipeline.text import split_reasoning, writable
+from pipeline.text import split_reasoning
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,3 @@ def tokens(text: str) -> int:
     without network, and a resumed run finds its prompts again.
     """
     return len(text.encode(errors="replace")) // 3 + 1
-
-
-def encodable(text: str) -> str:
-    """A text that can be written as UTF-8. JSON may contain lone surrogates, which UTF-8 cannot encode."""
-    return writable(text)

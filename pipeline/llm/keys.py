@@ -15,7 +15,7 @@ def find_key(config: LlmConfig, environment: Mapping[str, str], place: str = "ll
     set."""
     key = environment.get(config.key_variable, "").strip() if config.key_variable else ""
     if not key and config.key_file:
-        key = _from_file(Path(config.key_file).expanduser())
+        key = _from_file(Path(config.key_file).expanduser(), place)
     if key:
         return key
     if config.key_optional:
@@ -27,14 +27,14 @@ def find_key(config: LlmConfig, environment: Mapping[str, str], place: str = "ll
     )
 
 
-def _from_file(path: Path) -> str:
+def _from_file(path: Path, place: str) -> str:
     try:
         mode = path.stat().st_mode
         if mode & 0o077:
-            raise BadInput(f"llm.key_file={path} can be read by others; restrict it with: chmod 600 {path}")
+            raise BadInput(f"{place}.key_file={path} can be read by others; restrict it with: chmod 600 {path}")
         return path.read_text().strip()
     except OSError as error:
-        raise BadInput(f"llm.key_file={path} cannot be read: {error.strerror}; {_OFFLINE}") from None
+        raise BadInput(f"{place}.key_file={path} cannot be read: {error.strerror}; {_OFFLINE}") from None
 
 
 def without(key: str | None, text: str) -> str:

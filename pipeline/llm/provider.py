@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
-from pipeline.llm.base import AnswerStore, Trouble, Unanswered, encodable, tokens, without_reasoning
+from pipeline.llm.base import AnswerStore, Trouble, Unanswered, tokens, without_reasoning
 from pipeline.llm.errors import UNREADABLE, ErrorAction, Then, action_for, retry_after
 from pipeline.llm.keys import without
 from pipeline.llm.prices import Prices, stated_prices
@@ -23,6 +23,7 @@ from pipeline.llm.purse import Purse
 from pipeline.llm.requests import answer_tokens, arguments, check_parameters, settings_key
 from pipeline.llm.usage import usage_of, valid_price
 from pipeline.records import Completion, Prompt, Usage
+from pipeline.text import writable
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 _OUTAGE_S = 120.0
@@ -206,7 +207,7 @@ class ProviderModel:
         """The provider's message on one short line, without keys."""
         text = " ".join(f"{type(error).__name__}: {error}".split() if not str(error).strip() else str(error).split())
         text = text.removeprefix("litellm.").partition(" Traceback (most recent call last)")[0]
-        return encodable(without(self._key, text)[:300])
+        return writable(without(self._key, text)[:300])
 
     def _in_trouble(self, reason: str, until: float | None = None) -> Unanswered:
         """Refuse all prompts until then, and notify once."""
@@ -256,7 +257,7 @@ class ProviderModel:
         choice = choices[0] if choices else None
         said = getattr(choice, "message", None)
         content = getattr(said, "content", None)
-        text = encodable(content) if isinstance(content, str) else ""
+        text = writable(content) if isinstance(content, str) else ""
         finish = str(getattr(choice, "finish_reason", None) or "unknown")
         message = str(getattr(said, "refusal", None) or "")
         if not text.strip() and getattr(said, "reasoning_content", None) and finish == "stop":
@@ -264,9 +265,9 @@ class ProviderModel:
         if not text.strip() and not message:
             message = "the server's answer has no choices" if choice is None else ""
         usage = self._usage(prompt, answer, text) + lost
-        model = encodable(str(getattr(answer, "model", None) or self._config.model))
-        message = without(self._key, encodable(message))[:300]
-        return Completion(text, encodable(finish), model, usage, requests, seconds, time.time(), message)
+        model = writable(str(getattr(answer, "model", None) or self._config.model))
+        message = without(self._key, writable(message))[:300]
+        return Completion(text, writable(finish), model, usage, requests, seconds, time.time(), message)
 
     def _usage(self, prompt: Prompt, answer: Any, text: str) -> Usage:
         """Tokens and dollars, corrected to possible numbers."""

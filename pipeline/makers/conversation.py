@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pipeline.llm.base import Model, encodable
+from pipeline.llm.base import Model
 from pipeline.records import Completion, Message, Prompt
+from pipeline.text import writable
 
 
 class Conversation:
@@ -26,8 +27,8 @@ class Conversation:
         self._samples = samples
         self._schema = schema
         self._messages: tuple[Message, ...] = (
-            Message("system", encodable(shared)),
-            Message("user", encodable(question)),
+            Message("system", writable(shared)),
+            Message("user", writable(question)),
         )
         self._first = 0
 
@@ -49,7 +50,7 @@ class Conversation:
         if not answer.text.strip():
             self._first += self._samples
             return
-        self._messages = (*self._messages, Message("assistant", answer.text), Message("user", encodable(text)))
+        self._messages = (*self._messages, Message("assistant", answer.text), Message("user", writable(text)))
         self._purpose, self._first = purpose or self._purpose, 0
 
     @property

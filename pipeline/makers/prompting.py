@@ -13,14 +13,14 @@ from string import Template
 
 from pipeline.config import Clock, Config
 from pipeline.errors import BadInput
-from pipeline.llm.base import encodable, tokens
+from pipeline.llm.base import tokens
 from pipeline.makers.base import Crash, Tools
 from pipeline.makers.elision import elide
 from pipeline.makers.packages import training_packages
 from pipeline.metric import Direction
 from pipeline.patching import Rules
 from pipeline.patching.trees import Entry, diff
-from pipeline.text import counted, fence_around, quoted
+from pipeline.text import counted, fence_around, quoted, writable
 
 _FOLDER = Path(__file__).with_name("prompts")
 OWN_FOLDER = "prompts"
@@ -72,7 +72,7 @@ def render(name: str, own: Mapping[str, str] | None = None, /, **values: object)
     if wanted != set(values):
         missing, unused = sorted(wanted - set(values)), sorted(set(values) - wanted)
         raise ValueError(f"{name}.md: missing {missing}, not used {unused}")
-    return encodable(found.substitute(values)).strip() + "\n"  # code and logs may contain bytes that are not text
+    return writable(found.substitute(values)).strip() + "\n"  # code and logs may contain bytes that are not text
 
 
 def ideator_text(tools: Tools) -> str:

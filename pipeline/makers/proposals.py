@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.likeness import jaccard, numbers_of, trigrams_of, words_of
-from pipeline.llm.base import encodable
 from pipeline.records import Idea
-from pipeline.text import plain, split_reasoning
+from pipeline.text import plain, split_reasoning, writable
 
 _ALIKE = 0.8
 _TITLES, _TEXTS = ("title", "name"), ("text", "description", "idea", "content")
@@ -93,7 +92,7 @@ def _proposals(value: Any) -> Iterator[Proposal]:
 
 
 def _first(value: dict[str, Any], names: tuple[str, ...]) -> str:
-    return next((plain(encodable(value[name])).strip() for name in names if isinstance(value.get(name), str)), "")
+    return next((plain(writable(value[name])).strip() for name in names if isinstance(value.get(name), str)), "")
 
 
 def idea_words(idea: Idea) -> frozenset[str]:

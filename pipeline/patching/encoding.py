@@ -53,7 +53,7 @@ def coding_of(path: str, data: bytes) -> str | None:
     are unknown or do not extend ASCII."""
     if not path.endswith((".py", ".pyi")):
         return None
-    first = b"".join(data.split(b"\n", 2)[:2][at] + b"\n" for at in range(min(2, data.count(b"\n") + 1)))
+    first = b"".join(line + b"\n" for line in data.split(b"\n", 2)[:2])
     try:
         # Only the coding line matters: without one, bytes that are not UTF-8 raise SyntaxError here.
         encoding, _ = tokenize.detect_encoding(io.BytesIO(first).readline)

@@ -14,6 +14,7 @@ neighbours; if two places remain, it is refused. A place is never chosen just be
 
 import difflib
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -37,7 +38,7 @@ class Place:
 
     def heading_above(self, heading: str, file: Sequence[str]) -> bool:
         """Whether the place is inside the function or class named by the heading."""
-        limit = 1_000_000
+        limit = math.inf
         for line in reversed(file[: self.start + 1]):
             if (line.strip() and _width(line, self.tab) < limit) or line.strip() == heading:
                 if line.strip() == heading:

@@ -238,8 +238,8 @@ class Context(Terms):
 
     @property
     def at_work(self) -> bool:
-        """Whether something is under way here that does not wait for somebody else, or was written since the archive was
-        read, which the next tick continues."""
+        """Whether this process has work in progress that does not wait for the language model, or has written files since
+        the archive was read, which the next tick continues."""
         return self.run.reader.changed or (self.background.busy and not self.holdups.lasts(ASKING, _PATIENCE_S))
 
     @property

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser
 
-from analysis.report import report
+from analysis.load import load
+from analysis.report import html, report
 from tests.analysis.chromium import Watched, browser, visit
 from tests.analysis.finished_run import copy_of
 
@@ -147,6 +150,39 @@ def test_only_failures_and_an_empty_run(browser: Browser, tmp_path: Path) -> Non
     assert seen.page.locator("#candidates tbody tr").count() == 0
     assert seen.problems == []
     seen.page.context.close()
+
+
+def test_ten_thousand_candidates_sort_filter_and_open(browser: Browser, tmp_path: Path) -> None:
+    """The rows of the recorded run, over and over; the size with patches and logs is measured in tests/benchmarks."""
+    tables = load(RECORDED)
+    many = pd.concat([tables.candidates] * 625, ignore_index=True)
+    names = [f"generation_{number // 40:03d}/candidate_{number % 40:03d}" for number in range(len(many))]
+    many["candidate"] = pd.Series(names, dtype="string")
+    many["generation"] = pd.Series([number // 40 for number in range(len(many))], dtype="Int64")
+    many["parents"] = [[] for _ in names]
+    path = tmp_path / "many.html"
+    path.write_text(html(replace(tables, candidates=many)))
+    assert path.stat().st_size < 20e6
+    seen = visit(browser, path.as_uri())
+    page = seen.page
+    page.get_by_role("button", name="one trial").click()
+    assert page.locator("#page").inner_text() == "page 1 of 100"
+    page.get_by_label("Search").fill("momentum")
+    assert page.locator("#count").inner_text() == "1250 of 10000 candidates"
+    page.evaluate(f"location.hash = 'candidate=0/{names[-1]}'")
+    page.wait_for_selector("dialog[open] .idea")
+    assert seen.problems == []
+    page.context.close()
+
+
+def test_it_prints_without_its_tools(recorded: Watched) -> None:
+    page = recorded.page
+    assert page.pdf()[:5] == b"%PDF-"
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible() and page.locator(".answer").first.is_visible()
+    recorded.picture("report_print")
+    page.emulate_media(media="screen")
+    assert recorded.problems == []
 
 
 def test_two_runs_are_compared(browser: Browser, tmp_path: Path) -> None:

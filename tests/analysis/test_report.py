@@ -66,7 +66,7 @@ def test_the_summary_of_a_finished_run() -> None:
         ),
         ({"significant": False, "corrected": 0.2}, "unclear", "p-value 0.200"),
         ({"significant": False, "gain": -0.1}, "no", "p-value"),
-        ({"significant": False, "failed": 1}, "unclear", "1 final trial failed through the code"),
+        ({"significant": False, "failed": 1}, "unclear", "1 final trial failed because of the code"),
         (None, "likely", "Not tested"),
     ],
 )

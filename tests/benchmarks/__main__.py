@@ -1,7 +1,8 @@
 """Measure what the controller makes of a cluster, and what its statistics claim:
 `python -m tests.benchmarks [scheduling] [scale] [queries] [analysis] [latency RUN]`,
 `python -m tests.benchmarks claims [SEARCHES]`; what a sandbox costs: `python -m tests.benchmarks sandbox_cost`. Search
-methods are compared by `python -m tests.benchmarks search FILE`.
+methods are compared by `python -m tests.benchmarks search FILE`, rules that stop trainings by
+`python -m tests.benchmarks early RUN`.
 
 Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
 """
@@ -65,7 +66,7 @@ from pipeline.store import files
 from pipeline.store.data import write_manifest
 from pipeline.store.reader import read_archive
 from pipeline.store.views import Candidate
-from tests.benchmarks import claims, sandbox_cost
+from tests.benchmarks import claims, early, sandbox_cost
 from tests.benchmarks.search import run_all, tables
 from tests.benchmarks.simulated import Clock, Numbered, SimulatedCluster, greedy_makespan
 from tests.toy import CONF
@@ -86,6 +87,10 @@ def main(wanted: list[str]) -> None:
     if wanted[:1] == ["search"]:
         run_all(Path(wanted[-1]))
         print("\n".join(tables(Path(wanted[-1]))))
+        return
+    if wanted[:1] == ["early"]:
+        for line in early.report(Path(wanted[-1])):
+            print(line)
         return
     print("| what | measured | target |\n|---|---|---|")
     if not wanted or "scheduling" in wanted:

@@ -44,7 +44,7 @@ def test_a_pack_requests_what_its_members_need() -> None:
     one = Resources(1, 2, 8, 32.0, 60)
     assert needs_of_pack(one, 4, 0.5) == Resources(1, 8, 32, 129.5, 60)
     assert needs_of_pack(one, 1, 0.5) == one
-    with pytest.raises(BadInput, match=r"cluster\.pack=2 .* a trial needs 2 \(train\.resources\.nodes\)"):
+    with pytest.raises(BadInput, match=r"cluster\.pack=2 .* a trial requires 2 \(train\.resources\.nodes\)"):
         needs_of_pack(Resources(nodes=2), 2, 0.5)
 
 
