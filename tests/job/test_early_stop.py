@@ -12,7 +12,7 @@ from pipeline.job.early_stop import EarlyStop, curve_of, is_hopeless
 from pipeline.metric import Direction
 from tests.archives import config_of
 
-DOWN = [
+DOWN: list[list[tuple[float, float]]] = [
     [(1, 4.0), (2, 3.0), (3, 2.0), (4, 1.0)],
     [(1, 5.0), (2, 4.0), (3, 3.0), (4, 2.0)],
     [(1, 4.5), (2, 3.5), (3, 2.5)],
@@ -34,7 +34,8 @@ DOWN = [
 )
 def test_the_median_rule_in_both_directions(own: list[tuple[float, float]], stopped: bool) -> None:
     assert bool(is_hopeless(own, DOWN, Direction.minimize)) is stopped
-    up = [[(at, -value) for at, value in curve] for curve in (own, *DOWN)]
+    curves: list[list[tuple[float, float]]] = [own, *DOWN]
+    up = [[(at, -value) for at, value in curve] for curve in curves]
     assert bool(is_hopeless(up[0], up[1:], Direction.maximize)) is stopped
 
 
