@@ -111,7 +111,7 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
     if others:
         lines.append(
             "The last block rests on the one trial that selection saw: the best of many is best partly by luck."
-            if confirmed
+            if confirmed or raced
             else "Each rests on the one trial that selection saw: the best of many is best partly by luck."
         )
     if isolated := isolation_line(archive.index.sandboxes):

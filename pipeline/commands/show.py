@@ -187,8 +187,12 @@ def _patch(archive: Archive, candidate: Candidate, attempt: Attempt, on_parent: 
     return attempt.paths.patch.read_text(errors="replace")
 
 
-def _lineage(archive: Archive, candidate: Candidate, depth: int = 1) -> Iterator[tuple[int, Candidate]]:
-    for parent in candidate.idea.parents:
-        ancestor = archive.candidate(parent)
-        yield depth, ancestor
-        yield from _lineage(archive, ancestor, depth + 1)
+def _lineage(archive: Archive, candidate: Candidate) -> Iterator[tuple[int, Candidate]]:
+    """Each ancestor once with its distance from the candidate, parents first."""
+    seen: set[str] = set()
+    depth, names = 1, candidate.idea.parents
+    while names:
+        ancestors = [archive.candidate(name) for name in dict.fromkeys(names) if name not in seen]
+        yield from ((depth, ancestor) for ancestor in ancestors)
+        seen.update(ancestor.id for ancestor in ancestors)
+        depth, names = depth + 1, tuple(name for ancestor in ancestors for name in ancestor.idea.parents)

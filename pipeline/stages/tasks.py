@@ -61,6 +61,8 @@ def _submit(context: Context, cluster: Cluster, paths: TaskPaths, number: int) -
     except ClusterRefused as refused:
         context.holdups.failed(SUBMITTING, str(refused))
         taken = {}
+    else:
+        context.holdups.over(SUBMITTING)
     if job.name in taken:
         files.replace(one.job, with_job_id(job, taken[job.name], context.clock()))
         context.run.event("submitted", one.folder, taken[job.name])

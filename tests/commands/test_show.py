@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.show import prompt_texts, prompts_of
+from pipeline.commands.show import describe, prompt_texts, prompts_of
 from pipeline.records import Completion, Idea, Message, Parents, Prompt
 from pipeline.store import files
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths
+from tests.archives import Made, archive_of, config_of
 from tests.toy import program
 
 IDEA = Idea("Momentum", "Keep nine tenths.", "explore")
@@ -82,3 +83,15 @@ def test_show_says_where_there_is_no_prompt(paths: RunPaths) -> None:
     assert program("show", "--prompt", str(bank)).ok().out.startswith("no prompt led to g0/c1: no language model")
     program("show", "--prompt", str(paths.llm / "first-0")).refused(2, "holds no prompt.json", "ls ")
     program("show", "--prompt", str(paths.folder)).refused(2, "is not a candidate")
+
+
+def test_an_ancestor_on_several_ways_is_shown_once() -> None:
+    """A chain of joins has 2^n ways through n of them."""
+    chain = [Made(0.5), Made(0.5), *(Made(0.6, parents=(number - 1, number - 2)) for number in range(2, 40))]
+    archive = archive_of(chain)
+    lines = list(describe(archive, archive.candidates[-1], config_of().baseline.metric.metric))
+    assert sum(" 0.6" in line or " 0.5" in line for line in lines) == 39
+    assert [line.split()[0:2] for line in lines if line.startswith("parent")] == [
+        ["parent", "g9/c2"],
+        ["parent", "g9/c1"],
+    ]
