@@ -139,7 +139,7 @@ def test_bad_folders_are_one_line(finished: Path, module: str, where: str, words
 
 def test_evaluate_without_a_checkpoint_says_why(finished: Path) -> None:
     folder = candidate_called(finished, "crash")
-    program("evaluate", str(folder)).refused(2, "no trial of it was scored", "pipeline show")
+    program("evaluate", str(folder)).refused(2, "none of its trials has a score", "pipeline show")
 
 
 def test_a_paused_run_starts_nothing_until_resumed(bench: Bench) -> None:

@@ -42,9 +42,8 @@ def announce_costs(console: Console, configs: Sequence[Config], seeds: int) -> N
             say(console, f"  {line}")
         total += seeds * forecast(config, 1).device_h
     one, shared = configs[0], configs[0].select.baseline_seeds
-    total -= (
-        (len(configs) - 1) * seeds * 2 * shared * trial_h(one)
-    )  # trained, and scored on the test split, once a seed
+    # A shared trial is trained, and scored on the test split, once for each seed.
+    total -= (len(configs) - 1) * seeds * 2 * shared * trial_h(one)
     say(
         console, f"\nall arms, baselines shared: at most {total:.1f} {one.train.resources.device} hours without retries"
     )

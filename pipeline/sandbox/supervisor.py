@@ -30,7 +30,9 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
-_KEYCTL, _JOIN_SESSION_KEYRING = (250 if os.uname().machine == "x86_64" else 219), 1
+_KEYCTL = {"x86_64": 250, "aarch64": 219}.get(os.uname().machine)
+"""System call; none where its number is not known here."""
+_JOIN_SESSION_KEYRING = 1
 _WAITED = (signal.SIGTERM, signal.SIGCHLD)
 _LOOK_S = 0.1
 _ROUND_S = 0.02
@@ -171,11 +173,11 @@ def _prepare(spec: dict[str, Any], supervisor: int) -> None:
     _end_with(supervisor, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if not spec[
-        "own"
-    ]:  # a program of another user, e.g. sudo, could not be killed; sandbox programs do this themselves
+    # A program of another user, e.g. sudo, could not be killed. Sandbox programs prevent it themselves.
+    if not spec["own"]:
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _libc.syscall(_KEYCTL, _JOIN_SESSION_KEYRING, None)  # a new one, without the keys of the user's login
+    if _KEYCTL is not None:
+        _libc.syscall(_KEYCTL, _JOIN_SESSION_KEYRING, None)  # a new one, without the keys of the user's login
     for group in spec["groups"]:
         Path(group).write_text("0")
     limits = {resource.RLIMIT_NOFILE: spec["open_files"], resource.RLIMIT_CORE: 0}

@@ -30,8 +30,9 @@ def test_tensorboard_reads_it_and_a_second_export_replaces_the_first(tmp_path: P
         assert to_tensorboard(run, tmp_path) == f"tensorboard --logdir {tmp_path}"
     read = events.EventAccumulator(str(tmp_path / run.name), {"tensors": 0})
     read.Reload()
-    values = [one.step for one in run.points if one.name == "search/value"]
-    assert [one.step for one in read.Tensors("search/value")] == values
+    values = {one.step: one.value for one in run.points if one.name == "search/value"}
+    assert values.pop(3) > 1e100  # a training that diverged: too large for TensorBoard's numbers
+    assert [one.step for one in read.Tensors("search/value")] == list(values)
 
 
 def test_mlflow_reads_it(tmp_path: Path) -> None:

@@ -126,5 +126,5 @@ def test_runs_of_other_metrics_are_not_compared(toy_run: Path, copy: Path) -> No
     _maximize(copy)
     with pytest.raises(BadInput, match="different metrics"):
         compare(load(toy_run, copy))
-    with pytest.raises(BadInput, match="none of the runs"):
+    with pytest.raises(BadInput, match="was not loaded"):
         best_so_far(load(toy_run), "another")

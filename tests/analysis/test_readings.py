@@ -29,7 +29,7 @@ def candidates(*rows: dict[str, object]) -> pd.DataFrame:
         state = "scored" if "value" in row else "failed" if "kind" in row else "queued"
         order = None if state == "queued" else number + 1
         plain = {"candidate": f"c{number}", "generation": 0, "order": order, "parents": [], "device_h": 1.0, "mark": ""}
-        made.append({**plain, "title": "", "text": "", "state": state, **row})
+        made.append({**plain, "search_h": 1.0, "title": "", "text": "", "state": state, **row})
     return table(made, CANDIDATES)
 
 

@@ -42,7 +42,12 @@ def test_commands() -> None:
         pytest.param(["scale=tiny"], "cluster=", ["cluster=auto", "cluster=local", "cluster=slurm"], id="after a word"),
         pytest.param([], "ideate=b", ["ideate=bank"], id="choices of a stage"),
         pytest.param([], "llm", ["llm.", "llm="], id="a group that is also a section"),
-        pytest.param([], "bud", ["budget.gpu_hours=", "budget.reserve=", "budget.usd="], id="the only section"),
+        pytest.param(
+            [],
+            "bud",
+            ["budget.device_hour_usd=", "budget.gpu_hours=", "budget.reserve=", "budget.usd="],
+            id="the only section",
+        ),
         pytest.param([], "train.re", ["train.resources.", "train.retries="], id="keys of one level"),
         pytest.param([], "++stop.t", ["++stop.target="], id="a forced key"),
         pytest.param([], "search.mode=", ["search.mode=generational", "search.mode=steady"], id="an enum"),

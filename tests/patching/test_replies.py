@@ -34,7 +34,7 @@ def test_corpus(case: Case) -> None:
 def test_the_corpus_is_large_and_covers_every_kind() -> None:
     assert len(CASES) >= 60
     seen = {case.kind for case in CASES}
-    assert seen - {""} == set(KINDS) - {"unknown_setting", "bad_value"}
+    assert seen - {""} == set(KINDS) - {"unknown_setting", "bad_value", "near"}
     for name in ("diff", "blocks", "files"):
         assert {case.expected is None for case in CASES if case.format == name} == {True, False}
 

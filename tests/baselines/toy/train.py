@@ -44,9 +44,12 @@ def main() -> None:
                 state["weights"][i] += state["velocity"][i]
             state["step"] = step
             metrics.write(json.dumps({"step": step, "loss": loss, "first_weight": state["weights"][0]}) + "\n")
-            if step % 20 == 0 or (whole and step == steps):
+            if step % 20 == 0:
                 resume.mkdir(exist_ok=True)
                 save(resume / "state.json", state)
+    if whole:
+        resume.mkdir(exist_ok=True)
+        save(resume / "state.json", state)
     part = output / "checkpoint.part"
     part.mkdir(exist_ok=True)
     save(part / "model.json", {"weights": state["weights"]})
