@@ -157,7 +157,8 @@ def test_which_settings_are_live() -> None:
     config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
     groups = {key.partition(".")[0] for key in flatten(live_part(config))}
     assert groups == {
-        *"ideate implement train search llm budget cluster keep stop notify dry_run run group runs data own_code arm arms seeds baseline_of".split()
+        *"ideate implement train search llm budget cluster keep stop notify".split(),
+        *"dry_run run group runs data own_code arm arms seeds baseline_of".split(),
     }
     assert {key for key in flatten(live_part(config)) if key.startswith(("train.", "implement."))} == {
         "train.retries",

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def outline(archive: Archive) -> dict[str, Any]:
         attempt = candidate.attempt
         patch = attempt.paths.patch if attempt is not None else None
         found[candidate.id] = (
-            candidate.idea,
+            replace(candidate.idea, maker=""),  # a replay knows its model only by the provider's own name
             patch.read_text() if patch is not None and patch.exists() else None,
             (candidate.failure.stage, candidate.failure.kind) if candidate.failure else None,
         )

@@ -84,7 +84,8 @@ class LlmIdeator:
             ideas += good
             if len(ideas) >= len(batch):
                 share = usage.usd / len(batch) if usage.usd is not None else None
-                return [replace(idea, maker=member.name, usd=share) for idea in ideas[: len(batch)]]
+                maker = member.name or answer.model  # recorded answers have no model in the settings
+                return [replace(idea, maker=maker, usd=share) for idea in ideas[: len(batch)]]
             reasons += [reason] if (reason := lacking(answer, answer_tokens(member.settings))) else []
             if not good and _hopeless(answer, len(reasons)):
                 break
