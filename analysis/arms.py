@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 from analysis.load import Tables
 from analysis.readings import by_order, of_run, steps
 from pipeline.metric import Metric
+from pipeline.text import counted
 
 BASES = (("test", "on the test split"), ("confirmed", "with other seeds"), ("value", "by one trial, partly luck"))
 """Columns with the value of the best, most trustworthy first, each with its description."""
@@ -115,7 +116,7 @@ def conclusion(tables: Tables) -> list[str]:
     lines = [f"the best of each run, {found.basis}; mean over runs, with 95 % intervals:"]
     for arm in found.arms:
         value = metric.text(arm.mean) if arm.half is None else metric.text_error(arm.mean, arm.half)
-        lines.append(f"  {arm.label}: {value} ({len(arm.runs)} {'run' if len(arm.runs) == 1 else 'runs'})")
+        lines.append(f"  {arm.label}: {value} ({counted(len(arm.runs), 'run')})")
     lines += [f"  {_against(one, metric)}" for one in found.differences]
     if found.hours is not None:
         lines.append(f"at equal {found.device} hours ({found.hours:.3g} of the search), by one trial, partly luck:")

@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.errors import BadInput
 from pipeline.policy.accounting import trial_h
 from pipeline.policy.forecast import forecast
+from pipeline.policy.stopping import most_ideas
 from pipeline.setup.preview import dry_run, would_submit
 from pipeline.store.paths import RunPaths
 
@@ -20,17 +21,12 @@ from pipeline.store.paths import RunPaths
 def check_budgets(configs: Sequence[Config]) -> None:
     """Raises `BadInput` if arms would not get the same: candidates, trials, limits of hours and dollars."""
     for what in ("candidates", "baseline", "size", "train", "evaluate", "budget"):
-        first, *others = (_candidates(one) if what == "candidates" else getattr(one, what) for one in configs)
+        first, *others = (most_ideas(one) if what == "candidates" else getattr(one, what) for one in configs)
         other = next((config for config, value in zip(configs[1:], others, strict=True) if value != first), None)
         if other is not None:
             raise BadInput(
                 f"arms: {other.arm!r} and {configs[0].arm!r} differ in {what}; give both the same, for equal budgets"
             )
-
-
-def _candidates(config: Config) -> int:
-    asked = config.stop.generations * config.ideate.candidates
-    return min(asked, config.stop.candidates) if config.stop.candidates else asked
 
 
 def announce_costs(console: Console, configs: Sequence[Config], seeds: int) -> None:

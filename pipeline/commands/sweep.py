@@ -25,7 +25,7 @@ def run_group(
     options: Sequence[str],
     parallel: int,
     again: str,
-    has_baseline: Callable[[str], bool] = lambda _: True,
+    has_baseline: Callable[[str], bool],
 ) -> int:
     """Start the runs of a group, `parallel` at a time, and wait for them. Each gets `options`; the command `again` resumes
     all. A run that shares another run's baseline starts once that has scores. Returns 0 if all ended with exit code 0."""

@@ -7,7 +7,7 @@ from pipeline.methods.base import Terms, seed_of
 from pipeline.policy.bisection import wanted_looks
 from pipeline.policy.budget import out_of_budget
 from pipeline.policy.race import by_search, confirmations, final_seeds, race
-from pipeline.policy.stopping import finishing
+from pipeline.policy.stopping import finishing, most_ideas
 from pipeline.policy.trials import Wanted, wanted
 from pipeline.records import Purpose
 from pipeline.report.standings import BASELINE
@@ -74,10 +74,7 @@ def trials_left(terms: Terms, archive: Archive) -> int:
     config = terms.config
     if finishing(terms, archive):
         return sum(1 for _ in agenda(terms, archive)) + race(terms, archive).later
-    ideas = config.stop.generations * config.ideate.candidates
-    if config.stop.candidates:
-        ideas = min(ideas, config.stop.candidates)
-    ideas = max(ideas, archive.count) + len(archive.waiting)
+    ideas = max(most_ideas(config), archive.count) + len(archive.waiting)
     done = sum(trial.closed for trial in archive.baseline.trials)
     first = max(0, config.select.baseline_seeds - done)
     last = confirmations(config, ideas)

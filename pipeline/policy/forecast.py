@@ -7,6 +7,7 @@ from pipeline.config import Codes, Config, Keep
 from pipeline.policy.accounting import trial_h
 from pipeline.policy.race import confirmations
 from pipeline.policy.rungs import expected_trainings
+from pipeline.policy.stopping import most_ideas
 
 _FILES_PER_TRY = 60
 """Records, logs, submitit's files, and files that a baseline may write besides its checkpoint."""
@@ -59,9 +60,7 @@ class Forecast:
 def forecast(config: Config, slots: int) -> Forecast:
     """Upper bounds on the cost of a run with `slots` jobs at once."""
     select, stop, keep = config.select, config.stop, config.keep.checkpoints
-    candidates = stop.generations * config.ideate.candidates
-    if stop.candidates:
-        candidates = min(candidates, stop.candidates)
+    candidates = most_ideas(config)
     candidates += len(config.ideate.seeds)  # a run given as a seed adds several elites but is counted as one
     candidates *= 1 + config.implement.crash_repairs  # each crash may be repaired and trained again
     canaries = stop.generations - 1 if select.canary and config.cluster.unattended else 0

@@ -2,12 +2,18 @@
 
 import datetime
 
-from pipeline.config import Mode
+from pipeline.config import Config, Mode
 from pipeline.errors import BadInput
 from pipeline.methods.base import Terms
 from pipeline.metric import Direction
 from pipeline.policy.budget import out_of_budget
 from pipeline.store.archive import Archive
+
+
+def most_ideas(config: Config) -> int:
+    """Maximum number of ideas that the generations of a run request, without proposals and seeds."""
+    ideas = config.stop.generations * config.ideate.candidates
+    return min(ideas, config.stop.candidates) if config.stop.candidates else ideas
 
 
 def stop_reason(terms: Terms, archive: Archive) -> str | None:

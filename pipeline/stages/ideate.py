@@ -14,7 +14,7 @@ from pipeline.methods.base import Room
 from pipeline.policy.agenda import reference_seeds
 from pipeline.policy.budget import affordable
 from pipeline.policy.ensemble import next_model
-from pipeline.policy.stopping import stop_reason
+from pipeline.policy.stopping import most_ideas, stop_reason
 from pipeline.records import Idea, Parents
 from pipeline.stages.context import Context
 from pipeline.store import files
@@ -62,13 +62,10 @@ def _steady_room(context: Context, archive: Archive) -> Room | None:
     room = slots + ahead - pending
     if room < max(1, ahead // 2) and pending >= slots:
         return None  # several at a time, since each opening reads the archive and writes files
-    limit = config.stop.generations * config.ideate.candidates
-    if config.stop.candidates:
-        limit = min(limit, config.stop.candidates)
     ideas = min(
         room,
         config.ideate.candidates,
-        limit - archive.count - missing,
+        most_ideas(config) - archive.count - missing,
         affordable(context, archive, final=False) - archive.index.unclosed - missing + len(archive.in_flight()),
     )
     if ideas < 1:
