@@ -98,7 +98,7 @@ def test_two_candidates_side_by_side(recorded: Watched) -> None:
     page.get_by_label("First").fill("g0/c0")
     page.get_by_label("Second").fill("g2/c1")
     page.keyboard.press("Tab")
-    page.wait_for_function("document.querySelectorAll('#pair pre.diff').length >= 3")
+    page.locator("#pair pre.diff").nth(2).wait_for()
     assert page.locator("#pair > div").count() == 2
     assert recorded.problems == []
 

@@ -92,8 +92,9 @@ def test_a_requeued_job_starts_again(jobs: Jobs) -> None:
 def test_the_urgent_partition_preempts(jobs: Jobs) -> None:
     # All GPUs of one node, and a job that wants the same ones.
     node = ("--nodelist=n3", f"--gres=gpu:{GPUS_PER_NODE}")
-    first = jobs.submit("trap 'echo terminated' TERM; sleep 600 & wait; sleep 600", *node)
-    jobs.wait(first, ["RUNNING"])
+    ready = jobs.folder / "ready"
+    first = jobs.submit(f"trap 'echo terminated' TERM; touch {ready}; sleep 600 & wait; sleep 600", *node)
+    wait(ready.exists, True)
     second = jobs.submit("sleep 600", "--partition=urgent", *node)
     jobs.wait(second, ["RUNNING"])
     wait(lambda: jobs.states(first)[0], "PREEMPTED")
