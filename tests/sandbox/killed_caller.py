@@ -1,8 +1,8 @@
 """Kills the caller of the supervisor just before each line that the supervisor, its guard and its child execute:
-`python -m tests.sandbox.killed_caller SHARD SHARDS`. Prints the lines after which a process was left.
+`python -m tests.sandbox.killed_caller SHARD SHARDS`. Prints the lines after which a process survived.
 
-All that is started becomes a child of this process when its parent dies, so the kernel says whether anything is left. Lines
-of `threading.Condition`, on which events are built, count, too: a signal can arrive while its lock is held.
+All descendants become children of this process when their parents die, so the kernel reports whether any is left. Lines
+of `threading.Condition`, on which events are built, are included: a signal can arrive while its lock is held.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ Line = tuple[str, int]
 
 
 def main() -> None:
-    """Print the bad lines of one shard as JSON, and how many there were."""
+    """Print the failing lines of one shard, and how many lines were tried, as JSON."""
     shard, shards = map(int, sys.argv[1:])
     ctypes.CDLL(None).prctl(36, 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -42,8 +42,8 @@ def main() -> None:
 
 
 def killer(wanted: Line) -> Callable[[Line, int], object]:
-    """Kills the caller before one line, and waits until it is dead and everybody was told. Whoever comes to that line later
-    finds no caller."""
+    """Kills the caller before one line, and waits until it is dead and all were notified. A process that reaches that
+    line later finds no caller."""
 
     def kill(line: Line, caller: int) -> None:
         if line == wanted:
@@ -56,11 +56,11 @@ def killer(wanted: Line) -> Callable[[Line, int], object]:
 
 
 def run(folder: str, before: Callable[[Line, int], object]) -> bool:
-    """Run the command from a caller of its own. Returns whether nothing is left in the end."""
+    """Run the command from a caller of its own. Returns whether no process is left at the end."""
     caller = os.fork()
     if caller == 0:
         _call(folder, before)
-    os.waitid(os.P_PID, caller, os.WEXITED | os.WNOWAIT)  # not collected yet: its number stays its own
+    os.waitid(os.P_PID, caller, os.WEXITED | os.WNOWAIT)  # not reaped yet, so its id is not reused
     deadline = time.monotonic() + MOST_S
     clean = True
     while True:

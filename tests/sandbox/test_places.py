@@ -1,4 +1,4 @@
-"""What a sandbox shows of a machine: the interpreter and what its environment names, and no home folder."""
+"""What a sandbox exposes of a machine: the interpreter and what its environment names, but no home folder."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from pipeline.sandbox.places import program_places, system_places
 
 
 def python_in(prefix: Path) -> Path:
-    """A program where an installation of Python has one."""
+    """A program at the place where a Python installation has one."""
     (prefix / "bin").mkdir(parents=True)
     (prefix / "lib").mkdir()
     program = prefix / "bin/python3"
@@ -39,8 +39,8 @@ def test_this_interpreter_is_found_and_its_checkout_is_not() -> None:
     assert not any(Path(__file__).is_relative_to(place) for place in places)
 
 
-def test_a_home_folder_is_no_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`~/bin/python3` brings `~/bin` and `~/lib`, and not the home folder."""
+def test_a_home_folder_is_not_an_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~/bin/python3` exposes `~/bin` and `~/lib`, but not the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     program = python_in(tmp_path)
     assert program_places([str(program)], {}) == [tmp_path / "bin", tmp_path / "lib"]
@@ -72,7 +72,7 @@ ACCESS = Access(read=(Path("/data/train"),), write=(Path("/runs/r/output"),))
 @pytest.mark.parametrize(
     ("network", "shared"), [(Network.none, False), (Network.loopback, False), (Network.host, True)]
 )
-def test_bubblewrap_shares_the_network_only_when_asked(network: Network, shared: bool) -> None:
+def test_bubblewrap_shares_the_network_only_on_request(network: Network, shared: bool) -> None:
     access = Access(ACCESS.read, ACCESS.write, network)
     argv = bubblewrap.arguments(COMMAND, access, RunLimits(60, 2.0), Path("/scratch/t"))
     assert ("--unshare-net" not in argv) is shared
@@ -97,7 +97,8 @@ def test_apptainer_is_given_an_image_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_trial_gets_a_copy_of_the_compilers_caches(tmp_path: Path) -> None:
-    """With the times of the files, by which compilers decide what is stale; what it writes there is its own."""
+    """Modification times are copied, since compilers use them to detect stale files; what the trial writes stays in its
+    copy."""
     filled = Path(compiled_caches(str(tmp_path))["TRITON_CACHE_DIR"])
     filled.mkdir(parents=True)
     (filled / "kernel.so").write_text("built")

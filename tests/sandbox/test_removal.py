@@ -1,4 +1,4 @@
-"""What a variant leaves is removed, however it is folded, and nothing beside it."""
+"""What a variant leaves is removed, however deeply it is nested, and nothing beside it."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.toy import ROOT
 
 
 def nested(folder: Path, name: str, count: int) -> None:
-    """Folders inside each other, deeper than a path can name."""
+    """Nested folders, deeper than a path can name."""
     before = Path.cwd()
     os.chdir(folder)
     for _ in range(count):
@@ -23,7 +23,7 @@ def nested(folder: Path, name: str, count: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("d", 1100), ("d" * 200, 30)], ids=["many", "long names"])
-def test_folders_without_end_are_removed(name: str, count: int, tmp_path: Path) -> None:
+def test_deeply_nested_folders_are_removed(name: str, count: int, tmp_path: Path) -> None:
     with temporary_folder("x-", tmp_path) as folder:
         nested(folder, name, count)
         (folder / "moved-0").mkdir()
@@ -31,7 +31,7 @@ def test_folders_without_end_are_removed(name: str, count: int, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_link_is_followed(tmp_path: Path) -> None:
+def test_links_are_not_followed(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     (tmp_path / "kept/file").touch()
     (tmp_path / "gone/inside").mkdir(parents=True)
@@ -73,8 +73,8 @@ print(folder.exists())
 """
 
 
-def test_what_nobody_may_read_is_no_reason_to_fail(tmp_path: Path) -> None:
-    """Seen by a user who is not root, or by root without its rights to ignore modes."""
+def test_unreadable_files_do_not_prevent_removal(tmp_path: Path) -> None:
+    """As a user other than root, or as root without the capabilities that ignore modes."""
     folder = tmp_path / "output"
     folder.mkdir()
     argv = [sys.executable, "-c", CLOSED, str(folder)]

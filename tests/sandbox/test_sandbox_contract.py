@@ -1,5 +1,5 @@
-"""The promises of `pipeline/sandbox/base.py`, kept by every sandbox: whatever a command does, it ends within its limits,
-says how, and leaves no process behind. A new sandbox joins `SANDBOXES` and changes nothing else."""
+"""The contract of `pipeline/sandbox/base.py`, tested for every sandbox: whatever a command does, it ends within its
+limits, the reason is reported, and no process remains. A new sandbox is added to `SANDBOXES`; nothing else changes."""
 
 import json
 import os
@@ -29,7 +29,7 @@ SANDBOXES: dict[str, Part] = {
     "landlock": {"_target_": "pipeline.sandbox.landlock.Landlock"},
 }
 FOREVER = "import time; time.sleep(10_000)"
-# Children carry the mark of their test in their command lines, so that survivors are found.
+# Children carry the mark of their test in their command lines, so that survivors can be found.
 SPAWN = (
     "import os, subprocess, sys; child = [sys.executable, '-S', '-c', 'import time; time.sleep(10_000)', sys.argv[1]]; "
 )
@@ -139,14 +139,14 @@ LIMITS = {
 
 
 class Bench:
-    """One sandbox and a folder in which a command may write."""
+    """One sandbox, and a folder that a command may write to."""
 
     def __init__(self, part: Part, folder: Path) -> None:
         self.part = part
         self.folder = folder
 
     def run(self, code: str, mark: str = "", limits: RunLimits | None = None, folder: Path | None = None) -> Outcome:
-        """Run a line of Python."""
+        """Run a line of Python code."""
         return self.command([sys.executable, "-S", "-c", code, mark], folder or self.folder, limits)
 
     def command(self, argv: list[str], cwd: Path, limits: RunLimits | None = None) -> Outcome:
@@ -194,7 +194,8 @@ def test_limits_of_disk_processes_and_files(name: str, mark: str, bench: Bench) 
 
 
 def test_files_in_memory_count_as_memory(mark: str, tmp_path: Path) -> None:
-    """Where /dev/shm is the command's own, although no process has them mapped: 70 MB there and 60 MB beside it."""
+    """Where /dev/shm is private to the command, its files count although no process maps them: 70 MB there and 60 MB of
+    memory."""
     if bubblewrap.trouble():
         pytest.skip(bubblewrap.trouble())
     code = f"open('/dev/shm/x', 'wb').write(bytes(70_000_000)); x = bytearray(b'x' * 60_000_000); {FOREVER}"
@@ -202,7 +203,7 @@ def test_files_in_memory_count_as_memory(mark: str, tmp_path: Path) -> None:
     assert bench.run(code, mark, RunLimits(60.0, 0.12)).ended is End.MEMORY
 
 
-def test_a_control_group_caps_what_a_look_would_miss(mark: str, bench: Bench) -> None:
+def test_a_control_group_caps_memory_that_polling_would_miss(mark: str, bench: Bench) -> None:
     with control_group(0.2, 100) as group:
         if group is None:
             pytest.skip("no control group can be made here")
@@ -215,8 +216,8 @@ def test_a_control_group_caps_what_a_look_would_miss(mark: str, bench: Bench) ->
     assert not list(folders[0].parent.glob(f"groundwork-{os.getpid()}-*"))
 
 
-def test_a_new_control_group_leaves_those_of_other_commands() -> None:
-    """One that is still empty has a command that is about to start."""
+def test_a_new_control_group_keeps_those_of_other_commands() -> None:
+    """An empty one may belong to a command that is about to start."""
     with control_group(0.2, 100) as first:
         if first is None:
             pytest.skip("no control group can be made here")
@@ -238,7 +239,7 @@ def test_a_missing_program_and_a_missing_folder_did_not_start(bench: Bench) -> N
         assert "No such file or directory" in outcome.reason
 
 
-def test_a_babbler_fills_no_disk_and_its_last_lines_are_kept(bench: Bench) -> None:
+def test_excessive_output_fills_no_disk_and_its_last_lines_are_kept(bench: Bench) -> None:
     code = "for i in range(200_000): print('x' * 50)\nprint('last words')"
     outcome = bench.run(code, limits=RunLimits(60.0, 1.0, log_mb=0.1))
     log = bench.log
@@ -290,7 +291,7 @@ def test_what_is_given_wins_over_what_is_allowed(monkeypatch: pytest.MonkeyPatch
 
 # ---- when the caller ends ----
 
-# Runs a command that forks and sleeps forever, from a process of its own.
+# Runs a command that forks and sleeps forever, in a process of its own.
 CALLER = """
 import os, sys
 from pathlib import Path
@@ -308,7 +309,8 @@ SLEEPERS = f"{SPAWN}subprocess.Popen(child, start_new_session=True); {FOREVER}"
 def call_and(
     end: Callable[["subprocess.Popen[str]"], None], mark: str, bench: Bench, before: str = ""
 ) -> tuple[int, str]:
-    """Start the caller, wait until the command and its child are there, end the caller, and wait until nothing is left."""
+    """Start the caller, wait until the command and its child exist, end the caller, and wait until no process is
+    left."""
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER.format(code=SLEEPERS, before=before, part=bench.part), mark, str(bench.folder)],
         cwd=ROOT,
@@ -319,7 +321,7 @@ def call_and(
         process_group=0,
     )
 
-    def all_there() -> bool:  # the caller, the command and its child, beside processes of the sandbox
+    def all_there() -> bool:  # the caller, the command and its child, without processes of the sandbox
         return len([one for one in processes_with(mark) if one.name() != "bwrap"]) == 3
 
     wait_until(all_there, caller)
@@ -345,7 +347,7 @@ def test_an_exception_of_a_signal_handler_ends_the_command_first(mark: str, benc
     assert (code, out) == (7, "")
 
 
-def test_a_caller_that_is_gone_at_any_moment_leaves_nothing() -> None:
+def test_a_caller_killed_at_any_moment_leaves_nothing() -> None:
     """Killed before each line that its supervisor, the guard and the child execute."""
     shards = 4
     argv = [sys.executable, "-m", "tests.sandbox.killed_caller"]
@@ -361,7 +363,7 @@ def test_a_caller_that_is_gone_at_any_moment_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["the guard", "the supervisor"])
-def test_a_supervisor_that_is_killed_takes_its_command_along(number: int, mark: str, bench: Bench) -> None:
+def test_a_killed_supervisor_takes_its_command_along(number: int, mark: str, bench: Bench) -> None:
     def kill() -> None:
         wait_until(lambda: len([one for one in processes_with(mark) if one.name() != "bwrap"]) == 2)
         ours = [one for one in psutil.Process().children(recursive=True) if "supervisor.py" in " ".join(one.cmdline())]
@@ -376,7 +378,7 @@ def test_a_supervisor_that_is_killed_takes_its_command_along(number: int, mark: 
 
 
 def test_commands_run_side_by_side(mark: str, bench: Bench, tmp_path: Path) -> None:
-    """From threads, as implementation does; each supervisor owns only its own tree."""
+    """From several threads, as in implementation; each supervisor manages only its own process tree."""
     outcomes: dict[str, Outcome] = {}
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -414,10 +416,10 @@ def test_a_sandbox_that_cannot_be_made_is_refused(part: Part) -> None:
 
 
 @pytest.mark.parametrize("ready", [True, False], ids=["the real supervisor", "one that has no signal handler yet"])
-def test_a_command_that_is_not_wanted_any_more_is_stopped(
+def test_a_command_that_is_no_longer_needed_is_stopped(
     ready: bool, mark: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However early that is: before the supervisor can answer a signal, its command was never started."""
+    """However early: before the supervisor can handle a signal, the command has not started."""
     if not ready:
         early = tmp_path / "early.py"
         early.write_text("import time\ntime.sleep(60)\n")
@@ -428,7 +430,7 @@ def test_a_command_that_is_not_wanted_any_more_is_stopped(
     assert processes_with(mark) == []
 
 
-def test_a_supervisor_that_somebody_else_kills_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_supervisor_killed_from_outside_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = tmp_path / "dying.py"
     dying.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setattr(contained, "_SUPERVISOR", dying)
