@@ -1,4 +1,4 @@
-"""Work beside the ticks."""
+"""Background work beside the ticks."""
 
 import threading
 
@@ -19,7 +19,7 @@ def test_ideas_do_not_wait_for_code_nor_code_for_ideas() -> None:
     background.close()
 
 
-def test_a_key_is_started_once_and_again_when_it_is_over() -> None:
+def test_the_same_work_is_not_started_twice_at_the_same_time() -> None:
     background, gate, runs = Background(2), threading.Event(), list[int]()
 
     def work() -> None:
@@ -39,7 +39,7 @@ def test_a_key_is_started_once_and_again_when_it_is_over() -> None:
     assert len(runs) == 2
 
 
-def test_what_work_raised_is_raised_by_the_next_tick() -> None:
+def test_an_exception_of_the_work_is_raised_by_the_next_tick() -> None:
     background = Background(1)
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint that other code made before is no result."""
+"""A checkpoint identical to one of other code is not a result."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SETTINGS = (TOY / "settings.py").read_text()
 
 
 def test_a_change_without_effect_is_a_failure(tmp_path: Path, toy_data: Path) -> None:
-    """One idea changes a value that nothing reads; another changes one that counts."""
+    """One idea changes a value that is never read; another changes one that has an effect."""
     ideas = {
         "idle": {"settings.py": SETTINGS + "    # nothing reads this\n    unused: int = 1\n"},
         "works": {"settings.py": SETTINGS.replace("batch: int = 4", "batch: int = 8")},
@@ -23,7 +23,7 @@ def test_a_change_without_effect_is_a_failure(tmp_path: Path, toy_data: Path) ->
     assert failure.reason.startswith("the checkpoint is the same as that of baseline: the change has no effect")
 
 
-def test_scores_of_earlier_versions_are_like_nobodys(tmp_path: Path, toy_data: Path) -> None:
+def test_scores_of_earlier_versions_match_no_checkpoint(tmp_path: Path, toy_data: Path) -> None:
     ideas = {"works": {"settings.py": SETTINGS.replace("batch: int = 4", "batch: int = 8")}}
     bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, ideas=ideas))
     bench.run("r", *CHEAP, "ideate.candidates=1", "ideate.patch_share=1").ok()

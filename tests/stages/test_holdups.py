@@ -1,4 +1,4 @@
-"""What the run waits for is told once for each cause, and retried after pauses that grow."""
+"""Each reason to wait is reported once and retried at growing intervals."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ FEW = ("ideate.candidates=1", "stop.generations=1")
 
 
 class Refusing(SimulatedCluster):
-    """Takes no jobs, or says nothing about them, for as long as there is a reason."""
+    """Refuses jobs, or does not answer queries about them, as long as there is a reason."""
 
     submitted = asked_by_name = 0
     no_jobs = no_answer = ""
@@ -46,7 +46,7 @@ class Refusing(SimulatedCluster):
 
 
 class Model:
-    """A language model in a trouble that the test chooses."""
+    """A language model that fails as the test chooses."""
 
     trouble: Trouble | None = None
     delay: Trouble | None = None
@@ -82,16 +82,16 @@ def context(tmp_path: Path, clock: Clock, cluster: Refusing) -> Context:
 
 
 def minute(context: Context, clock: Clock) -> None:
-    """A minute of ticks, as many as there are: at once after a change, else two a second."""
+    """A minute of ticks: immediately after a change, else two per second."""
     end, ticks = clock.now + 60, 0
     while clock.now < end:
         loop.tick(context)
         ticks += 1
         clock.now += 0.0 if context.run.reader.changed else 0.5
-        assert ticks < 1000, "ticks follow each other at once"
+        assert ticks < 1000, "a tick follows another immediately"
 
 
-def test_a_cluster_that_takes_no_jobs_is_asked_rarely_and_told_once(
+def test_a_cluster_that_accepts_no_jobs_is_retried_rarely_and_reported_once(
     context: Context, clock: Clock, cluster: Refusing
 ) -> None:
     began = clock.now
@@ -112,7 +112,7 @@ def test_a_cluster_that_takes_no_jobs_is_asked_rarely_and_told_once(
     assert waiting(context) is None and context.holdups.open == ()
 
 
-def test_another_cause_is_told_and_one_that_comes_and_goes_is_not_told_again(context: Context, clock: Clock) -> None:
+def test_another_cause_is_reported_and_a_recurring_one_is_not_reported_again(context: Context, clock: Clock) -> None:
     for reason in ("the limit of 10 jobs is reached", "the limit of 12 jobs is reached", "the partition is down"):
         context.holdups.failed(SUBMITTING, reason)
         context.holdups.over(SUBMITTING)
@@ -128,13 +128,13 @@ def test_another_cause_is_told_and_one_that_comes_and_goes_is_not_told_again(con
     assert events(context)[4:] == [f"waiting: {SUBMITTING}: the partition is down"]
 
 
-def test_a_cluster_that_says_nothing_about_jobs(context: Context, clock: Clock, cluster: Refusing) -> None:
+def test_a_cluster_that_does_not_answer_queries_about_jobs(context: Context, clock: Clock, cluster: Refusing) -> None:
     for _ in range(3):
         loop.tick(context)
     cluster.no_answer = "squeue failed: Unable to contact slurm controller"
     minute(context, clock)
     cluster.no_answer = ""
-    minute(context, clock)  # a cluster that pauses says what it knew before
+    minute(context, clock)  # a cluster that does not answer reports the last known states
     assert [one.what for one in context.holdups.open] == [POLLING]
     minute(context, clock)
     minute(context, clock)
@@ -142,13 +142,13 @@ def test_a_cluster_that_says_nothing_about_jobs(context: Context, clock: Clock, 
     assert len(events(context)) == 2 and waiting(context) is None
 
 
-def test_jobs_of_a_killed_controller_are_asked_for_rarely_while_the_cluster_is_silent(
+def test_jobs_of_a_killed_controller_are_queried_rarely_while_the_cluster_does_not_answer(
     context: Context, clock: Clock, cluster: Refusing
 ) -> None:
     for _ in range(3):
         loop.tick(context)
     (one, *_) = context.run.reader.read().in_flight()
-    context.run.replace(one.paths.job, replace(one.job, job_id=None))  # it was killed before it wrote the id
+    context.run.replace(one.paths.job, replace(one.job, job_id=None))  # it was killed before it wrote the job id
     cluster.no_answer = "squeue failed: Unable to contact slurm controller"
     minute(context, clock)
     minute(context, clock)
@@ -160,7 +160,7 @@ def test_jobs_of_a_killed_controller_are_asked_for_rarely_while_the_cluster_is_s
     assert all(tried.job.job_id is not None for tried in context.run.reader.read().in_flight())
 
 
-def test_a_language_model_that_is_away(context: Context, clock: Clock) -> None:
+def test_an_unavailable_language_model(context: Context, clock: Clock) -> None:
     model = Model()
     context.__dict__["model"] = model
     silent = "openai/default does not answer (Connection error.)"
@@ -174,7 +174,7 @@ def test_a_language_model_that_is_away(context: Context, clock: Clock) -> None:
     assert (holdup.what, holdup.since, holdup.next_at) == (ASKING, clock.now - 7, clock.now + 120)
     model.trouble, clock.now = None, clock.now + 120
     context.note_model()
-    assert len(context.holdups.open) == 1  # asked again, and no answer yet
+    assert len(context.holdups.open) == 1  # asked again, no answer yet
     context.__dict__.pop("holdups")  # the next process has asked, and waits for the answer
     answered, began, delay = threading.Event(), clock.now, model.delay
     context.background.start("ideas", lambda: assert_(answered.wait(60)))
@@ -190,7 +190,7 @@ def test_a_language_model_that_is_away(context: Context, clock: Clock) -> None:
     assert events(context) == [f"waiting: {ASKING}: {silent}", f"waiting is over: {ASKING}, after 127 s"]
 
 
-def test_the_next_process_knows_what_was_told_and_tries_at_once(
+def test_the_next_process_repeats_no_message_and_retries_immediately(
     context: Context, clock: Clock, cluster: Refusing
 ) -> None:
     """As from cron, every few minutes."""
@@ -202,7 +202,7 @@ def test_the_next_process_knows_what_was_told_and_tries_at_once(
     assert cluster.submitted == 3 and len(events(context)) == 1
 
 
-def test_once_does_not_wait_for_a_model_that_is_away(context: Context, clock: Clock) -> None:
+def test_once_does_not_wait_for_an_unavailable_model(context: Context, clock: Clock) -> None:
     model = Model()
     context.__dict__["model"] = model
     model.delay = Trouble("no answer", clock.now + 60)

@@ -1,4 +1,4 @@
-"""A file that is not what the run started with pauses the run; no idea is blamed."""
+"""A modified file of the run pauses the run; no candidate is blamed."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def scene(tmp_path: Path) -> Scene:
     return Scene.open(tmp_path, [1.0, 1000.0, 1.0, 1.0, 1.0], "train.retries=2")
 
 
-def test_a_job_that_meets_an_altered_file_is_repeated_when_a_person_has_put_it_back(scene: Scene) -> None:
+def test_a_job_that_found_a_modified_file_is_repeated_after_the_file_is_restored(scene: Scene) -> None:
     while not scene.read().candidates or len(scene.cluster.spans) < 1:
         scene.go()
     scene.go()
@@ -37,7 +37,7 @@ def test_a_job_that_meets_an_altered_file_is_repeated_when_a_person_has_put_it_b
     scene.context.background.close()
 
 
-def test_no_patch_is_applied_to_code_that_was_altered(scene: Scene) -> None:
+def test_no_patch_is_applied_to_modified_code(scene: Scene) -> None:
     run = scene.context.run
     file = run.paths.pristine / "model.py"
     text = file.read_bytes()

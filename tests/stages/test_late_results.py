@@ -1,5 +1,5 @@
-"""Results that come at a bad moment: when the cluster already said that the job is over, as on NFS, or between the look
-that would have read them and the decision that needs them."""
+"""Results that arrive at a bad moment: after the cluster reported the end of the job, as on NFS, or between the poll
+that should have read them and the decision that requires them."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from tests.benchmarks.simulated import Clock, SimulatedCluster
 
 
 class LateFiles(SimulatedCluster):
-    """Results become visible while it is asked and says that the jobs are over, or never."""
+    """Results become visible when the cluster is polled and reports that the jobs are over, or never."""
 
     late = True
     over = False
@@ -39,7 +39,7 @@ class LateFiles(SimulatedCluster):
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_a_result_file_wins_over_what_the_cluster_says(late: bool, tmp_path: Path) -> None:
+def test_a_result_file_overrules_the_cluster(late: bool, tmp_path: Path) -> None:
     clock = Clock(1e9)
     cluster = LateFiles(clock, 1, lambda rng: 1.0)
     cluster.late = late
@@ -56,15 +56,15 @@ def test_a_result_file_wins_over_what_the_cluster_says(late: bool, tmp_path: Pat
 
 
 class Losing(SimulatedCluster):
-    """Says of some jobs that they are gone; what became of them is another matter."""
+    """Reports that some jobs are gone; their real outcome is a different matter."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.gone: dict[str, JobStatus] = {}
-        """By job, what it says; under the empty name of all others."""
+        """What it reports for each job; the empty name stands for all others."""
         self.cancelled: list[str] = []
         self.claims = True
-        """Whether jobs start."""
+        """Whether jobs really start."""
 
     def submit(self, requests: Sequence[Request], avoid: Sequence[str] = ()) -> Mapping[str, str]:
         taken = super().submit(requests, avoid)
@@ -100,11 +100,11 @@ class Scene:
         return cls(context, clock, cluster)
 
     def go(self, seconds: float = 1.0) -> None:
-        """All that is to do now; then time passes."""
+        """Do everything that can be done now, then let time pass."""
         advance(self.context, self.clock, self.cluster, seconds)
 
     def read(self) -> Archive:
-        """As anybody else would read it."""
+        """Read the archive as any other process would."""
         return read_archive(self.context.run.paths.folder)
 
     @property
@@ -117,7 +117,7 @@ class Scene:
         return [line["detail"] for line in lines if line["what"] == what]
 
     def lose(self, archive_of: Callable[[Archive], Trial]) -> None:
-        """The newest job of a trial is gone from now on."""
+        """The newest job of a trial is reported as gone from now on."""
         job = archive_of(self.read()).newest.job.job_id
         assert job is not None
         self.cluster.gone[job] = VANISHED
@@ -141,25 +141,25 @@ def of_candidate(archive: Archive) -> Trial:
 
 
 @pytest.mark.parametrize("scene", [([100.0, 500.0, 1000.0],)], indirect=True)
-def test_a_result_that_comes_while_the_next_job_runs_wins_and_ends_that_job(scene: Scene) -> None:
+def test_a_result_that_arrives_while_the_next_job_runs_counts_and_ends_that_job(scene: Scene) -> None:
     scene.go()
     scene.lose(of_baseline)
     scene.go()
     trial = of_baseline(scene.read())
     assert [one.failure.kind if one.failure else None for one in trial.tries] == [FailureKind.VANISHED, None]
     assert trial.tries[0].declared and not trial.tries[0].paths.result.exists() and trial.tries[0].result.host == "n7"  # type: ignore[union-attr]
-    scene.clock.now += 200  # the first job was there all the time, and ends
+    scene.clock.now += 200  # the first job was running all the time, and ends now
     scene.go()
     trial = of_baseline(scene.read())
     assert trial.score is not None and trial.score.try_ == "try_0" and trial.failure is None
     assert scene.cluster.cancelled == [trial.tries[1].job.job_id] and len(trial.tries) == 2
     assert trial.tries[1].failure is not None and trial.tries[1].failure.kind is FailureKind.INTERRUPTED
-    assert trial.tries[0].ended_at == 1e9 + 100 and not trial.tries[0].declared  # the job's own words
+    assert trial.tries[0].ended_at == 1e9 + 100 and not trial.tries[0].declared  # the reason given by the job itself
 
 
 @pytest.mark.parametrize("scene", [([1.0, 100.0, 1.0, 1.0], "train.retries=0")], indirect=True)
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_result_that_comes_after_the_candidate_failed_is_its_outcome(scene: Scene, restart: bool) -> None:
+def test_a_result_that_arrives_after_the_candidate_failed_is_its_outcome(scene: Scene, restart: bool) -> None:
     while not scene.read().candidates or len(scene.cluster.spans) < 1:
         scene.go()
     scene.go()
@@ -184,7 +184,7 @@ def test_a_result_that_comes_after_the_candidate_failed_is_its_outcome(scene: Sc
 
 @pytest.mark.parametrize("scene", [([1.0, 100.0, 1.0, 1.0], "train.retries=0")], indirect=True)
 @pytest.mark.parametrize("writes", [1, 2, 3])
-def test_taking_a_failure_back_may_be_cut_off_anywhere(
+def test_retracting_a_failure_may_be_interrupted_anywhere(
     scene: Scene, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     while not scene.read().candidates or len(scene.cluster.spans) < 1:
@@ -232,14 +232,14 @@ def test_lost_jobs_of_the_baseline_pause_the_run_and_blame_the_machines(scene: S
     for _ in range(4):
         scene.go()
     assert len(of_baseline(scene.read()).tries) == 4 and scene.paused  # as many retries as before
-    scene.clock.now += 400  # the first of all was there all the time
+    scene.clock.now += 400  # the first job was running all the time
     scene.go()
     trial = of_baseline(scene.read())
     assert trial.score is not None and trial.score.try_ == "try_0"
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9, "train.retries=0")], indirect=True)
-def test_a_run_that_an_older_version_ended_for_a_lost_baseline_can_be_resumed(scene: Scene) -> None:
+def test_a_run_that_an_older_version_ended_because_of_a_lost_baseline_can_be_resumed(scene: Scene) -> None:
     scene.go()
     trial = of_baseline(scene.read())
     failure = Failure(Stage.TRAIN, FailureKind.VANISHED, "no result", "try_0")
@@ -264,31 +264,31 @@ def test_a_failure_of_the_baselines_own_code_still_ends_the_run(scene: Scene) ->
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9, "train.retries=1")], indirect=True)
-def test_a_job_that_is_lost_before_it_started_can_never_start(scene: Scene) -> None:
+def test_a_job_that_was_lost_before_it_started_can_never_start(scene: Scene) -> None:
     scene.cluster.claims = False
     scene.go()
     first = of_baseline(scene.read()).newest
     scene.lose(of_baseline)
     scene.go()
-    assert not claim(first.paths, "12")  # its job says that the try is taken, and exits
+    assert not claim(first.paths, "12")  # its job reports that the try is already claimed, and exits
     trial = of_baseline(scene.read())
     assert len(trial.tries) == 2 and trial.tries[0].void and trial.tries[0].waited_s(scene.clock.now) == 0.0
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9, "train.retries=1")], indirect=True)
-def test_a_job_that_starts_while_the_cluster_says_that_it_is_gone_is_not_given_up(scene: Scene) -> None:
+def test_a_job_that_starts_while_the_cluster_reports_it_as_gone_is_not_given_up(scene: Scene) -> None:
     scene.cluster.claims = False
     scene.go()
     archive = scene.context.run.reader.read()
     newest = of_baseline(archive).newest
     scene.lose(of_baseline)
     assert claim(newest.paths, "12")
-    evaluate.step(scene.context, archive)  # which was read before
+    evaluate.step(scene.context, archive)  # which had been read before
     assert not newest.paths.ended.exists() and not of_baseline(scene.read()).newest.declared
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9, "train.retries=1")], indirect=True)
-def test_the_reason_shows_what_a_job_that_never_started_printed_last(scene: Scene) -> None:
+def test_the_reason_shows_the_last_output_of_a_job_that_never_started(scene: Scene) -> None:
     scene.cluster.claims = False
     scene.go()
     scene.cluster.gone[""] = replace(VANISHED, last_line="ModuleNotFoundError: No module named 'pipeline'")
@@ -300,7 +300,7 @@ def test_the_reason_shows_what_a_job_that_never_started_printed_last(scene: Scen
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9,)], indirect=True)
-def test_what_a_cluster_notes_about_a_job_is_an_event(scene: Scene) -> None:
+def test_a_note_of_the_cluster_about_a_job_is_an_event(scene: Scene) -> None:
     scene.go()
     job = of_baseline(scene.read()).newest.job.job_id
     scene.cluster.gone[str(job)] = JobStatus(Phase.RUNNING, "?", note="Slurm printed '7|HIBERNATING'")
@@ -312,7 +312,7 @@ def test_what_a_cluster_notes_about_a_job_is_an_event(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9,)], indirect=True)
-def test_a_job_that_only_says_that_it_was_ended_does_not_overrule_who_ended_it(scene: Scene) -> None:
+def test_a_job_that_only_reports_its_termination_does_not_overrule_the_cause(scene: Scene) -> None:
     scene.go()
     newest = of_baseline(scene.read()).newest
     evaluate.end_jobs(scene.read(), scene.cluster, "cancelled by the command cancel", scene.clock.now)
@@ -326,7 +326,7 @@ def test_a_job_that_only_says_that_it_was_ended_does_not_overrule_who_ended_it(s
 
 
 def test_no_generation_is_decided_while_a_result_is_unread(tmp_path: Path) -> None:
-    """Two slots, three candidates: one takes for ever, and when the last has ended a slot would stand idle."""
+    """Two slots, three candidates: one never ends, and when the last of the others has ended, a slot would be idle."""
     clock, lengths = Clock(1e9), iter([1.0, 1e6, 1.0, 50.0])
     cluster = SimulatedCluster(clock, 2, lambda rng: next(lengths))
     more = ("ideate.candidates=3", "stop.generations=2", "select.quorum=0.9")
@@ -337,7 +337,7 @@ def test_no_generation_is_decided_while_a_result_is_unread(tmp_path: Path) -> No
     cluster.settle()
     select.step(context, context.run.reader.read())
     assert [generation.selection for generation in context.run.reader.read().generations] == [None]
-    for _ in range(2):  # read the result, then decide
+    for _ in range(2):  # read the result before deciding
         loop.tick(context)
     context.background.close()
     (generation,) = context.run.reader.read().generations
@@ -345,7 +345,7 @@ def test_no_generation_is_decided_while_a_result_is_unread(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("scene", [([1000.0] * 9,)], indirect=True)
-def test_a_job_that_is_cancelled_in_the_queue_can_never_start(scene: Scene) -> None:
+def test_a_job_that_was_cancelled_in_the_queue_can_never_start(scene: Scene) -> None:
     scene.cluster.claims = False
     scene.go()
     newest = of_baseline(scene.read()).newest

@@ -1,4 +1,4 @@
-"""A person is told by a program, which is told what to say and never waited for."""
+"""The user is notified by a program that receives the message and is never waited for."""
 
 from pathlib import Path
 
@@ -32,21 +32,21 @@ def lines(path: Path, count: int) -> list[str]:
 
 
 def settle(notifier: Notifier) -> None:
-    """Wait for the programs that it started, which it does not."""
+    """Wait for the programs that the notifier started, which it does not do itself."""
     for _, process in notifier._started:
         process.wait(30)
 
 
-def test_each_cause_is_told_once_and_again_an_hour_after_it_was_over(run: Run, tmp_path: Path) -> None:
+def test_each_cause_is_reported_once_and_again_an_hour_after_it_ended(run: Run, tmp_path: Path) -> None:
     out, clock = tmp_path / "out", Clock()
     notifier = Notifier(run, clock, ["sh", "-c", f'echo "$1"; cat >> {out}', "sh", "{text}"])
     notifier.tell([FULL])
     assert lines(out, 1) == ["mine: paused: the disk is full"]
     for _ in range(3):
         clock.now += 3000
-        notifier.tell([FULL])  # still holds
+        notifier.tell([FULL])  # the cause still exists
     settle(notifier)
-    notifier = Notifier(run, clock, notifier._command)  # a controller that is started again
+    notifier = Notifier(run, clock, notifier._command)  # a restarted controller
     notifier.tell([FULL, END])
     clock.now += 600
     notifier.tell([])
@@ -55,11 +55,11 @@ def test_each_cause_is_told_once_and_again_an_hour_after_it_was_over(run: Run, t
     notifier.tell([])
     notifier.tell([FULL])
     settle(notifier)
-    said = lines(out, 4)  # the second after the restart: the file says when it was first told
+    said = lines(out, 4)  # a second after the restart: the file holds the time of the first notification
     assert [one.partition(": ")[2] for one in said].count("finished") == 1
 
 
-def test_a_program_that_is_missing_or_hangs_holds_nothing_up(run: Run) -> None:
+def test_a_program_that_is_missing_or_hangs_delays_nothing(run: Run) -> None:
     clock = Clock()
     Notifier(run, clock, ["/no/such/program"]).tell([FULL])
     assert '"not notified"' in run.paths.events.read_text()

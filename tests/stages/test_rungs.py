@@ -1,5 +1,5 @@
-"""Whole runs that stop candidates early, by rungs and by their own metrics: who is stopped has no score, and what its job
-wrote remains."""
+"""Whole runs that stop candidates early, by rungs and by their own metrics: a stopped candidate has no score, and the
+output of its job is kept."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def test_half_of_a_generation_is_trained_with_the_whole_budget(bench: Bench) -> 
         job = json.loads(trial.newest.paths.job.read_text())
         assert (job["purpose"], trial.score.purpose if trial.score else None) == ("rung", Purpose.RUNG)
     for candidate in scored:
-        # The whole training continues the rung: as if it had never stopped, to the bit.
+        # The whole training continues the rung, bit for bit as if it had never stopped.
         assert candidate.attempt is not None and candidate.attempt.search is not None
         one = candidate.attempt.search.newest
         assert one.job.resume_from == "trial_0/try_0"
@@ -32,7 +32,7 @@ def test_half_of_a_generation_is_trained_with_the_whole_budget(bench: Bench) -> 
     assert {one.id: one.score.value for one in scored if one.score is not None}.items() <= whole.items()
 
 
-def test_a_training_that_does_worse_than_the_baseline_did_is_stopped(toy_data: Path, tmp_path: Path) -> None:
+def test_a_training_that_is_worse_than_the_baseline_was_is_stopped(toy_data: Path, tmp_path: Path) -> None:
     slow = train_with(step="__import__('time').sleep(0.2)").replace('"loss": loss,', '"loss": loss + 100,')
     assert "loss + 100" in slow
     conf = baseline(tmp_path, None, "", {"worse": {"train.py": slow}})
