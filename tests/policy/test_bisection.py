@@ -1,4 +1,4 @@
-"""How long a code takes to a target: what is looked at next, and a whole measurement on the toy baseline."""
+"""The time in which a code reaches a target: the next budget to try, and a whole measurement on the toy baseline."""
 
 import json
 
@@ -16,15 +16,15 @@ WALL = TrainConfig(clock=Clock.wall, budget_min=25)
 @pytest.mark.parametrize(
     ("train", "seen", "most", "wanted"),
     [
-        pytest.param(STEPS, {60: False}, 5, None, id="the whole budget falls short"),
+        pytest.param(STEPS, {60: False}, 5, None, id="the whole budget misses the target"),
         pytest.param(STEPS, {60: True}, 5, 30, id="half of the whole"),
-        pytest.param(STEPS, {60: True, 30: False}, 5, 45, id="between short and reached"),
+        pytest.param(STEPS, {60: True, 30: False}, 5, 45, id="between missed and reached"),
         pytest.param(STEPS, {60: True, 30: False, 45: True}, 5, 38, id="whole steps"),
-        pytest.param(STEPS, {60: True, 30: True, 15: False, 22: True}, 5, 18, id="below what reached"),
-        pytest.param(STEPS, {60: True, 30: False, 45: False, 15: True}, 5, 8, id="the smallest that reached counts"),
+        pytest.param(STEPS, {60: True, 30: True, 15: False, 22: True}, 5, 18, id="below the budget that reached it"),
+        pytest.param(STEPS, {60: True, 30: False, 45: False, 15: True}, 5, 8, id="the smallest that reached it counts"),
         pytest.param(STEPS, {60: True, 59: False}, 5, None, id="no step lies between"),
-        pytest.param(STEPS, {60: True, 1: True}, 5, None, id="no step at all is no budget"),
-        pytest.param(STEPS, {60: True, 30: False, 45: True}, 2, None, id="after the most looks"),
+        pytest.param(STEPS, {60: True, 1: True}, 5, None, id="a budget without a step is impossible"),
+        pytest.param(STEPS, {60: True, 30: False, 45: True}, 2, None, id="after the maximal number of looks"),
         pytest.param(WALL, {25: True, 12.5: False}, 5, 18.75, id="minutes need not be whole"),
     ],
 )
@@ -55,7 +55,7 @@ def test_a_candidate_and_the_baseline_are_timed(bench: Bench) -> None:
     assert (ours.candidate, ours.budget, ours.short, ours.trainings) == ("baseline", None, 60, 1)
     (momentum,) = archive.candidates
     attempt = momentum.attempt
-    assert attempt is not None and momentum.score is not None  # no look is a trial that anything is compared by
+    assert attempt is not None and momentum.score is not None  # no comparison uses a look as a trial
     looks = attempt.of(Purpose.LOOK)
     assert len(attempt.trials) == 1 + len(looks)
     budgets = [look.tries[0].job.budget for look in looks]
@@ -63,8 +63,8 @@ def test_a_candidate_and_the_baseline_are_timed(bench: Bench) -> None:
     steps = {}
     for look in looks:
         lines = look.tries[0].paths.metrics.read_text().splitlines()
-        assert json.loads(lines[-1])["step"] == look.tries[0].job.budget  # it is what the training was given
-        assert look.score is not None and not look.tries[0].paths.checkpoint.exists()  # nobody asks for it again
+        assert json.loads(lines[-1])["step"] == look.tries[0].job.budget  # this is the budget that the training got
+        assert look.score is not None and not look.tries[0].paths.checkpoint.exists()  # it is not requested again
         steps[look.tries[0].job.budget] = look.score.value
     assert theirs.budget is not None and theirs.train_s is not None and theirs.train_s > 0
     assert steps[theirs.budget] <= 0.5 < steps[theirs.short] and theirs.budget - theirs.short <= 2
@@ -72,7 +72,7 @@ def test_a_candidate_and_the_baseline_are_timed(bench: Bench) -> None:
     measured(bench, seed).ok()
     assert bench.archive("times").report == before
     another = f"ideate.seeds=[{titles['Larger batch'].paths.folder}]"
-    measured(bench, another).ok()  # brought in later, and timed beside those that were there
+    measured(bench, another).ok()  # added later, and timed like the others
     after = bench.archive("times").report
     assert after is not None and after.times[:2] == before.times and len(after.times) == 3
 

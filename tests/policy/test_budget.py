@@ -1,4 +1,4 @@
-"""`budget.gpu_hours`: a job is counted up to its time limit before it is submitted, and a reserve is left for the end."""
+"""`budget.gpu_hours`: a job counts with its time limit before it is submitted, and a reserve is kept for the end."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def with_five_hours(
         pytest.param(0.4, "[[2,2]]", 3, 2, {1}, id="two fifths, and the race is not over"),
     ],
 )
-def test_gpu_hours_are_never_passed(
+def test_gpu_hours_are_never_exceeded(
     reserve: float, confirm: str, searched: int, confirmed: int, seeds: set[int], tmp_path: Path
 ) -> None:
     clock = Clock(1e9)
@@ -59,7 +59,7 @@ def test_gpu_hours_are_never_passed(
 
 
 def test_no_run_is_over_while_a_result_is_unread(tmp_path: Path) -> None:
-    """A budget of five trials: with the last result of the context it is over, and with that of the elite the run."""
+    """A budget of five trials: the last result of the context ends the context, that of the elite the run."""
     clock = Clock(1e9)
     cluster = SimulatedCluster(clock, 8, lambda rng: 3600.0)
     context = with_five_hours(tmp_path, clock, cluster, reserve=0.2)

@@ -1,4 +1,4 @@
-"""Which model of an ensemble is asked next: by hand, and the same when it is asked again later."""
+"""Which model of an ensemble is asked next: worked by hand, and the same when the decision is repeated later."""
 
 import random
 from collections import Counter
@@ -25,9 +25,9 @@ def shares(found: dict[str, Earned], device_hour_usd: float = 2.0) -> dict[str, 
     [
         (Earned(), Earned(), 0.45, 0.55),
         (Earned(40, 20, 4.0), Earned(40, 2, 4.0), 0.99, 1.0),
-        (Earned(4, 2, 0.4), Earned(4, 1, 0.4), 0.6, 0.9),  # little is known: both are asked
-        (Earned(40, 10, 1.0), Earned(40, 10, 10.0), 0.99, 1.0),  # as good, a tenth of the price
-        (Earned(40, 10, 0.1, 1.0), Earned(40, 10, 0.1, 10.0), 0.95, 1.0),  # as good, a tenth of the training
+        (Earned(4, 2, 0.4), Earned(4, 1, 0.4), 0.6, 0.9),  # little data: both are asked
+        (Earned(40, 10, 1.0), Earned(40, 10, 10.0), 0.99, 1.0),  # equally good, a tenth of the price
+        (Earned(40, 10, 0.1, 1.0), Earned(40, 10, 0.1, 10.0), 0.95, 1.0),  # equally good, a tenth of the training time
         (Earned(40, 10, 0.0), Earned(40, 10, 0.0), 0.45, 0.55),  # prices are unknown
         (Earned(40, 10, 4.0), Earned(), 0.2, 0.7),  # a new model is tried
     ],
@@ -46,12 +46,12 @@ def of_number(candidate: Candidate) -> str:
 
 
 def opened(archive: Archive, outcomes: int, parents: tuple[str, ...]) -> Archive:
-    """Its last generation opened with so many outcomes and these parents."""
+    """Its last generation opened with this many outcomes and these parents."""
     last = replace(archive.generations[-1], parents=Parents(parents, seen=Knowledge(outcomes), ideas=4))
     return replace(archive, generations=(*archive.generations[:-1], last))
 
 
-def test_what_models_earned_by_the_outcomes_that_a_generation_may_use() -> None:
+def test_earnings_of_models_from_the_outcomes_that_a_generation_may_use() -> None:
     made = [Made(0.6), Made(0.7), Made(kind=FailureKind.EXCEPTION), Made(0.5), Made(), Made()]
     archive = opened(archive_of(made), 4, (name(1),))
     found = earned(archive, archive.generations[1], 2, of_number)

@@ -1,4 +1,4 @@
-"""What a person is told, on archives in memory."""
+"""Notifications to the user, on archives in memory."""
 
 from dataclasses import replace
 
@@ -16,11 +16,11 @@ def causes(archive, config=None, holdups=()) -> list[str]:
     return [one.cause for one in notices(terms_of(config or config_of()), archive, holdups)]
 
 
-def test_nothing_to_tell() -> None:
+def test_nothing_to_report() -> None:
     assert causes(archive_of([Made(), Made(value=0.6)])) == []
 
 
-def test_a_pause_and_what_waits_for_a_person() -> None:
+def test_a_pause_and_what_requires_the_user() -> None:
     archive = replace(archive_of([Made()]), pause=Pause("me", "the disk is full", 7.0))
     found = (Holdup("asking the model", "credit is used up", 1.0), Holdup("submitting", "slurmctld is down", 1.0, 9.0))
     assert causes(archive, holdups=found) == ["pause 7", "waiting asking the model"]
@@ -29,7 +29,7 @@ def test_a_pause_and_what_waits_for_a_person() -> None:
 
 
 @pytest.mark.parametrize(("gpu_hours", "cause"), [(100.0, []), (0.6, ["80"]), (0.5, ["100"]), (0.1, ["100"])])
-def test_a_budget_is_told_at_two_levels(gpu_hours: float, cause: list[str]) -> None:
+def test_a_budget_is_reported_at_two_levels(gpu_hours: float, cause: list[str]) -> None:
     """Three trials of 600 s on one GPU: half an hour."""
     needs = ResourcesConfig(gpus_per_node=1, time_min=10)
     config = config_of(train=TrainConfig(resources=needs), budget=BudgetConfig(gpu_hours=gpu_hours))
@@ -40,16 +40,16 @@ def test_a_budget_is_told_at_two_levels(gpu_hours: float, cause: list[str]) -> N
 @pytest.mark.parametrize(
     ("spent_usd", "told"), [(7.9, []), (8.0, ["80"]), (9.99, ["80"]), (10.0, ["100"])], ids=["below", "80", "90", "100"]
 )
-def test_dollars_are_told_at_two_levels(spent_usd: float, told: list[str]) -> None:
+def test_dollars_are_reported_at_two_levels(spent_usd: float, told: list[str]) -> None:
     config = config_of(budget=BudgetConfig(usd=10.0))
     found = notices(terms_of(config), archive_of([Made()]), (), spent_usd)
     assert [one.cause for one in found] == [f"budget.usd {level}" for level in told]
 
 
-def test_the_best_is_told_once_the_search_is_over() -> None:
+def test_the_best_is_reported_once_the_search_is_over() -> None:
     config = config_of()
     config.stop.generations = 1
     (best,) = notices(terms_of(config), archive_of(CLOSED), ())
     assert best.cause == "best generation_000/candidate_001"
     assert best.text.startswith("new confirmed best: g0/c1 0.8100 ± ")
-    assert causes(archive_of(CLOSED)) == []  # two more generations to come
+    assert causes(archive_of(CLOSED)) == []  # two more generations will follow

@@ -1,4 +1,4 @@
-"""Which trials are submitted now where several share a job."""
+"""Which trials are submitted now if several share a job."""
 
 import pytest
 
@@ -11,19 +11,19 @@ from tests.archives import Made, archive_of
 @pytest.mark.parametrize(
     ("ready", "free", "in_flight", "more", "expected"),
     [
-        pytest.param("wwwww", 9, 0, False, "wwwww", id="nothing more comes: a pack that is not full starts, too"),
-        pytest.param("wwwww", 9, 0, True, "wwww", id="more is to come: full packs only"),
+        pytest.param("wwwww", 9, 0, False, "wwwww", id="nothing more is expected: a partial pack starts, too"),
+        pytest.param("wwwww", 9, 0, True, "wwww", id="more is expected: full packs only"),
         pytest.param("ww", 9, 4, True, "", id="two wait for more"),
-        pytest.param("ww", 9, 4, False, "ww", id="nobody else comes"),
-        pytest.param("wwwwww", 1, 7, False, "", id="slots are missing: wait until a whole pack has ended"),
-        pytest.param("wwwwww", 5, 3, False, "wwww", id="so many as fill packs"),
+        pytest.param("ww", 9, 4, False, "ww", id="no other trial is expected"),
+        pytest.param("wwwwww", 1, 7, False, "", id="too few slots: wait until a whole pack has ended"),
+        pytest.param("wwwwww", 5, 3, False, "wwww", id="as many as fill packs"),
         pytest.param("wwwwww", 2, 0, False, "ww", id="never more than two slots: nothing to wait for"),
         pytest.param("wrwrwrwr", 8, 0, False, "wwwwrrrr", id="budgets are not mixed"),
         pytest.param("wrwrww", 8, 0, True, "wwww", id="the rest of a kind waits"),
         pytest.param("", 8, 0, False, "", id="nothing is ready"),
     ],
 )
-def test_packs_that_are_not_full_wait_only_for_what_comes(
+def test_partial_packs_wait_only_for_expected_trials(
     ready: str, free: int, in_flight: int, more: bool, expected: str
 ) -> None:
     holder = archive_of([Made(0.5)]).baseline

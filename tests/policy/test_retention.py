@@ -1,4 +1,4 @@
-"""What may be removed, what a run takes and what it may take: pure decisions with hand-worked numbers."""
+"""What may be removed, and what a run costs and may cost: pure decisions with hand-worked numbers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.archives import Made, archive_of, config_of, name, terms_of
 
 @pytest.fixture
 def on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A place in which archives have their folders."""
+    """A place where archives have folders."""
     monkeypatch.setattr(archives, "RUN", type(archives.RUN)(tmp_path))
     return tmp_path
 
@@ -52,7 +52,7 @@ def test_which_checkpoints_are_removed(keep: KeepConfig, expected: list[int], on
     assert found == {f"{name(number)}/trial_0/try_0/output/checkpoint" for number in expected}
 
 
-def test_a_candidate_under_way_or_whose_failure_may_be_taken_back_keeps_its_code(on_disk: Path) -> None:
+def test_an_open_candidate_or_one_whose_failure_may_be_retracted_keeps_its_code(on_disk: Path) -> None:
     archive = archive_of([Made(), Made(kind=FailureKind.EXCEPTION), Made(0.1), Made(0.9)], selected=False)
     make_folders(archive)
     config = config_of(keep=KeepConfig(Keep.elites, Keep.elites), select=SelectConfig(elites=1))
@@ -60,7 +60,7 @@ def test_a_candidate_under_way_or_whose_failure_may_be_taken_back_keeps_its_code
     assert variants == {f"{name(2)}/variant"}
 
 
-def test_a_checkpoint_that_the_test_split_still_needs_stays_whatever_is_kept(on_disk: Path) -> None:
+def test_a_checkpoint_that_the_test_split_still_needs_is_never_removed(on_disk: Path) -> None:
     archive = archive_of([Made(0.9, confirmed=[0.8])])
     make_folders(archive)
     config = config_of(
@@ -79,7 +79,7 @@ def with_gpus(count: int) -> Config:
 
 
 def test_hours_by_hand() -> None:
-    """Each try waited 300 s and held its GPUs for 600 s."""
+    """Each try waited 300 s and used its GPUs for 600 s."""
     archive = archive_of([Made(0.6), Made(kind=FailureKind.NAN), Made(tries=[FailureKind.PREEMPTED])], baseline=())
     found = account(with_gpus(2), (one for c in archive.candidates for one in c.tries()), {}, 2000.0)
     assert found.device == "GPU" and found.requested_h == pytest.approx(3 * 2 * 0.5)
@@ -88,14 +88,14 @@ def test_hours_by_hand() -> None:
     assert account_of_run(with_gpus(2), archive, {}, 2000.0) == found
 
 
-def test_the_cluster_knows_better_and_cores_count_where_there_are_no_gpus() -> None:
+def test_the_clusters_accounts_take_precedence_and_cores_count_without_gpus() -> None:
     archive = archive_of(baseline=(0.5,))
     found = account(config_of(), tries_of([archive.baseline]), {"1": 3600.0}, 2000.0)
     assert (found.device, found.used_h) == ("core", pytest.approx(1.0))
     assert "1.00 used of 0.50 requested" in found.text()
 
 
-def test_a_try_in_flight_counts_up_to_now() -> None:
+def test_a_try_in_flight_counts_until_now() -> None:
     archive = archive_of([Made(tries=[None])], baseline=(), selected=False)
     assert account_of_run(with_gpus(1), archive, {}, 4000.0).used_h == pytest.approx(3600 / 3600)
 
@@ -118,7 +118,7 @@ def test_accounts_add_up() -> None:
         pytest.param({"measure": MeasureConfig(Codes.elites, 0.5, 5)}, 18 + 3 * 5, 6, id="looks at three codes"),
     ],
 )
-def test_the_most_that_a_run_can_cost(groups: dict[str, object], trainings: int, scorings: int) -> None:
+def test_the_maximal_cost_of_a_run(groups: dict[str, object], trainings: int, scorings: int) -> None:
     config = config_of(**groups)  # type: ignore[arg-type]
     found = forecast(config, 8)
     assert (found.trainings, found.scorings) == (trainings, scorings)

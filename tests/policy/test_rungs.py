@@ -1,4 +1,4 @@
-"""Successive halving on archives in memory: who is trained with what next, and who is stopped."""
+"""Successive halving on archives in memory: which candidate is trained next with which budget, and which is stopped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ def rung(value: float, budget: float = 25.0, **more: object) -> Made:
 
 
 def next_of(config: Config, archive: Archive) -> Mapping[int, tuple[Purpose, float | None]]:
-    """Number of each candidate that is to be trained now to what it is trained for, and its budget."""
+    """Number of each candidate to train now, with the purpose and budget of the training."""
     found = {}
     for wanted in terms_of(config).method.wanted_trials(archive):
         place = wanted.holder.paths.folder.parent
@@ -55,10 +55,14 @@ SEARCH, FIRST, SECOND = (Purpose.SEARCH, None), (Purpose.RUNG, 25.0), (Purpose.R
         pytest.param([0.25], [rung(0.6), rung(0.5), rung(0.7)], {0: SEARCH, 2: SEARCH}, [1], id="half, rounded up"),
         pytest.param([0.25], [rung(0.6)] * 4, dict.fromkeys(range(4), SEARCH), [], id="equal ones pass together"),
         pytest.param(
-            [0.25], [rung(0.6), rung(0.5), Made(kind=FailureKind.NAN)], {0: SEARCH}, [1], id="failures are no scores"
+            [0.25], [rung(0.6), rung(0.5), Made(kind=FailureKind.NAN)], {0: SEARCH}, [1], id="failures are not scores"
         ),
         pytest.param(
-            [0.25], [rung(0.2, tries=[None]), rung(0.5)], {0: SEARCH, 1: SEARCH}, [], id="what has begun goes on"
+            [0.25],
+            [rung(0.2, tries=[None]), rung(0.5)],
+            {0: SEARCH, 1: SEARCH},
+            [],
+            id="a training that has begun continues",
         ),
         pytest.param(
             [0.25, 0.5],
@@ -86,7 +90,7 @@ def test_a_generation(
     assert stopped_of(halving(*rungs, down=True), down) == stopped
 
 
-def test_in_steady_mode_nobody_waits() -> None:
+def test_in_steady_mode_no_candidate_waits() -> None:
     config = halving(0.25, mode=Mode.steady)
     archive = archive_of([rung(0.6), Made(), Made()], selected=False)
     assert next_of(config, archive) == {0: SEARCH, 1: FIRST, 2: FIRST}
@@ -101,7 +105,7 @@ def test_a_generation_without_all_its_ideas_decides_nothing() -> None:
     assert next_of(halving(0.25), archive) == {} and stopped_of(halving(0.25), archive) == []
 
 
-def test_a_rung_is_no_score() -> None:
+def test_a_rung_is_not_a_score() -> None:
     archive = archive_of([rung(0.9), Made(0.5)], selected=False)
     first = archive.candidate(name(0))
     assert first.score is None and not first.closed and first.state is State.READY
@@ -109,7 +113,7 @@ def test_a_rung_is_no_score() -> None:
     assert archive.index.rungs == {25.0: [0.9]}
 
 
-def test_the_reason_names_the_part_of_the_budget() -> None:
+def test_the_reason_states_the_share_of_the_budget() -> None:
     archive = archive_of([rung(0.6), rung(0.5), rung(0.7), rung(0.4)], selected=False)
     config = halving(0.25)
     failure = stopped_early(config, config.baseline.metric.metric, archive, archive.candidate(name(3)))

@@ -1,4 +1,4 @@
-"""Retries, budgets, stop rules, the agenda and alarms: decisions from archives in memory."""
+"""Retries, budgets, stop rules, the agenda and alarms: decisions on archives in memory."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ K = FailureKind
 
 
 def on_gpus(hours: float, reserve: float = 0.2) -> object:
-    """Settings in which a trial may take an hour of one GPU."""
+    """Settings with which a trial may take an hour of one GPU."""
     config = config_of(budget=BudgetConfig(gpu_hours=hours, reserve=reserve))
     resources = replace(config.train.resources, gpus_per_node=1, time_min=60)
     return replace(config, train=replace(config.train, resources=resources))
@@ -76,18 +76,19 @@ def test_which_tries_are_retried(tries: Sequence[FailureKind | None], retries: i
     final=st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
-def test_a_budget_is_never_passed(hours: float, reserve: float, scored: int, running: int, final: bool) -> None:
+def test_a_budget_is_never_exceeded(hours: float, reserve: float, scored: int, running: int, final: bool) -> None:
     archive = archive_of([*[Made(0.6)] * scored, *[Made(tries=[None])] * running], selected=False)
     terms = terms_of(on_gpus(hours, reserve))  # type: ignore[arg-type]
     more, each = affordable(terms, archive, final), trial_h(terms.config)
     committed = committed_h(terms.config, archive, terms.clock())
     allowed = hours if final else hours * (1 - reserve)
     assert more == 0 or committed + more * each <= allowed + 1e-9
-    assert committed + (more + 1) * each > allowed - 1e-9  # and it is used
+    assert committed + (more + 1) * each > allowed - 1e-9  # and the budget is used up
 
 
 def test_hand_worked_hours() -> None:
-    """Each of 3 scored trials held a GPU for 10 minutes, so did the 2 of the baseline; one that runs may take an hour."""
+    """Each of 3 scored trials used a GPU for 10 minutes, as did the 2 of the baseline; the running one may take an
+    hour."""
     archive = archive_of([*[Made(0.6)] * 3, Made(tries=[None])], selected=False)
     config = on_gpus(10)
     assert committed_h(config, archive, 2000.0) == pytest.approx(5 / 6 + 1)  # type: ignore[arg-type]
@@ -99,7 +100,9 @@ def test_no_search_is_out_of_budget_while_a_result_is_undecided() -> None:
     terms = terms_of(on_gpus(0.1))  # type: ignore[arg-type]
     running = archive_of([Made(tries=[None])], selected=False)
     assert undecided(terms, running) == 1 and not out_of_budget(terms, running, final=False)
-    spoiled = archive_of([Made(tries=[K.PREEMPTED])], selected=False)  # it waits for a retry that nobody can pay
+    spoiled = archive_of(
+        [Made(tries=[K.PREEMPTED])], selected=False
+    )  # it waits for a retry that the budget does not cover
     assert undecided(terms, spoiled) == 0 and out_of_budget(terms, spoiled, final=False)
 
 
@@ -167,7 +170,7 @@ def test_elites_are_the_best_by_their_search_trial(direction: Direction) -> None
     values = [0.6, 0.8, 0.7, 0.5]
     if direction is Direction.minimize:
         values = [1 - value for value in values]
-    # What a confirmation came to changes nothing: the best of the search does badly there.
+    # Scores of confirmations change nothing: the search's best candidate scores badly there.
     archive = archive_of([Made(value, confirmed=[0.55, 0.45]) for value in values], marks={2: False, 3: True})
     assert [one.id for one in elites(terms_of(config_of(direction)), archive)] == [name(3), name(1)]
 
@@ -185,7 +188,7 @@ def test_the_search_then_the_confirmation_then_the_test_split() -> None:
     confirmed = archive_of([Made(0.6), Made(0.4), Made(kind=K.NAN), Made(0.7, confirmed=[0.68, 0.69])])
     found = purposes(terms, confirmed)
     assert ("candidate_003", Purpose.TEST, 1) in found and ("candidate_003", Purpose.TEST, 2) in found
-    assert ("candidate_003", Purpose.TEST, 0) not in found  # the trial that chose it is never scored there
+    assert ("candidate_003", Purpose.TEST, 0) not in found  # the trial that chose the candidate is never scored there
     assert not is_done(terms, confirmed)
 
 
@@ -204,13 +207,15 @@ def test_a_canary_for_each_later_generation(unattended: bool, canary: bool, seed
     assert [purpose for purpose, _ in found] == [Purpose.BASELINE] * 2 + [Purpose.CANARY] * (seeds - 2)
 
 
-def test_looks_come_last_and_only_where_they_are_measured() -> None:
+def test_looks_come_last_and_only_for_methods_that_measure_them() -> None:
     archive = archive_of([Made(0.6, confirmed=[0.6, 0.6])] * 4)
     config = config_of(stop=StopConfig(generations=1), measure=MeasureConfig(codes=Codes.scored, target=0.55))
     config = replace(config, train=replace(config.train, budget_steps=60))
     assert Purpose.LOOK not in {one for _, one, _ in purposes(terms_of(config_of()), archive)}
     looks = [place for place, one, _ in purposes(terms_of(config), archive) if one is Purpose.LOOK]
-    assert looks == [f"candidate_{number:03d}" for number in range(4)]  # the baseline falls short with all its budget
+    assert looks == [
+        f"candidate_{number:03d}" for number in range(4)
+    ]  # the baseline misses the target with its whole budget
 
 
 # ---- machines
@@ -220,7 +225,7 @@ def failed(reason: str = "exit code 1: libcublas", parents: tuple[int, ...] = ()
     return Made(kind=K.EXCEPTION, reason=reason, parents=parents, ended_at=at)
 
 
-def test_three_unrelated_candidates_that_fail_alike_raise_an_alarm() -> None:
+def test_three_unrelated_candidates_with_the_same_failure_raise_an_alarm() -> None:
     archive = archive_of([failed(), failed(), failed()], selected=False)
     alarm = cause_for_alarm(terms_of(config_of()), archive)
     assert alarm is not None and set(alarm.candidates) == {name(0), name(1), name(2)} and alarm.seed == 2
@@ -260,7 +265,7 @@ def test_a_canary_that_fails_raises_one() -> None:
 )
 def test_which_nodes_are_avoided(kinds: list[FailureKind], avoided: tuple[str, ...]) -> None:
     archive = archive_of([Made(tries=kinds)], baseline=(), selected=False)
-    for candidate in archive.candidates:  # the same jobs, with the node they ran on
+    for candidate in archive.candidates:  # the same jobs, with the node that they ran on
         (attempt,) = candidate.attempts
         (trial,) = attempt.trials
         tries = tuple(
@@ -271,10 +276,10 @@ def test_which_nodes_are_avoided(kinds: list[FailureKind], avoided: tuple[str, .
         archive.index.put(replace(candidate, attempts=(replace(attempt, trials=(replace(trial, tries=tries),)),)))
     assert shunned(archive, 2000.0) == avoided
     if K.OTHER_GPU not in kinds:
-        assert shunned(archive, 2000.0 + 7 * 3600) == ()  # by then somebody may have repaired it
+        assert shunned(archive, 2000.0 + 7 * 3600) == ()  # the node may have been repaired by then
 
 
-def test_a_signature_leaves_out_numbers_and_places() -> None:
+def test_a_signature_omits_numbers_and_paths() -> None:
     one = Failure(Stage.TRAIN, K.EXCEPTION, "exit code 1: /a/b.so: 0x7f12 at line 3\nmore")
     two = Failure(Stage.TRAIN, K.EXCEPTION, "exit code 1: /c/d.so: 0x99 at line 4")
     assert signature(one) == signature(two) == "train/exception: exit code N: PATH N at line N"
