@@ -1,4 +1,4 @@
-"""When a training is stopped by its own metrics, and what a variant can do about it."""
+"""When a training is stopped because of its own metrics, and whether a variant can influence that."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ DOWN: list[list[tuple[float, float]]] = [
         pytest.param([], False, id="nothing logged"),
         pytest.param([(1, 4.4), (2, 3.9)], False, id="best so far against the mean so far of the median, 4.0"),
         pytest.param([(1, 4.4), (2, 4.1)], True, id="worse than that"),
-        pytest.param([(1, 1.0), (2, 9.0)], False, id="once good is enough"),
+        pytest.param([(1, 1.0), (2, 9.0)], False, id="its best value so far counts"),
         pytest.param([(4, 3.6)], True, id="at the end the median mean is 3.5"),
         pytest.param([(4, 3.5)], False, id="equal is not worse"),
         pytest.param([(0.5, 99.0)], False, id="before the baseline's first point"),
@@ -46,14 +46,14 @@ def test_without_a_baseline_nothing_is_stopped() -> None:
 
 
 @given(st.lists(st.floats(0, 9), min_size=1), st.lists(st.floats(0, 9), min_size=1), st.floats(0, 9))
-def test_a_better_value_never_brings_a_stop(own: list[float], baseline: list[float], better: float) -> None:
+def test_a_better_value_never_causes_a_stop(own: list[float], baseline: list[float], better: float) -> None:
     curve, reference = list(enumerate(own)), list(enumerate(baseline))
     if not is_hopeless(curve, [reference], Direction.minimize):
         curve[0] = (0, min(own[0], better))
         assert not is_hopeless(curve, [reference], Direction.minimize)
 
 
-def test_what_is_no_number_is_left_out() -> None:
+def test_values_that_are_not_numbers_are_left_out() -> None:
     lines = [
         '{"step": 1, "loss": 2.5}', "", "{", "[1]", "null", '{"step": 2}', '{"step": 3, "loss": NaN}', "[" * 100_000,
         '{"step": 4, "loss": "1"}', f'{{"step": 5, "loss": {"9" * 400}}}', f'{{"step": 5, "loss": {"9" * 5000}}}',
@@ -84,7 +84,7 @@ def test_it_follows_a_file_and_waits_for_its_share_of_the_budget(follow: EarlySt
     assert follow.reason == "at best 2 until 50, where the baseline's mean so far is 1"
 
 
-def test_a_half_written_line_is_read_when_it_is_whole(follow: EarlyStop) -> None:
+def test_a_half_written_line_is_read_once_complete(follow: EarlyStop) -> None:
     follow.metrics.write_text('{"step": 60, "lo')
     assert not follow.hopeless()
     with follow.metrics.open("a") as file:
@@ -92,11 +92,11 @@ def test_a_half_written_line_is_read_when_it_is_whole(follow: EarlyStop) -> None
     assert follow.hopeless()
 
 
-def test_a_resumed_training_is_read_anew(follow: EarlyStop) -> None:
+def test_a_resumed_training_is_read_again_from_the_start(follow: EarlyStop) -> None:
     assert not log(follow, *({"step": step, "loss": 2.0} for step in range(40)))
     follow.metrics.write_text('{"step": 1, "loss": 0.5}\n')
     assert not follow.hopeless()
-    assert not log(follow, {"step": 90, "loss": 2.0})  # it was good once
+    assert not log(follow, {"step": 90, "loss": 2.0})  # its best value was good
 
 
 def test_a_link_or_a_pipe_in_its_place_is_not_followed(follow: EarlyStop, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a job reads of its machine: GPUs by nvidia-smi, host memory, and how much of both was in use."""
+"""What a job measures of its machine: GPUs with nvidia-smi, host memory, and the use of both."""
 
 import os
 import time
@@ -39,12 +39,13 @@ TWO = "NVIDIA H100 80GB HBM3, 81559, 1024, 0, GPU-aa\nNVIDIA H100 80GB HBM3, 815
         "none",
     ],
 )
-def test_what_nvidia_smi_prints_is_read(printed: str, visible: str, found: Gpus) -> None:
+def test_the_output_of_nvidia_smi_is_parsed(printed: str, visible: str, found: Gpus) -> None:
     assert read_gpus(printed, visible) == found
 
 
-def test_the_highest_use_that_was_seen_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in of nvidia-smi on PATH: each query finds less in use than the one before, but for the first."""
+def test_the_peak_use_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for nvidia-smi on PATH: from the second query on, each reports less memory in use than the one
+    before."""
     program = tmp_path / "nvidia-smi"
     program.write_text(
         f"#!/bin/sh\nprintf x >> {tmp_path}/asked\ncase $(wc -c < {tmp_path}/asked) in 1) used=10 ;; 2) used=500 ;; "
@@ -61,7 +62,7 @@ def test_the_highest_use_that_was_seen_is_kept(tmp_path: Path, monkeypatch: pyte
     assert (found.host_peak_gb, found.gpu_gb, found.gpu_peak_gb) == (1.5, 23034 * GB, 500 * GB)
 
 
-def test_without_a_gpu_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_nothing_is_queried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus_here() == Gpus()
     with MemoryWatch(gpus=False) as watch:
