@@ -1,4 +1,4 @@
-"""Archives made in memory, for tests of decisions: no file is written or read."""
+"""Archives made in memory for tests of decisions: no file is read or written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +38,7 @@ ERROR = 0.01
 
 @dataclass(frozen=True)
 class Made:
-    """A candidate to make: with a value it is scored, with a kind it failed, with neither it is under way."""
+    """A candidate to make: scored if it has a value, failed if it has a kind, open otherwise."""
 
     value: float | None = None
     kind: FailureKind | None = None
@@ -47,19 +47,19 @@ class Made:
     ready: bool = True
     """Whether it passed its smoke test."""
     tries: Sequence[FailureKind | None] = ()
-    """Tries so far, by the fault that ended each; none is in flight."""
+    """Its tries so far, by the fault that ended each; none if it is in flight."""
     confirmed: Sequence[float] = ()
     """Values of its trials with other seeds."""
     tested: Sequence[float] = ()
-    """Values on the test split of as many of these."""
+    """Values on the test split, one for each of these."""
     rungs: Mapping[float, float] = field(default_factory=dict)
-    """Budgets of its rungs to their values."""
+    """Value of each of its rungs, by budget."""
     ended_at: float = 1000.0
     reason: str = "exit code 1: it broke"
 
 
 def config_of(direction: Direction = Direction.maximize, **groups: object) -> Config:
-    """Settings of the toy kind: groups of `Config` by name replace the defaults."""
+    """Settings of the toy's kind; groups of `Config` given by name replace the defaults."""
     config = Config(
         scale="tiny",
         ideate=IdeateConfig(candidates=4),
@@ -73,7 +73,7 @@ def config_of(direction: Direction = Direction.maximize, **groups: object) -> Co
 
 
 def terms_of(config: Config, method: type = Truncation, now: float = 2000.0) -> Terms:
-    """With the metric and the method of a configuration."""
+    """The same with the metric and the method of a configuration."""
     metric = config.baseline.metric.metric
     made: SearchMethod = method(config, metric)
     return Terms(config, metric, made, lambda: now)
@@ -89,7 +89,8 @@ def archive_of(
     baseline_purpose: Purpose = Purpose.BASELINE,
     baseline_tested: Sequence[float] = (),
 ) -> Archive:
-    """Candidates in generations of `per_generation`, outcomes in their order. `marks`: number to pinned (or banned)."""
+    """Candidates in generations of `per_generation`, with outcomes in their order. `marks`: number to pinned (else
+    banned)."""
     index, order, made = Index(), 0, list[Candidate]()
     for number, spec in enumerate(candidates):
         if spec.value is not None or spec.kind is not None:
@@ -124,7 +125,7 @@ def archive_of(
 
 
 def name(number: int, per_generation: int = 4) -> str:
-    """Id of the candidate with a number."""
+    """Id of the candidate with this number."""
     return f"generation_{number // per_generation:03d}/candidate_{number % per_generation:03d}"
 
 

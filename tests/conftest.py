@@ -1,4 +1,4 @@
-"""What the tests of several rooms share. Helpers are in `tests/toy.py`."""
+"""Shared by the tests of several rooms. Helpers are in `tests/toy.py`."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tests.toy import CONF, Bench, program
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (`make test`) a file stays on one of them, for its fixtures' sake, and so does all that talks to
-    the one Slurm of this machine. That is the longest of these parts, so it begins first."""
+    """With several workers (`make test`) all tests of a file run on the same one, for its fixtures, and so do all that
+    use the one Slurm of this machine. The latter take longest, so they begin first."""
 
     def on_slurm(item: pytest.Item) -> bool:
         return "slurm_cluster" in getattr(item, "fixturenames", ()) or item.path.parent.name == "cluster"

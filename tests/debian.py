@@ -1,4 +1,4 @@
-"""Packages of Debian that tests use for real: installed once, as root, where tests demand them."""
+"""Debian packages that tests use for real: installed once, as root, if tests require them."""
 
 import fcntl
 import os
@@ -11,12 +11,12 @@ import pytest
 
 
 class NotInstalled(Exception):
-    """apt-get failed, or is not there."""
+    """apt-get failed, or does not exist."""
 
 
 def installed(program: str, package: str) -> str:
-    """The path of a program. Skips the test where it is missing; with `DEV_CLUSTER=1`, which demands the real thing, it is
-    installed."""
+    """The path of a program. If it is missing, the test is skipped; with `DEV_CLUSTER=1`, which requires the real
+    program, it is installed."""
     found = shutil.which(program)
     if found is None and os.environ.get("DEV_CLUSTER") != "1":
         pytest.skip(f"{program} is not installed: apt install {package}, or DEV_CLUSTER=1 as root installs it")
@@ -28,7 +28,7 @@ def installed(program: str, package: str) -> str:
 
 
 def install(*packages: str) -> None:
-    """Install packages; of several test processes one at a time, since apt-get does not wait for itself. Raises
+    """Install packages, in one test process at a time, since apt-get does not wait for itself. Raises
     `NotInstalled`."""
     if shutil.which("apt-get") is None:
         raise NotInstalled(f"{', '.join(packages)}: no apt-get; the tests need Debian or Ubuntu for these")

@@ -1,12 +1,12 @@
 """Run `pipeline.run` and kill it with SIGKILL right after a write of the store.
 
-    python tests/kill_after.py KNOWN ARGUMENTS        killed after the first write that the file KNOWN does not list
-    python tests/kill_after.py KNOWN:WORD ARGUMENTS   … of those with this word in their place
+    python tests/kill_after.py KNOWN ARGUMENTS        killed after the first write not listed in the file KNOWN
+    python tests/kill_after.py KNOWN:WORD ARGUMENTS   the same among writes whose path contains WORD
     python tests/kill_after.py 17 ARGUMENTS           killed after the 17th write
     python tests/kill_after.py slow ARGUMENTS         not killed: each write takes as long as on a busy shared disk
 
-Writes are told apart by their place in the run folder, any try of a trial being as good as another, so that a run
-killed again and again after something new comes to its end, and is by then killed once after each write.
+Writes are distinguished by their path in the run folder; all tries of a trial count as one. A run that is repeatedly
+killed after a new write therefore finishes, after it was killed once after each write.
 """
 
 import os
@@ -53,7 +53,7 @@ def _after_write(path: Path | str, what: str = "") -> None:
 
 
 class _Os:
-    """The `os` that the store sees."""
+    """The `os` module as the store sees it."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)

@@ -1,4 +1,4 @@
-"""What of a baseline's folder is its code."""
+"""Which files of a baseline's folder are its code."""
 
 import os
 from pathlib import Path
@@ -26,9 +26,9 @@ def tree(folder: Path, *names: str) -> BaselineConfig:
         pytest.param(".git/HEAD", ".github/x", id="git"),
         pytest.param("outputs/1/log", "outputs.py", id="outputs of Hydra"),
         pytest.param("weights/last.safetensors", "weights/README", id="weights"),
-        pytest.param("secret/key", "secrets.py", id="what .gitignore names"),
-        pytest.param("sub/local.txt", "local.txt", id="what a .gitignore in a folder names"),
-        pytest.param("sub/deep/tmp/x", "tmp/x", id="at any depth below it"),
+        pytest.param("secret/key", "secrets.py", id="names in .gitignore"),
+        pytest.param("sub/local.txt", "local.txt", id="names in the .gitignore of a folder"),
+        pytest.param("sub/deep/tmp/x", "tmp/x", id="at any depth below that folder"),
     ],
 )
 def test_what_is_left_out(ignored: str, kept: str, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_special_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("goal", ["/etc", "../other", "nowhere/../../other"])
-def test_a_link_to_the_outside_is_refused(goal: str, tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_refused(goal: str, tmp_path: Path) -> None:
     config = tree(tmp_path, "train.py")
     (tmp_path / "inside").symlink_to("train.py")
     assert code_files(config).paths == ("inside", "train.py")
@@ -69,7 +69,7 @@ def test_a_link_to_the_outside_is_refused(goal: str, tmp_path: Path) -> None:
     assert code_files(config).paths == ("inside", "train.py")
 
 
-def test_a_line_of_gitignore_that_is_no_pattern_is_passed_over(tmp_path: Path) -> None:
+def test_an_invalid_line_of_gitignore_is_ignored(tmp_path: Path) -> None:
     config = tree(tmp_path, "train.py", "out/x")
     (tmp_path / ".gitignore").write_bytes(b"[\n!\n\\\n\xff\nout/\n")
     assert code_files(config).paths == (".gitignore", "train.py")
@@ -78,7 +78,7 @@ def test_a_line_of_gitignore_that_is_no_pattern_is_passed_over(tmp_path: Path) -
         code_files(config)
 
 
-def test_a_run_copies_only_code_and_says_how_much(tmp_path: Path, toy_data: Path) -> None:
+def test_a_run_copies_only_code_and_reports_its_size(tmp_path: Path, toy_data: Path) -> None:
     conf = baseline(tmp_path)
     tree(tmp_path / "toy", ".venv/lib/big.py", "notes/.gitignore", "notes/x.md")
     (tmp_path / "toy/notes/.gitignore").write_text("*\n")

@@ -1,4 +1,4 @@
-"""From a command line to settings: every preset composes, a misspelt key fails and lists the valid ones."""
+"""From a command line to settings: every preset composes, and a misspelt key fails with a list of the valid ones."""
 
 import ast
 import dataclasses
@@ -25,7 +25,7 @@ SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
 def test_every_experiment_composes_at_every_scale(experiment: str, scale: str) -> None:
     given = [f"+experiment={experiment}", f"scale={scale}"]
     if experiment == "time_to_target" and scale == "small":
-        given.append("measure.target=4.0")  # at this scale nobody has measured what is a good one
+        given.append("measure.target=4.0")  # no good value has been measured at this scale
     for order in (given, given[::-1]):
         config = compose_config(order)
         assert config.scale == scale
@@ -46,7 +46,7 @@ def test_every_baseline_composes_at_every_scale(baseline: str, scale: str) -> No
     assert compose_config([f"baseline={baseline}", f"scale={scale}"]).baseline.name == baseline
 
 
-def test_the_command_line_wins_over_what_a_scale_overrides() -> None:
+def test_the_command_line_overrides_a_scale() -> None:
     assert compose_config(["scale=tiny"]).ideate.maker == {"_target_": BANK}
     assert compose_config(["scale=tiny", "ideate=tune"]).ideate.maker == {"_target_": TUNE}
     assert compose_config(["ideate=tune", "+experiment=evolve_posttrain", "scale=tiny"]).ideate.maker == {
@@ -54,7 +54,7 @@ def test_the_command_line_wins_over_what_a_scale_overrides() -> None:
     }
 
 
-def test_a_baseline_of_ones_own_is_found_beside_its_configuration() -> None:
+def test_a_users_baseline_is_found_beside_its_configuration() -> None:
     config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
     assert Path(config.baseline.folder) == TOY_CONF.parent / "toy"
     assert config.train.budget_steps == 60
@@ -114,7 +114,7 @@ BAD = [
 @pytest.mark.parametrize(
     ("given", "seen", "allowed"), BAD, ids=lambda value: value[0] if isinstance(value, list) else ""
 )
-def test_bad_settings_are_one_line_with_what_is_allowed(given: list[str], seen: str, allowed: str) -> None:
+def test_bad_settings_are_refused_in_one_line_with_the_allowed_ones(given: list[str], seen: str, allowed: str) -> None:
     with pytest.raises(BadInput) as caught:
         compose_config(given)
     words = str(caught.value)
@@ -153,7 +153,7 @@ def _plain(config: Config) -> dict[str, object]:
 
 
 def test_which_settings_are_live() -> None:
-    """Whatever decides what a score means is fixed."""
+    """Everything that influences the meaning of a score is fixed."""
     config = compose_config(["baseline=toy", "scale=tiny"], TOY_CONF)
     groups = {key.partition(".")[0] for key in flatten(live_part(config))}
     assert groups == {
@@ -206,12 +206,12 @@ def test_every_setting_has_a_docstring() -> None:
         ("cluster.slurm.extra={a: {b: 1}}", "cluster.slurm.extra.a={'b': 1} is not one value"),
     ],
 )
-def test_what_no_run_can_use_is_refused_before_anything_is_made(given: str, words: str, tmp_path: Path) -> None:
+def test_unusable_settings_are_refused_before_anything_is_created(given: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         run_paths_of(compose_config(["baseline=toy", "scale=tiny", "run=r", f"runs={tmp_path}", given], TOY_CONF))
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_refuses_what_the_run_would(bench: Bench) -> None:
+def test_a_dry_run_refuses_what_a_run_refuses(bench: Bench) -> None:
     bench.run("r", "dry_run=true", "ideate.maker.foo=1").refused(2, "ideate.maker.foo is not an argument")

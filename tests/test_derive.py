@@ -1,4 +1,5 @@
-"""Settings of a rerun: what an override changes of the baseline's settings is changed of the run's, and nothing else."""
+"""Settings of a rerun: overrides of the baseline's settings are applied to the run's settings, and nothing else
+changes."""
 
 from typing import Any
 
@@ -10,9 +11,9 @@ from pipeline.setup.derive import carried, unused_changes
 @pytest.mark.parametrize(
     ("onto", "before", "after", "found"),
     [
-        pytest.param({"a": 1}, {"a": 5}, {"a": 5}, {"a": 1}, id="what is not overridden stays as in the run"),
-        pytest.param({"a": 1}, {"a": 5}, {"a": 6}, {"a": 6}, id="what is overridden changes"),
-        pytest.param({"a": 6}, {"a": 5}, {"a": 6}, {"a": 6}, id="also where the run has that value"),
+        pytest.param({"a": 1}, {"a": 5}, {"a": 5}, {"a": 1}, id="a setting without an override keeps the run's value"),
+        pytest.param({"a": 1}, {"a": 5}, {"a": 6}, {"a": 6}, id="an override changes a value"),
+        pytest.param({"a": 6}, {"a": 5}, {"a": 6}, {"a": 6}, id="an override of a value that the run already has"),
         pytest.param({"g": {"a": 1, "b": 2}}, {"g": {"a": 0, "b": 0}}, {"g": {"a": 0, "b": 3}}, {"g": {"a": 1, "b": 3}},
                      id="nested"),
         pytest.param({"s": {"x": 1, "own": 9}}, {"s": {"x": 1}}, {"s": {"y": 2}}, {"s": {"own": 9, "y": 2}},
@@ -20,7 +21,7 @@ from pipeline.setup.derive import carried, unused_changes
         pytest.param({"l": [1]}, {"l": [1, 2]}, {"l": [3]}, {"l": [3]}, id="a list is one value"),
     ],
 )  # fmt: skip
-def test_an_override_means_what_it_means_to_run(onto: Any, before: Any, after: Any, found: Any) -> None:
+def test_an_override_means_the_same_as_for_a_run(onto: Any, before: Any, after: Any, found: Any) -> None:
     assert carried(onto, before, after) == found
 
 
@@ -35,7 +36,7 @@ class Small:
 """
 
 
-def test_settings_that_were_changed_for_another_scale_are_named() -> None:
+def test_settings_changed_for_another_scale_are_named() -> None:
     before, after = SCALES.format(1, 1, 1), SCALES.format(2, 2, 3)
     assert unused_changes(before, after, "Tiny", "Small", "settings.py") == ["clip"]
     assert unused_changes(before, after, "Tiny", "Tiny", "settings.py") == []

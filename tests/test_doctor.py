@@ -1,4 +1,4 @@
-"""The preflight: each failure is one line with its remedy."""
+"""The preflight checks: each failure is one line with its remedy."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ pytest_plugins = ["tests.slurm_cluster.fixture"]
 
 
 def lines(bench: Bench, *more: str, home: Path, code: int) -> dict[str, str]:
-    """What the doctor says of each thing, `ok` or `FAIL` first."""
+    """Each check of the doctor with its result, `ok` or `FAIL`."""
     given = [word for word in bench.arguments("", *more) if not word.startswith("run=")]
     done = program("doctor", *given, extra={"XDG_CONFIG_HOME": str(home)})
     assert done.code == code, done.out + done.err
@@ -24,7 +24,7 @@ def lines(bench: Bench, *more: str, home: Path, code: int) -> dict[str, str]:
     return found
 
 
-def test_on_a_laptop_all_is_well(bench: Bench, tmp_path: Path) -> None:
+def test_all_checks_pass_on_a_laptop(bench: Bench, tmp_path: Path) -> None:
     said = lines(bench, home=tmp_path, code=0)
     assert {"data", "disk", "shared disk", "scratch", "sandbox", "network"} <= set(said)
     assert all(words.startswith("ok") for name, words in said.items() if name in ("data", "disk", "shared disk"))
@@ -38,14 +38,14 @@ def test_on_a_laptop_all_is_well(bench: Bench, tmp_path: Path) -> None:
         ("train.disk_gb=1e7", "disk", "runs=FOLDER"),
     ],
 )
-def test_what_is_missing_comes_with_its_remedy(
+def test_each_problem_is_reported_with_its_remedy(
     setting: str, name: str, words: str, bench: Bench, tmp_path: Path
 ) -> None:
     said = lines(bench, setting, home=tmp_path, code=1)[name]
     assert said.startswith("FAIL") and words in said
 
 
-def test_on_slurm_it_sends_a_job_and_saves_the_site(
+def test_on_slurm_it_submits_a_job_and_saves_the_site(
     slurm_environment: DevCluster, bench: Bench, tmp_path: Path
 ) -> None:
     on_slurm = Bench(bench.folder, bench.data, cluster="slurm")
@@ -65,7 +65,7 @@ def test_on_slurm_it_sends_a_job_and_saves_the_site(
         ("train.resources.gpus_per_node=9", "not available"),
     ],
 )
-def test_what_slurm_will_never_take(
+def test_what_slurm_never_accepts(
     setting: str, words: str, slurm_environment: DevCluster, bench: Bench, tmp_path: Path
 ) -> None:
     said = lines(Bench(bench.folder, bench.data, cluster="slurm"), setting, home=tmp_path, code=1)["jobs"]

@@ -1,4 +1,4 @@
-"""The programs that look at a run: status, show, evaluate; and those that hold it: pause, resume, cancel."""
+"""The commands that read a run (status, show, evaluate) and those that control it (pause, resume, cancel)."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.toy import CONF, Bench, baseline, jobs_of, program, train_with, wait_
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Path:
-    """A finished run in which an idea fails."""
+    """A finished run in which one idea fails."""
     folder = tmp_path_factory.mktemp("finished")
     ideas = {
         "momentum": {
@@ -38,14 +38,14 @@ def candidate_called(run: Path, title: str) -> Path:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_is_good_enough_to_work_from(name: str) -> None:
+def test_help_is_sufficient(name: str) -> None:
     text = program(name, "--help").ok().out
     assert ("python -m pipeline.run" if name == "run" else f"python -m pipeline {name}") in text
     assert "Exit codes: 0 done" in text
 
 
 def test_build_fills_the_caches_in_the_sandbox_of_trials(toy_data: Path, tmp_path: Path) -> None:
-    """It writes nothing else that stays, and a trial gets a copy."""
+    """It leaves no other files, and a trial gets a copy."""
     scratch = tmp_path / "scratch"
     code = (
         "import os, pathlib\n"
@@ -82,26 +82,26 @@ def test_status_shows_every_candidate_and_the_results(finished: Path) -> None:
         assert words in text
 
 
-def test_status_is_readable_by_a_program(finished: Path) -> None:
+def test_status_is_machine_readable(finished: Path) -> None:
     told = json.loads(program("status", str(finished), "--json").ok().out)
     assert told["states"] == {"scored": 1, "failed": 1}
     assert told["finished"] is True
     assert told["best"] == candidate_called(finished, "momentum").relative_to(finished).as_posix()
 
 
-def test_show_gives_the_patch_and_the_score(finished: Path) -> None:
+def test_show_prints_the_patch_and_the_score(finished: Path) -> None:
     text = program("show", str(candidate_called(finished, "momentum"))).ok().out
     for words in ("+    momentum: float = 0.9", "trial_0 (search), seed 0: squared error", "run it again:", "train.py"):
         assert words in text
 
 
-def test_show_gives_the_reason_and_the_end_of_the_log(finished: Path) -> None:
+def test_show_prints_the_reason_and_the_end_of_the_log(finished: Path) -> None:
     text = program("show", str(candidate_called(finished, "crash"))).ok().out
     for words in ("train/exception", "exit code 1: ValueError: no such luck", "| Traceback"):
         assert words in text
 
 
-def test_evaluate_gives_the_recorded_score_again(finished: Path) -> None:
+def test_evaluate_reproduces_the_recorded_score(finished: Path) -> None:
     folder = candidate_called(finished, "momentum")
     recorded = json.loads((folder / "attempt_0/trial_0/score.json").read_text())
     again = json.loads(program("evaluate", str(folder), "--json").ok().out)
@@ -128,7 +128,9 @@ def test_evaluate_scores_the_baseline_on_the_test_split(finished: Path) -> None:
     [
         pytest.param("status", ".", "is not in a run folder", id="status of no run"),
         pytest.param("show", "r", "is not a candidate", id="show a run"),
-        pytest.param("show", "r/generation_000/candidate_007", "is not a candidate", id="show what is not there"),
+        pytest.param(
+            "show", "r/generation_000/candidate_007", "is not a candidate", id="show a candidate that does not exist"
+        ),
         pytest.param("evaluate", "r/generation_000", "is not a candidate", id="evaluate a generation"),
         pytest.param("pause", ".", "is not in a run folder", id="pause of no run"),
     ],
@@ -137,7 +139,7 @@ def test_bad_folders_are_one_line(finished: Path, module: str, where: str, words
     program(module, str(finished.parent / where)).refused(2, words)
 
 
-def test_evaluate_without_a_checkpoint_says_why(finished: Path) -> None:
+def test_evaluate_without_a_checkpoint_gives_the_reason(finished: Path) -> None:
     folder = candidate_called(finished, "crash")
     program("evaluate", str(folder)).refused(2, "none of its trials has a score", "pipeline show")
 
@@ -177,7 +179,7 @@ def test_cancel_ends_the_jobs_of_a_run_and_pauses_it(tmp_path: Path, toy_data: P
         process.communicate()
 
 
-def test_check_baseline_proves_the_contract(tmp_path: Path, toy_data: Path) -> None:
+def test_check_baseline_checks_the_contract(tmp_path: Path, toy_data: Path) -> None:
     slow = baseline(tmp_path, files={"train.py": train_with(step="import time; time.sleep(0.01)")})
     places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
     text = program("check_baseline", str(slow / "baseline/toy.yaml"), "scale=tiny", *places).ok().out
@@ -198,9 +200,7 @@ def test_check_baseline_proves_the_contract(tmp_path: Path, toy_data: Path) -> N
         pytest.param({"train.py": train_with(setup="arguments.seed = 0")}, "is the seed used?", id="seed unused"),
     ],
 )
-def test_check_baseline_finds_broken_promises(
-    tmp_path: Path, toy_data: Path, files: dict[str, str], words: str
-) -> None:
+def test_check_baseline_finds_violations(tmp_path: Path, toy_data: Path, files: dict[str, str], words: str) -> None:
     conf = baseline(tmp_path, files=files)
     places = (f"runs={tmp_path / 'runs'}", f"data={toy_data}")
     done = program("check_baseline", "toy", "--config-dir", str(conf), "scale=tiny", *places)
@@ -208,8 +208,8 @@ def test_check_baseline_finds_broken_promises(
     assert words in done.out
 
 
-def test_a_file_that_is_never_imported_breaks_the_contract(tmp_path: Path, toy_data: Path) -> None:
-    """As when an installed copy of the code shadows the variant's."""
+def test_a_file_that_is_never_imported_violates_the_contract(tmp_path: Path, toy_data: Path) -> None:
+    """For example, because an installed copy of the code shadows the variant's."""
     conf = baseline(tmp_path, files={"extra.py": "x = 1\n"}, yaml="")
     yaml = conf / "baseline/toy.yaml"
     yaml.write_text(yaml.read_text().replace("evolvable: [", "evolvable: [extra.py, "))
@@ -219,7 +219,7 @@ def test_a_file_that_is_never_imported_breaks_the_contract(tmp_path: Path, toy_d
     assert "FAIL a broken extra.py is detected" in done.out
 
 
-def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path, toy_data: Path) -> None:
+def test_clean_removes_what_is_not_needed_and_the_run_can_be_resumed(tmp_path: Path, toy_data: Path) -> None:
     bench = Bench(tmp_path / "runs", toy_data)
     given = (
         "ideate.candidates=2",
@@ -243,7 +243,7 @@ def test_clean_removes_what_nobody_asks_for_and_the_run_can_go_on(tmp_path: Path
     assert list(run.glob("baseline/trial_0/try_0/output/checkpoint"))
     bench.run(
         "r", *given, "stop.generations=2", "keep.checkpoints=all"
-    ).ok()  # children stand on patches, not on folders
+    ).ok()  # children are built from patches, not from folders
     process = bench.start("r", *given, "stop.generations=3")
     wait_until((run / "controller.json").exists, process)
     program("clean", str(run)).refused(1, "is held by")

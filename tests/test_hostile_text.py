@@ -1,4 +1,4 @@
-"""Text that programs and models wrote, as it is shown: to a terminal, in a prompt, in a record."""
+"""Text written by programs and models, as it is shown in a terminal, a prompt or a record."""
 
 import io
 from pathlib import Path
@@ -24,13 +24,13 @@ HOSTILE = [
     pytest.param("\x9b31m", f"{Q}31m", id="an escape code of one character"),
     pytest.param("ok \u202eevil\u202c \u2066x\u2069", f"ok {Q}evil{Q} {Q}x{Q}", id="marks of direction"),
     pytest.param("pass\u200bword\u00ad\ufeff", f"pass{Q}word{Q}{Q}", id="invisible characters"),
-    pytest.param("a\u2028b\u0085c", f"a{Q}b{Q}c", id="other ends of lines"),
+    pytest.param("a\u2028b\u0085c", f"a{Q}b{Q}c", id="other line ends"),
     pytest.param("tab\tand größer, 数", "tab\tand größer, 数", id="honest text"),
 ]
 
 
 @pytest.mark.parametrize(("text", "shown"), HOSTILE)
-def test_what_a_terminal_or_a_reader_would_obey_is_made_visible(text: str, shown: str, tmp_path: Path) -> None:
+def test_control_characters_are_made_visible(text: str, shown: str, tmp_path: Path) -> None:
     assert plain(f"{text}\n{text}") == f"{shown}\n{shown}"
     printed = io.StringIO()
     say(Console(file=printed, force_terminal=True, color_system=None, width=400), text)
@@ -41,12 +41,12 @@ def test_what_a_terminal_or_a_reader_would_obey_is_made_visible(text: str, shown
     assert not any(sign in Refusal("unreadable", text).reason for sign in "\x1b\r\x08\x9b\u202e\u200b\u2028")
 
 
-def test_an_idea_is_made_plain_when_it_is_read() -> None:
+def test_an_idea_is_cleaned_when_it_is_read() -> None:
     (idea,) = read_proposals('{"title": "a\\u001b[31m red\\u202e", "text": "one\\ntwo\\u0007", "parents": []}')
     assert (idea.title, idea.text) == (f"a{Q}[31m red{Q}", f"one\ntwo{Q}")
 
 
-def test_long_lines_are_cut_and_their_length_is_told(tmp_path: Path) -> None:
+def test_long_lines_are_cut_and_their_length_is_stated(tmp_path: Path) -> None:
     assert plain("x" * 1_000_000) == f"{'x' * LONGEST_LINE}… ({1_000_000 - LONGEST_LINE} more characters)"
     assert plain_line("a\n b\t c") == "a b c"
     (tmp_path / "log").write_text("first\n" + "y" * 1_000_000 + "\nlast\n")
@@ -68,7 +68,7 @@ def test_marks_that_end_a_turn_are_broken(mark: str) -> None:
 @pytest.mark.parametrize(
     "text", ["a < b | c", "list[int]", "<class 'int'>", "x |= y", "File <string>, line 3", "-> None"]
 )
-def test_what_a_traceback_holds_stays_as_it_is(text: str) -> None:
+def test_a_traceback_is_not_changed(text: str) -> None:
     assert inert(text) == text
 
 

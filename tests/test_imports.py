@@ -1,4 +1,4 @@
-"""Imports go down the floors of the design page only, late ones included."""
+"""Modules import only from lower floors of the design page; late imports count, too."""
 
 import ast
 import subprocess
@@ -25,15 +25,17 @@ STRANGERS = (
     *(("makers", "methods"), ("methods", "makers")),
     *((ours, "job") for ours in ("methods", "makers", "policy", "report")),
     *(("job", theirs) for theirs in sorted(MIDDLE - {"job"})),
-    *(("rl", theirs) for theirs in sorted(MIDDLE - {"rl", "job"})),  # jobs of the policy meet like those of trials
+    *(
+        ("rl", theirs) for theirs in sorted(MIDDLE - {"rl", "job"})
+    ),  # the policy's jobs use the same code as those of trials
     ("stages", "loop"),
 )
-"""Rooms of which the first may not import the second, although the floors would allow it."""
+"""Pairs of rooms: the first may not import the second, although the floors would allow it."""
 HEAVY = {"torch", "transformers", "deepspeed", "vllm", "datasets"}
 
 
 def imports(source: str, package: str) -> Iterator[str]:
-    """Dotted names that a module imports anywhere in it; `from a import b` gives `a.b`."""
+    """Dotted names that a module imports anywhere; `from a import b` gives `a.b`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -51,7 +53,7 @@ def room(name: str) -> str:
 
 
 def wrong(importer: str, imported: str) -> str | None:
-    """What is wrong with an import of one module of the pipeline by another, if anything."""
+    """Why one module of the pipeline may not import another; none if it may."""
     ours, theirs = room(importer), room(imported)
     if ours == theirs or not theirs:
         return None
@@ -94,7 +96,7 @@ def test_analysis_sees_the_ground_floor_the_store_and_the_report(path: Path) -> 
 
 
 @pytest.mark.parametrize("path", [*modules("baselines"), *modules("tests/baselines/toy")], ids=dotted)
-def test_a_baseline_imports_nothing_of_ours(path: Path) -> None:
+def test_a_baseline_imports_nothing_of_the_program(path: Path) -> None:
     found = {name.split(".")[0] for name in imports(path.read_text(), package(path))}
     assert not found & {"pipeline", "analysis", "baselines", "tests"}
 
@@ -139,12 +141,12 @@ BY_NAME = {
     "pipeline/sandbox/base.py": "the sandbox that a person names in YAML",
     "pipeline/makers/bank.py": "the implementer that a person names in YAML",
 }
-"""Files that import by a name that is not written in them, and what."""
+"""Files that import by a computed name, with what they import."""
 RUNS_CODE = {"exec", "eval", "__import__", "import_module", "resolve_name", "run_path", "run_module", "exec_module"}
 
 
 def test_no_code_of_a_variant_is_ever_imported() -> None:
-    """Settings and imports of a variant are read by the syntax tree; whatever runs its code is a process of its own."""
+    """Settings and imports of a variant are read from its syntax tree; its code runs only in processes of its own."""
     found = set()
     for path in modules("pipeline"):
         for node in ast.walk(ast.parse(path.read_text())):

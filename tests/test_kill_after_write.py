@@ -1,4 +1,5 @@
-"""A run that is killed after every single write of the store in turn, and resumed, ends like one that was not."""
+"""A run that is killed after every single write of the store in turn, and resumed, ends like one that was not
+killed."""
 
 import random
 import subprocess
@@ -14,7 +15,7 @@ from pipeline.records import FailureKind, Stage
 from tests.toy import ROOT, TOY, Bench, baseline, environment, outline, train_with
 
 SETTINGS = (
-    "seed=8",  # with which the bank proposes one of each, and a child
+    "seed=8",  # with this seed the bank proposes one of each, and a child
     "select.baseline_seeds=1",
     "select.elites=1",
     "select.elite_seeds=1",
@@ -28,8 +29,8 @@ STARTS = 'print(os.getcwd(), arguments.seed, file=open(os.environ["TOY_STARTS"],
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> tuple[Bench, Path]:
-    """A bank with an idea that works, one that crashes in training, one that does not import and one that is never
-    scored; every start of a training is a line in a file."""
+    """A bank with an idea that works, one that crashes in training, one that cannot be imported and one that is never
+    scored; each start of a training appends a line to a file."""
     folder = tmp_path_factory.mktemp("kill")
     starts = folder / "starts"
     counted = train_with(setup=f"if not arguments.smoke: {STARTS}")
@@ -60,7 +61,7 @@ def unbroken(made: tuple[Bench, Path]) -> Mapping[str, Any]:
 
 
 def killed_run(bench: Bench, name: str, known_or_number: object, settings: Sequence[str] = SETTINGS) -> int:
-    """The exit code of a run that is killed after one of its writes, 0 when it came to its end first."""
+    """The exit code of a run that is killed after one of its writes; 0 if it finished first."""
     done = subprocess.run(
         [sys.executable, "tests/kill_after.py", str(known_or_number), *bench.arguments(name, *settings)],
         cwd=ROOT,
@@ -143,7 +144,7 @@ def test_a_slow_disk_changes_nothing(made: tuple[Bench, Path], unbroken: Mapping
 
 
 def test_a_steady_search_survives_kills(made: tuple[Bench, Path]) -> None:
-    """What it decides depends on the order of results, which a kill changes; that nothing is lost or done twice does not."""
+    """Its decisions depend on the order of results, which a kill changes; but nothing is lost or done twice."""
     bench, starts = made
     rng, name, kills = random.Random(3), "steady", 0
     settings = (*SETTINGS, "search.mode=steady")
@@ -159,7 +160,7 @@ def test_a_steady_search_survives_kills(made: tuple[Bench, Path]) -> None:
 
 def test_two_steady_runs_with_the_same_order_of_results_decide_the_same(made: tuple[Bench, Path]) -> None:
     bench, _ = made
-    alone = ("search.mode=steady", "search.ahead=0", "cluster.max_parallel=1")  # one result after the other
+    alone = ("search.mode=steady", "search.ahead=0", "cluster.max_parallel=1")  # one result after another
     for name in ("steady-1", "steady-2"):
         bench.run(name, *SETTINGS, *alone).ok()
     assert outline(bench.archive("steady-1")) == outline(bench.archive("steady-2"))

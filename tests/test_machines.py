@@ -1,5 +1,5 @@
-"""Faults of machines that no single job can tell, and results that come late. Child processes; the same on Slurm is in
-test_on_slurm.py."""
+"""Faults of machines that no single job can detect, and results that arrive late. With child processes;
+test_on_slurm.py does the same on Slurm."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SETTINGS = (
     "select.baseline_seeds=1",
     "select.elites=0",
     "cluster.poll_s=0.05",
-    "cluster.max_parallel=1",  # the good trial of the baseline comes before the bad ones, not among them
+    "cluster.max_parallel=1",  # the baseline's good trial comes before the bad ones, not among them
 )
 BREAKS = "raise SystemExit('libcublas.so.12: cannot open shared object file')"
 
@@ -33,7 +33,7 @@ def setting(value: int) -> dict[str, str]:
     return {"settings.py": (TOY / "settings.py").read_text().replace("batch: int = 4", f"batch: int = {value}")}
 
 
-def test_when_the_baseline_fails_like_unrelated_candidates_their_failures_are_taken_back(
+def test_when_the_baseline_fails_like_unrelated_candidates_their_failures_are_retracted(
     tmp_path: Path, toy_data: Path
 ) -> None:
     broken = tmp_path / "broken"
@@ -65,7 +65,7 @@ def test_when_the_baseline_fails_like_unrelated_candidates_their_failures_are_ta
         assert spoiled.failure is not None and spoiled.failure.kind is FailureKind.SPOILED and good.score is not None
 
 
-def test_when_the_baseline_does_well_it_was_the_ideas(tmp_path: Path, toy_data: Path) -> None:
+def test_when_the_baseline_succeeds_the_ideas_are_at_fault(tmp_path: Path, toy_data: Path) -> None:
     wrong = {
         f"wrong-{k}": {
             "train.py": f"            if not arguments.smoke: raise ValueError('shape {k}')\n            random.seed("
@@ -80,7 +80,7 @@ def test_when_the_baseline_does_well_it_was_the_ideas(tmp_path: Path, toy_data: 
     assert [candidate.failure and candidate.failure.kind for candidate in archive.candidates] == [
         FailureKind.EXCEPTION
     ] * 3
-    assert len(archive.baseline.scores(*REFERENCE)) == 2  # the second one decided
+    assert len(archive.baseline.scores(*REFERENCE)) == 2  # the second verdict
 
 
 def test_the_next_generation_does_not_wait_for_the_last_of_this_one(tmp_path: Path, toy_data: Path) -> None:
@@ -90,7 +90,7 @@ def test_the_next_generation_does_not_wait_for_the_last_of_this_one(tmp_path: Pa
     hold += "            random.seed("
     ideas = {"slow": {"train.py": hold, **setting(12)}, **{f"batch-{k}": setting(k) for k in (8, 16, 32)}}
     bench = bench_with(tmp_path, toy_data, "False", ideas)
-    # With seed 3 the slow one is in the first generation.
+    # With seed 3 the slow idea is in the first generation.
     more = (
         "ideate.candidates=2",
         "stop.generations=2",
@@ -118,14 +118,14 @@ def test_the_next_generation_does_not_wait_for_the_last_of_this_one(tmp_path: Pa
 
 
 def test_the_next_generation_is_proposed_before_slots_stand_idle(tmp_path: Path, toy_data: Path) -> None:
-    """Two slots, three candidates: the last of them leaves a slot empty, long before the quorum."""
+    """Two slots, three candidates: the last one leaves a slot idle, long before the quorum."""
     gate = tmp_path / "gate"
     gate.touch()
     hold = "            while not arguments.smoke and os.path.exists(f'{ROOM}/gate'): time.sleep(0.02)\n"
     hold += "            random.seed("
     ideas = {"slow": {"train.py": hold, **setting(12)}, **{f"batch-{k}": setting(k) for k in (8, 16, 32, 64, 128)}}
     bench = bench_with(tmp_path, toy_data, "False", ideas)
-    # With seed 5 the slow one is in the first generation.
+    # With seed 5 the slow idea is in the first generation.
     more = (
         "ideate.candidates=3",
         "stop.generations=2",

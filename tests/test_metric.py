@@ -1,4 +1,4 @@
-"""The arithmetic of comparing, against hand-worked numbers."""
+"""The arithmetic of comparisons, checked against hand-worked numbers."""
 
 import math
 
@@ -50,10 +50,10 @@ def test_texts() -> None:
 @pytest.mark.parametrize(
     ("values", "errors", "seed_sd", "mean", "error", "sd"),
     [
-        # Three trials: their own spread, 1, over n = 3, and the evaluation's 0.2, which all of them share.
+        # Three trials: their own variance, 1, over n = 3, plus the evaluation's 0.2, which all of them share.
         ([1.0, 2.0, 3.0], [0.2, 0.2, 0.2], None, 2.0, math.sqrt(1 / 3 + 0.04), 1.0),
         ([1.0, 2.0, 3.0], [0.2, 0.2, 0.2], 9.0, 2.0, math.sqrt(1 / 3 + 0.04), 1.0),
-        # One trial says nothing of its spread: the baseline's stands in.
+        # One trial has no spread of its own: the baseline's is used.
         ([2.0], [0.3], 0.4, 2.0, 0.5, 0.4),
         ([2.0], [0.3], None, 2.0, 0.3, 0.0),
         # Two trials: the baseline's spread, 0.4, if known (0.16 / 2), else their own, 2 ** 0.5 (2 / 2).
@@ -73,7 +73,7 @@ def test_estimate(
 
 
 def test_more_problems_do_not_hide_behind_more_seeds() -> None:
-    """The evaluation's error is a floor: all seeds are scored on the same problems."""
+    """The evaluation's error is a lower bound: all seeds are scored on the same problems."""
     assert estimate([1.0] * 1000, [0.2] * 1000).standard_error == pytest.approx(0.2)
 
 

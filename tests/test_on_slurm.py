@@ -1,5 +1,5 @@
-"""Whole runs on a real Slurm that breaks in every way a cluster does. Whatever happens, every trial comes to exactly one
-outcome, no try is trained twice, and the archive is that of an unbroken run. Gates are files, never clocks."""
+"""Whole runs on a real Slurm that fails in every way a cluster does. In all cases every trial has exactly one outcome,
+no try is trained twice, and the archive is that of an unbroken run. Trainings are held by files, never by clocks."""
 
 import ast
 import contextlib
@@ -59,7 +59,7 @@ BROKEN = "if 'NCCL_BROKEN' in os.environ: raise SystemExit('NCCL error: unhandle
 
 @dataclass(frozen=True)
 class Room:
-    """Where runs of a baseline that can be held up lie."""
+    """The place for runs of a baseline whose training can be held."""
 
     bench: Bench
     folder: Path
@@ -67,17 +67,17 @@ class Room:
 
     @property
     def gate(self) -> Path:
-        """Trainings stand still at their 30th step while it is there."""
+        """While it exists, trainings stop at their 30th step."""
         return self.folder / "gate"
 
     def starts(self, name: str) -> list[str]:
-        """One line for each start of a training of a run: the try's folder."""
+        """One line for each start of a training of a run: the folder of the try."""
         lines = (self.folder / "starts").read_text().splitlines()
         return [line for line in lines if f"/{name}/" in line]
 
     @contextlib.contextmanager
     def under_way(self, name: str, *more: str, trials: int = 3) -> Iterator["subprocess.Popen[str]"]:
-        """A controller whose trials all stand at the gate inside the block, and go on after it, to the end of the run."""
+        """A controller whose trials are all held inside the block, and released after it, until the end of the run."""
         self.gate.touch()
         process = self.bench.start(name, *SMALL, *more)
         try:
@@ -97,13 +97,13 @@ class Room:
         return [one for trial in all_trials(self.bench.archive(name)) if (one := trial.in_flight) is not None]
 
     def job(self, name: str, purpose: Purpose) -> str:
-        """The Slurm job of the one trial in flight with this purpose."""
+        """The Slurm job of the only trial in flight with this purpose."""
         (job,) = [one.job.job_id for one in self.in_flight(name) if one.job.purpose is purpose]
         assert job is not None
         return job
 
     def jobs_in_the_queue(self, name: str) -> list[str]:
-        """Those of a run that wait or run."""
+        """Pending or running jobs of a run."""
         return jobs_in_the_queue(self.dev, self.bench.folder / name)
 
     def check(self, name: str, expected: Mapping[str, Any]) -> Archive:
@@ -119,7 +119,7 @@ class Room:
 
 
 def jobs_in_the_queue(dev: DevCluster, run: Path) -> list[str]:
-    """Jobs of a run that wait or run, by the names of their arrays."""
+    """Pending or running jobs of a run, by the names of their arrays."""
     waves = {wave.name for wave in (run / "jobs").glob("*")}
     return [line for line in dev.run("squeue", "-ho", "%j").splitlines() if line in waves]
 
@@ -130,7 +130,7 @@ def trials_of(archive: Archive) -> list[Any]:
 
 
 def all_trials(archive: Archive) -> list[Trial]:
-    """Also those that score a checkpoint of another one."""
+    """Including those that only score a checkpoint of another trial."""
     return [trial for holder in archive.holders() for trial in holder.trials]
 
 
@@ -156,7 +156,7 @@ def setting(old: str, new: str) -> dict[str, str]:
 
 
 def in_training(line: str) -> dict[str, str]:
-    """An idea that does something at each step, not in the smoke test."""
+    """An idea with code that runs in each step, but not in the smoke test."""
     return {"train.py": f"            if not arguments.smoke:\n                {line}\n            random.seed("}
 
 
@@ -165,7 +165,7 @@ GOOD = {"momentum": setting("momentum: float = 0.0", "momentum: float = 0.9"), "
 
 @pytest.fixture(scope="module")
 def on_slurm(slurm_cluster: DevCluster) -> Iterator[DevCluster]:
-    """Programs started by these tests talk to the dev cluster."""
+    """Programs started by these tests use the dev cluster."""
     with pytest.MonkeyPatch.context() as patch:
         wanted = slurm_cluster.environment()
         for name in set(os.environ) - set(wanted):
@@ -183,14 +183,14 @@ def room(on_slurm: DevCluster, toy_data: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def unbroken(room: Room) -> Mapping[str, Any]:
-    """What three trials come to when nothing happens."""
+    """Outcomes of three trials without any failure."""
     room.bench.run("unbroken", *SMALL).ok()
     found = outline(room.bench.archive("unbroken"))
     assert sorted(Counter(room.starts("unbroken")).values()) == [1, 1, 1]
     return found
 
 
-# ---- what people and machines do to jobs
+# ---- what users and machines do to jobs
 
 
 def test_a_requeue_by_hand_changes_nothing(room: Room, unbroken: Mapping[str, Any]) -> None:
@@ -198,14 +198,14 @@ def test_a_requeue_by_hand_changes_nothing(room: Room, unbroken: Mapping[str, An
         done = subprocess.run(
             ["scontrol", "requeue", room.job("requeue", Purpose.BASELINE)], capture_output=True, text=True
         )
-        assert done.returncode != 0, "jobs are submitted with --no-requeue: the program decides about another try"
+        assert done.returncode != 0, "jobs are submitted with --no-requeue: the program decides about retries"
     archive = room.check("requeue", unbroken)
     assert all(len(trial.tries) == 1 for trial in trials_of(archive))
 
 
-def test_a_preempted_trial_goes_on_from_its_checkpoint(room: Room, unbroken: Mapping[str, Any]) -> None:
+def test_a_preempted_trial_resumes_from_its_checkpoint(room: Room, unbroken: Mapping[str, Any]) -> None:
     with room.under_way("preempted", "cluster.slurm.nodelist=n3"):
-        # The whole node for another partition; what was there has to go.
+        # Another partition takes the whole node; its jobs are preempted.
         urgent = ["--partition=urgent", "--nodelist=n3", "--exclusive", "--mem=0", "--output=/dev/null"]
         other = room.dev.run("sbatch", "--parsable", *urgent, "--wrap=sleep 600").strip()
         try:
@@ -221,7 +221,7 @@ def test_a_preempted_trial_goes_on_from_its_checkpoint(room: Room, unbroken: Map
         assert steps == list(range(1, 61))
 
 
-def test_a_job_that_somebody_cancels_is_tried_again(room: Room, unbroken: Mapping[str, Any]) -> None:
+def test_a_job_that_a_user_cancels_is_retried(room: Room, unbroken: Mapping[str, Any]) -> None:
     with room.under_way("cancelled"):
         room.dev.run("scancel", room.job("cancelled", Purpose.BASELINE))
     archive = room.check("cancelled", unbroken)
@@ -233,7 +233,7 @@ def test_a_job_that_somebody_cancels_is_tried_again(room: Room, unbroken: Mappin
 def test_a_node_that_dies_costs_a_retry_of_the_unfinished_trials_of_its_pack(
     on_slurm: DevCluster, toy_data: Path, tmp_path: Path
 ) -> None:
-    """Three trials in one job, each with a GPU of its own; one has its score when the node dies."""
+    """Three trials in one job, each with its own GPU; one has its score when the node dies."""
     gate = "while step == 30 and 'FREE' not in os.environ and os.path.exists(f'{ROOM}/gate'): time.sleep(0.05)"
     ideas = {"free": in_training("os.environ['FREE'] = '1'"), "momentum": GOOD["momentum"]}
     room = make_room(tmp_path, toy_data, on_slurm, gate, ideas)
@@ -267,13 +267,13 @@ def test_a_node_that_dies_costs_a_retry_of_the_unfinished_trials_of_its_pack(
     assert len({again.job.job_id.partition(".")[0] for _, again in lost}) == 1  # type: ignore[union-attr]
 
 
-def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, Any]) -> None:
+def test_slurms_controller_is_unavailable_for_a_while(room: Room, unbroken: Mapping[str, Any]) -> None:
     with room.under_way("away") as process:
         room.dev.stop_controller()
         try:
             events = room.bench.folder / "away/events.jsonl"
             wait_until(lambda: '"waiting"' in events.read_text(), process)
-            room.gate.unlink()  # the trials end while nobody can be asked
+            room.gate.unlink()  # the trials end while Slurm does not answer
             wait_until(lambda: all(trial.score for trial in trials_of(room.bench.archive("away"))), process)
         finally:
             room.dev.start_controller()
@@ -283,7 +283,7 @@ def test_the_controller_of_slurm_goes_away(room: Room, unbroken: Mapping[str, An
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk that is soon full."""
+    """A disk that fills up soon."""
     place = tmp_path / "disk"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60M", "tmpfs", place], check=True)
@@ -292,7 +292,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_loses_nothing(room: Room, unbroken: Mapping[str, Any], small_disk: Path) -> None:
-    """Neither the trials nor the controller can write on; when there is room again, the same command goes on."""
+    """Neither the trials nor the controller can write; once there is space, the same command resumes."""
     full = replace(room, bench=replace(room.bench, folder=small_disk / "runs"))
     more = (*SMALL, "train.disk_gb=0.001")
     room.gate.touch()
@@ -314,8 +314,8 @@ def test_a_full_disk_loses_nothing(room: Room, unbroken: Mapping[str, Any], smal
         assert len(trial.tries) == 2 and trial.tries[0].result.failure.kind.infrastructure
 
 
-def test_a_job_that_can_never_start_pauses_the_run_and_tells_why(room: Room) -> None:
-    """Three days are more than any partition gives."""
+def test_a_job_that_can_never_start_pauses_the_run_with_the_reason(room: Room) -> None:
+    """Three days are more than any partition allows."""
     process = room.bench.start("never", *SMALL, "train.resources.time_min=4320")
     pause = room.bench.folder / "never/pause.json"
     wait_until(pause.exists, process, 180)
@@ -330,18 +330,18 @@ def test_a_job_that_can_never_start_pauses_the_run_and_tells_why(room: Room) -> 
     assert all(trial.score is None and trial.failure is None for trial in trials_of(room.bench.archive("never")))
 
 
-def test_a_dry_run_shows_the_script_and_makes_nothing(room: Room) -> None:
+def test_a_dry_run_shows_the_script_and_creates_nothing(room: Room) -> None:
     out = room.bench.run("dry", *SMALL, "dry_run=true", "cluster.slurm.constraint=bigmem").ok().out
     for words in ("#SBATCH --array=0-2", "#SBATCH --constraint=bigmem", "core hours without retries", "0.0"):
         assert words in out
     assert not (room.bench.folder / "dry").exists()
 
 
-def test_a_node_on_which_everything_fails_is_left_alone(room: Room, unbroken: Mapping[str, Any]) -> None:
-    """Its faults are told by their signature in the log, never scored, and no more jobs go there."""
-    mark = f"{room.folder}/broken"  # the node where the first job lands
+def test_a_node_on_which_everything_fails_is_avoided(room: Room, unbroken: Mapping[str, Any]) -> None:
+    """Its faults are recognized by their signature in the log and never scored, and no more jobs are sent there."""
+    mark = f"{room.folder}/broken"  # the node where the first job runs
     lines = f'"ln -s $SLURMD_NODENAME {mark}","[ $(readlink {mark}) != $SLURMD_NODENAME ] || export NCCL_BROKEN=1"'
-    gpu = "train.resources.gpus_per_node=1"  # without one, a log that blames the GPU is not believed
+    gpu = "train.resources.gpus_per_node=1"  # a log that blames the GPU is not believed on a job without one
     room.bench.run("shunned", *SMALL, gpu, f"cluster.slurm.setup=[{lines}]", timeout=240).ok()
     archive = room.check("shunned", unbroken)
     hosts = Counter(one.result.host for trial in trials_of(archive) for one in trial.tries)
@@ -365,7 +365,7 @@ def test_a_trial_over_its_memory_and_one_over_its_time_are_failures_of_their_ide
 
 
 def test_a_variant_in_the_sandbox_does_not_reach_slurm(on_slurm: DevCluster, toy_data: Path, tmp_path: Path) -> None:
-    """It knows the configuration and has the programs, and could otherwise cancel the jobs of others."""
+    """It has the configuration and the programs, and could otherwise cancel jobs of others."""
     installed("bwrap", "bubblewrap")
     slurm = {**on_slurm.environment(), "PATH": os.environ["PATH"]}
     attack = (
@@ -455,7 +455,7 @@ def test_the_controller_as_a_job_with_a_profile_that_exports_a_key(room: Room, t
 
 @pytest.fixture(scope="module")
 def hall(on_slurm: DevCluster, toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    """Trials of uneven length."""
+    """Trials of different lengths."""
     ideas = {
         **{f"momentum-{k}": setting("momentum: float = 0.0", f"momentum: float = {k / 100}") for k in range(60, 96, 4)},
         **{f"batch-{k}": setting("batch: int = 4", f"batch: int = {k}") for k in range(5, 20)},
@@ -493,7 +493,7 @@ def test_a_controller_killed_again_and_again(hall: Room, twenty_four: Mapping[st
             process.communicate()
             kills += 1
             print(f"{kills} kills of {SOAK_KILLS}, in run {run}")
-        else:  # it came to its end between two kills: so does the next one
+        else:  # it finished between two kills; the next one does, too
             assert process.returncode == 0 and kills > 0
             hall.check(f"killed-{run}", twenty_four)
             run += 1
@@ -536,7 +536,7 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
     bench.run(
         "nodes", *SMALL, "train.resources.nodes=2", "train.resources.gpus_per_node=2", "ideate.patch_share=1"
     ).ok()
-    # Also the second node of a job that only scores a checkpoint, which is the first one's work, ends.
+    # The second node of a job that only scores a checkpoint on the first one ends, too.
     wait_until(lambda: not jobs_in_the_queue(on_slurm, bench.folder / "nodes"))
     archive = bench.archive("nodes")
     outcomes = {one.idea.title: one for one in archive.candidates}
@@ -554,7 +554,7 @@ def test_each_node_trains_in_a_task_of_its_own_and_any_failure_ends_all(
 
 
 def test_gpt_2_trains_on_two_nodes(on_slurm: DevCluster, tmp_path: Path) -> None:
-    """One rank a node, started by DeepSpeed's side of the baseline; the trusted scorer runs on the first."""
+    """One rank per node, started through DeepSpeed by the baseline; the trusted scorer runs on the first node."""
     small = (
         "size.width=32",
         "size.layers=1",
@@ -575,8 +575,8 @@ def test_gpt_2_trains_on_two_nodes(on_slurm: DevCluster, tmp_path: Path) -> None
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
 
 
-def test_a_trial_on_another_gpu_model_is_tried_again_elsewhere(room: Room, tmp_path: Path) -> None:
-    # One job a wave: its folder, where the job starts, has the name of the job.
+def test_a_trial_on_another_gpu_model_is_retried_elsewhere(room: Room, tmp_path: Path) -> None:
+    # One job per wave: its folder, where the job starts, is named after the job.
     fake = "#!/bin/bash\ncase $PWD in *-c1-a0-t0-r0.*) echo NVIDIA L4 ;; *) echo NVIDIA H100 ;; esac\n"
     (tmp_path / "nvidia-smi").write_text(fake)
     (tmp_path / "nvidia-smi").chmod(0o755)

@@ -1,4 +1,4 @@
-"""What an installation is: a wheel and an editable one, each in a fresh virtual environment."""
+"""Two kinds of installation, a wheel and an editable one, each in a new virtual environment."""
 
 import configparser
 import os
@@ -26,7 +26,7 @@ PRIVATE = (*FOLDERS, "tests", "docs")
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is packaged: building writes into the folder."""
+    """A copy of what is packaged, since building writes into the folder."""
     folder = tmp_path_factory.mktemp("checkout")
     unwanted = shutil.ignore_patterns("__pycache__", ".*")
     for name in (*FOLDERS, "groundwork_hpc"):
@@ -55,7 +55,8 @@ def pip(*arguments: str) -> None:
 
 
 def fresh(folder: Path, *what: str) -> Path:
-    """A virtual environment with one installation; dependencies are those of the tests. Returns its folder of programs."""
+    """A virtual environment with one installation; dependencies are those of the tests. Returns the folder of its
+    programs."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     shared = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
@@ -82,7 +83,7 @@ def programs(request: pytest.FixtureRequest) -> Path:
 
 
 def start(programs: Path, where: Path, name: str, *arguments: str) -> Done:
-    """A program of an installation, started in a folder that is no checkout."""
+    """Start a program of an installation, in a folder that is not a checkout."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(
         [str(programs / name), *arguments],
@@ -136,7 +137,7 @@ def test_a_variant_does_not_find_the_installed_program(installed: Path, tmp_path
     given = ("--config-dir", str(conf), "baseline=toy", "scale=tiny", "cluster=local", f"data={toy_data}", "run=r")
     start(installed, tmp_path, "groundwork", "run", *given, *CHEAP, "ideate.candidates=0").ok()
     assert (tmp_path / "runs/r/baseline/trial_0/score.json").exists()
-    assert f'"version": "{NUMBER}"' in (tmp_path / "runs/r/run.json").read_text()  # no commit of a folder around it
+    assert f'"version": "{NUMBER}"' in (tmp_path / "runs/r/run.json").read_text()  # no commit of a surrounding folder
 
 
 def test_the_version_is_stated_once() -> None:

@@ -1,4 +1,4 @@
-"""Records are finite, frozen and documented, and come back from their files as they were."""
+"""Records are finite, frozen and documented, and survive a round trip through their files."""
 
 import ast
 import dataclasses
@@ -82,7 +82,7 @@ STANDING = Standing("generation_000/candidate_001", 1.0, 0.1, 1, 0.5, 0.2)
     ],
     ids=lambda record: type(record).__name__,
 )
-def test_a_record_comes_back_from_its_file(record: Any, tmp_path: Path) -> None:
+def test_a_record_survives_a_round_trip_through_its_file(record: Any, tmp_path: Path) -> None:
     assert files.create(tmp_path / "x.json", record)
     assert files.read(tmp_path / "x.json", type(record)) == record
 
@@ -106,7 +106,7 @@ def test_every_record_is_frozen_and_every_field_documented(module: Any) -> None:
 
 
 def undocumented(node: ast.ClassDef) -> list[str]:
-    """Fields of a class that no string follows."""
+    """Fields of a class that have no docstring."""
     after = [*node.body[1:], None]
     return [
         ast.unparse(line.target)

@@ -1,4 +1,4 @@
-"""`python -m pipeline.run` from end to end, on the toy baseline and local processes."""
+"""`python -m pipeline.run` from end to end, on the toy baseline with local processes."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Bench:
 
 @pytest.fixture
 def copy(finished: Bench, tmp_path: Path) -> Bench:
-    """The same, to be changed."""
+    """A copy of it, to modify."""
     shutil.copytree(finished.folder / "first", tmp_path / "runs/first")
     return Bench(tmp_path / "runs", finished.data)
 
@@ -69,7 +69,7 @@ def test_the_run_folder_is_as_documented(finished: Bench) -> None:
     assert found == GOLDEN.read_text(), renew
 
 
-def test_the_search_finds_what_is_better_and_builds_on_it(finished: Bench) -> None:
+def test_the_search_finds_an_improvement_and_builds_on_it(finished: Bench) -> None:
     archive = finished.archive("first")
     first, second = archive.generations
     assert first.selection is not None and second.selection is not None and archive.report is not None
@@ -83,7 +83,7 @@ def test_the_search_finds_what_is_better_and_builds_on_it(finished: Bench) -> No
     assert archive.baseline.trials[0].score is not None and archive.baseline.trials[0].score.seed == 0
 
 
-def test_a_result_holds_the_memory_of_the_machine_and_of_the_training(finished: Bench) -> None:
+def test_a_result_contains_the_memory_of_the_machine_and_of_the_training(finished: Bench) -> None:
     (trial, *_) = finished.archive("first").baseline.trials
     result = trial.tries[-1].result
     assert result is not None and result.memory.host_gb is not None and result.memory.host_peak_gb is not None
@@ -91,17 +91,17 @@ def test_a_result_holds_the_memory_of_the_machine_and_of_the_training(finished: 
     assert result.memory.gpu_gb is None
 
 
-def test_a_second_run_with_the_same_seed_is_the_same(finished: Bench, tmp_path: Path) -> None:
+def test_a_second_run_with_the_same_seed_is_identical(finished: Bench, tmp_path: Path) -> None:
     other = Bench(tmp_path / "runs", finished.data)
     other.run("second", *SEARCH, "cluster.max_parallel=1").ok()
     assert outline(other.archive("second")) == outline(finished.archive("first"))
 
 
-def test_nothing_in_a_run_folder_names_its_place(finished: Bench) -> None:
+def test_no_file_of_a_run_contains_its_path(finished: Bench) -> None:
     """So that it can be moved, or copied to a laptop."""
     run = finished.folder / "first"
     for name in listing(run):
-        if name != "live.json":  # holds the `runs` and `data` that were typed
+        if name != "live.json":  # contains `runs` and `data` as they were typed
             assert str(finished.folder) not in (run / name).read_text(errors="replace"), name
 
 
@@ -120,7 +120,7 @@ def _texts(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_checkpoints_of_elites_and_the_baseline_stay(finished: Bench) -> None:
+def test_checkpoints_of_elites_and_the_baseline_are_kept(finished: Bench) -> None:
     archive = finished.archive("first")
     assert archive.report is not None
     kept = {
@@ -131,8 +131,8 @@ def test_checkpoints_of_elites_and_the_baseline_stay(finished: Bench) -> None:
     assert not list(archive.paths.folder.glob("**/output/resume"))
 
 
-def test_what_is_kept_is_a_setting(bench: Bench) -> None:
-    """What each choice keeps: tests/policy/test_retention.py."""
+def test_retention_is_a_setting(bench: Bench) -> None:
+    """What each choice keeps is tested in tests/policy/test_retention.py."""
     given = (
         "select.baseline_seeds=1",
         "select.elites=1",
@@ -142,7 +142,7 @@ def test_what_is_kept_is_a_setting(bench: Bench) -> None:
     )
     bench.run("r", *given, "keep.checkpoints=none").ok()
     archive = bench.archive("r")
-    assert archive.report is not None and len(archive.report.elites_test) == 1  # scored before it was let go
+    assert archive.report is not None and len(archive.report.elites_test) == 1  # scored before it was removed
     assert not list(archive.paths.folder.glob("generation_*/**/output/checkpoint"))
 
 
@@ -170,7 +170,7 @@ def test_once_is_one_tick_for_cron(bench: Bench) -> None:
 # ---- candidates that misbehave ----
 
 MARK = f"mark-{uuid.uuid4()}"
-"""In the command lines of processes that want to outlive their trial."""
+"""Part of the command lines of processes that try to outlive their trial."""
 CHILD = f"[sys.executable, '-S', '-c', 'import time; time.sleep(10_000)', '{MARK}']"
 BAD: dict[str, Mapping[str, str]] = {
     "import": {"train.py": train_with(first="raise RuntimeError('boom at import')")},
@@ -222,10 +222,10 @@ BAD: dict[str, Mapping[str, str]] = {
     },
 }
 for number, name in enumerate(("fork", "spy", "own")):
-    # They train differently, too: a change without effect on the checkpoint is no result.
+    # They also train differently: a change without effect on the checkpoint is not a result.
     BAD[name]["settings.py"] = (TOY / "settings.py").read_text().replace("batch: int = 4", f"batch: int = {5 + number}")
 ENDS: dict[str, tuple[str, str, str, str]] = {
-    # name: stage, kind, begin of the reason, something among the lines of the log
+    # name: stage, kind, beginning of the reason, a text in the lines of the log
     "import": ("implement", "smoke", "exit code 1: RuntimeError: boom at import", "Traceback"),
     "smoke hangs": ("implement", "smoke", "still running after 3 s, its limit", ""),
     "crash": ("train", "exception", "exit code 1: KeyError: 'boom in step 3'", "Traceback"),
@@ -248,7 +248,7 @@ ENDS: dict[str, tuple[str, str, str, str]] = {
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Archive:
-    """One run of everything above."""
+    """One run of all the above."""
     folder = tmp_path_factory.mktemp("bad")
     yaml = 'evolvable: ["*.py"]\n'
     conf = baseline(folder, ideas=BAD)
@@ -288,7 +288,7 @@ def test_a_misbehaving_candidate_is_a_failure_with_its_reason(name: str, bad: Ar
 
 
 @pytest.mark.parametrize("name", ["fork", "spy", "own", "good"])
-def test_the_run_goes_on(name: str, bad: Archive) -> None:
+def test_the_run_continues(name: str, bad: Archive) -> None:
     assert candidate_of(bad, name).score is not None
 
 
@@ -297,7 +297,7 @@ def test_every_candidate_has_one_outcome_and_the_report_counts_them(bad: Archive
     assert bad.report is not None
     assert dict(bad.report.failures) == Counter(f"{stage}/{kind}" for stage, kind, _, _ in ENDS.values())
     trials = [trial for holder in bad.holders() for trial in holder.trials]
-    assert all(len(trial.tries) == 1 for trial in trials)  # an idea's own fault is not tried again
+    assert all(len(trial.tries) == 1 for trial in trials)  # a failure of the idea itself is not retried
 
 
 def test_nothing_outlives_its_trial(bad: Archive) -> None:
@@ -318,11 +318,11 @@ def test_a_variant_with_a_pipeline_of_its_own_trains_it(bad: Archive) -> None:
     assert log == "my own pipeline and analysis\n"
 
 
-def test_what_a_variant_prints_is_no_score(bad: Archive) -> None:
+def test_output_of_a_variant_is_not_a_score(bad: Archive) -> None:
     assert candidate_of(bad, "nonsense").score is None
 
 
-# ---- going on ----
+# ---- resuming ----
 
 
 def test_the_same_command_again_changes_nothing(copy: Bench) -> None:
@@ -335,7 +335,7 @@ def test_the_same_command_again_changes_nothing(copy: Bench) -> None:
     assert {name for name in after if after[name] != before[name]} == {"live.json", "events.jsonl"}
 
 
-def test_live_settings_may_change_which_is_shown_and_recorded(copy: Bench) -> None:
+def test_live_settings_may_change_and_the_change_is_shown_and_recorded(copy: Bench) -> None:
     done = copy.run("first", *SEARCH, "stop.generations=3", "cluster.max_parallel=1", "train.retries=5").ok()
     for change in ("cluster.max_parallel: 0 -> 1", "stop.generations: 2 -> 3", "train.retries: 2 -> 5"):
         assert f"changed since last time: {change}\n" in done.out
@@ -357,7 +357,7 @@ def test_fixed_settings_may_not_change(copy: Bench) -> None:
 
 
 def test_a_changed_checkout_does_not_change_a_run(copy: Bench, tmp_path: Path) -> None:
-    """Jobs and ideas come from the run's own copy: a baseline that is broken by now goes on."""
+    """Jobs and ideas use the run's own copy: a baseline that was broken since then still runs."""
     conf = baseline(
         tmp_path / "changed", dict.fromkeys(("train.py", "evaluate.py"), "raise SystemExit('changed')\n"), ideas={}
     )
@@ -366,20 +366,20 @@ def test_a_changed_checkout_does_not_change_a_run(copy: Bench, tmp_path: Path) -
     assert len([one for one in copy.archive("first").candidates if one.score is not None]) >= 6
 
 
-def test_a_stop_rule_ends_a_run_and_says_so(bench: Bench) -> None:
-    """The rules themselves: tests/policy."""
+def test_a_stop_rule_ends_a_run_and_is_reported(bench: Bench) -> None:
+    """The rules themselves are tested in tests/policy."""
     done = bench.run("r", *CHEAP, "stop.generations=5", "ideate.candidates=3", "stop.candidates=3")
     report = bench.archive("r").report
     assert done.ok() and report is not None and report.stopped == "stop.candidates=3 reached"
     assert report.stopped in done.out
 
 
-# ---- being stopped ----
+# ---- interruption ----
 
 
 @pytest.fixture
 def gated(tmp_path: Path, toy_data: Path) -> tuple[Bench, Path, Path]:
-    """A baseline whose training waits while a file is there, and writes a line to another when it starts."""
+    """A baseline whose training waits while one file exists, and appends a line to another when it starts."""
     gate, starts = tmp_path / "gate", tmp_path / "starts"
     starts.touch()
     wait = train_with(
@@ -398,7 +398,7 @@ def gated(tmp_path: Path, toy_data: Path) -> tuple[Bench, Path, Path]:
 STOPPED = (*CHEAP, "ideate.candidates=2", "cluster.max_parallel=2", "train.limit_min=5")
 
 
-def test_ctrl_c_stops_cleanly_and_the_printed_command_goes_on(gated: tuple[Bench, Path, Path]) -> None:
+def test_ctrl_c_stops_cleanly_and_the_printed_command_resumes(gated: tuple[Bench, Path, Path]) -> None:
     bench, gate, starts = gated
     gate.touch()
     process = bench.start("stopped", *STOPPED)
@@ -449,7 +449,7 @@ def test_sigterm_is_like_ctrl_c(gated: tuple[Bench, Path, Path]) -> None:
 
 
 def test_killed_at_random_moments_it_trains_nothing_twice(gated: tuple[Bench, Path, Path]) -> None:
-    """The trials of a killed controller live on, and the next one waits for them."""
+    """Trials of a killed controller keep running, and the next controller waits for them."""
     bench, _, starts = gated
     rng, settings = random.Random(0), (*STOPPED, "select.baseline_seeds=2", "select.elites=1", "select.elite_seeds=1")
     bench.run("unbroken", *settings).ok()
@@ -474,7 +474,7 @@ def test_a_trial_that_outlived_its_controller_is_adopted(gated: tuple[Bench, Pat
     process = bench.start("killed", *STOPPED)
     wait_until(lambda: len(starts.read_text().splitlines()) == 2, process)
     process.kill()
-    process.wait()  # its trials hold the pipe
+    process.wait()  # its trials hold the pipe open
     assert process.stdout is not None
     process.stdout.close()
     second = bench.start("killed", *STOPPED)
@@ -486,7 +486,7 @@ def test_a_trial_that_outlived_its_controller_is_adopted(gated: tuple[Bench, Pat
     assert all(len(trial.tries) == 1 for holder in archive.holders() for trial in holder.trials)
 
 
-def test_a_trial_whose_machine_died_is_tried_again_and_goes_on_from_what_it_saved(
+def test_a_trial_whose_machine_died_is_retried_and_resumes_from_what_it_saved(
     gated: tuple[Bench, Path, Path],
 ) -> None:
     bench, gate, starts = gated
@@ -522,7 +522,7 @@ def test_a_second_controller_is_refused(gated: tuple[Bench, Path, Path]) -> None
 # ---- bad input ----
 
 
-def test_a_fresh_name_is_made_and_printed(bench: Bench) -> None:
+def test_a_new_name_is_chosen_and_printed(bench: Bench) -> None:
     arguments = [word for word in bench.arguments("", *CHEAP, "ideate.candidates=1") if not word.startswith("run=")]
     done = program("run", *arguments).ok()
     (name,) = [path.name for path in bench.folder.iterdir()]
@@ -555,7 +555,7 @@ def test_data_that_changed_is_refused(copy: Bench, tmp_path: Path) -> None:
     Bench(copy.folder, tmp_path / "data").run("first", *SEARCH).refused(2, "is not what first started with")
 
 
-def test_a_folder_that_is_no_run_is_left_alone(bench: Bench) -> None:
+def test_a_folder_that_is_not_a_run_is_not_touched(bench: Bench) -> None:
     (bench.folder / "thesis").mkdir(parents=True)
     (bench.folder / "thesis/chapter.txt").write_text("words")
     bench.run("thesis").refused(2, "thesis exists and is not a run folder", "run=NAME")
@@ -575,7 +575,7 @@ def test_a_folder_that_is_no_run_is_left_alone(bench: Bench) -> None:
 def test_a_damaged_file_is_named_and_nothing_is_lost(name: str, copy: Bench) -> None:
     path = copy.folder / "first" / name
     for summary in copy.folder.glob("first/*/summary.json"):
-        summary.unlink()  # it spares reading the files, which are the truth
+        summary.unlink()  # a summary only saves reading the files, which are authoritative
     path.chmod(0o644)
     path.write_text(path.read_text()[:-20])
     before = {name: (copy.folder / "first" / name).read_bytes() for name in listing(copy.folder / "first")}
@@ -589,7 +589,7 @@ def test_a_damaged_file_is_named_and_nothing_is_lost(name: str, copy: Bench) -> 
     }
 
 
-def test_a_scale_that_needs_gpus_says_so(tmp_path: Path) -> None:
+def test_a_scale_that_requires_gpus_is_refused_without_them(tmp_path: Path) -> None:
     if list(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("this machine has a GPU")
     data = tmp_path / "data/grpo/small"
@@ -614,7 +614,7 @@ def test_help_names_the_exit_codes() -> None:
     assert "--take-over" in done.out and "scale=tiny" in done.out
 
 
-def test_the_toy_needs_nothing_of_ours() -> None:
+def test_the_toy_does_not_use_the_program() -> None:
     assert sorted(path.name for path in TOY.glob("*.py")) == [
         "evaluate.py",
         "model.py",
@@ -628,9 +628,7 @@ def test_the_toy_needs_nothing_of_ours() -> None:
 # ---- what a refused or a finished run does not change
 
 
-def test_a_second_controller_that_is_refused_has_changed_nothing(
-    gated: tuple[Bench, Path, Path], finished: Bench
-) -> None:
+def test_a_refused_second_controller_has_changed_nothing(gated: tuple[Bench, Path, Path], finished: Bench) -> None:
     bench, gate, starts = gated
     gate.touch()
     process = bench.start("held", *STOPPED)
@@ -646,7 +644,7 @@ def test_a_second_controller_that_is_refused_has_changed_nothing(
     process.communicate(timeout=180)
 
 
-def test_a_run_that_cannot_be_made_leaves_nothing(bench: Bench) -> None:
+def test_a_run_that_cannot_be_created_leaves_nothing(bench: Bench) -> None:
     bench.run("r", "ideate.seeds=[/nowhere]").refused(2, "/nowhere is not in a run folder")
     other = Bench(bench.folder, bench.data / "nothing")
     other.run("s").refused(2, "holds no prepared data")

@@ -1,4 +1,5 @@
-"""`serve`: the variant's model beside the evaluator. Started for it, ended with it, and reported when it dies."""
+"""`serve`: servers of the variant's model beside the evaluator. They are started for it, ended with it, and reported if
+they die."""
 
 import signal
 import textwrap
@@ -114,7 +115,7 @@ def test_each_server_runs_in_the_variant_with_an_exchange_of_its_own(tmp_path: P
 
 
 def test_a_server_reaches_neither_the_scorer_nor_another_server(tmp_path: Path) -> None:
-    """In the sandbox that works here; without one it would."""
+    """In the sandbox that works here; without a sandbox it could."""
     if strongest().kind == "none":
         pytest.skip("no sandbox works here")
     data = tmp_path / "data/toy/tiny/evaluator/validation.json"
@@ -126,7 +127,7 @@ def test_a_server_reaches_neither_the_scorer_nor_another_server(tmp_path: Path) 
         "(arguments.checkpoint / 'more.json').write_text('{}')",
     )
     tries = [f"try:\n    {code}\n    print('LOOT', {code!r})\nexcept OSError: pass\n" for code in attacks]
-    tries.append("(arguments.exchange.parent / '3').mkdir()\n")  # in a folder of its own; the scorer sees three
+    tries.append("(arguments.exchange.parent / '3').mkdir()\n")  # in a folder of its own; the scorer has three
     bench = Bench(tmp_path, "if arguments.exchange.name == '2':\n" + textwrap.indent("".join(tries), "    "))
     score = bench.score()
     assert isinstance(score, Score) and score.value == SERVERS
@@ -146,14 +147,16 @@ DEATHS = {
 def test_a_server_that_dies_ends_the_evaluation(name: str, tmp_path: Path) -> None:
     code, kind, words = DEATHS[name]
     bench = Bench(tmp_path, f"if arguments.exchange.name == '1':\n    {code}", memory_gb=0.2)
-    failure = bench.score()  # the evaluator waits for an answer for ever; its limit would be another kind of failure
+    failure = (
+        bench.score()
+    )  # the evaluator waits forever for an answer; its time limit would be a different kind of failure
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.kind) == (Stage.EVALUATE, kind) and words in failure.reason
     bench.nothing_is_left()
 
 
-def test_a_server_that_dies_slowly_is_the_reason_all_the_same(tmp_path: Path) -> None:
-    """The evaluator sees that a server is gone and ends before the server has said why."""
+def test_a_server_that_dies_slowly_is_still_the_reason(tmp_path: Path) -> None:
+    """The evaluator notices that a server is gone and ends before the server has given its reason."""
     serve = "if arguments.exchange.name != '1':\n    sys.exit()\n"
     serve += "(arguments.exchange / 'gone').touch()\ntime.sleep(2)\nraise KeyError('no such expert')"
     evaluate = "while not (arguments.exchange / '1/gone').exists():\n    time.sleep(0.01)\n"
@@ -189,7 +192,7 @@ def test_a_late_evaluator_is_late(tmp_path: Path) -> None:
 
 
 class JobTerminated(BaseException):
-    """As when a job is told to end."""
+    """The job was told to end."""
 
 
 def test_the_end_of_the_job_is_the_end_of_the_servers(tmp_path: Path) -> None:
@@ -208,7 +211,7 @@ def test_the_end_of_the_job_is_the_end_of_the_servers(tmp_path: Path) -> None:
     bench.nothing_is_left()
 
 
-def test_a_place_that_serve_is_not_given_is_named(tmp_path: Path) -> None:
+def test_a_placeholder_that_serve_does_not_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         BadInput, match=r"\{evaluator_data\} in .* is unknown; allowed here: checkpoint, exchange, python, size"
     ):

@@ -1,4 +1,4 @@
-"""What of a model's text is its answer: every family of reasoning mark-up, and what only looks like it."""
+"""Which part of a model's text is its answer: every family of reasoning mark-up, and text that only looks like it."""
 
 import re
 
@@ -57,7 +57,7 @@ def test_reasoning_of_every_family_is_no_answer(opens: str, closes: str) -> None
 @pytest.mark.parametrize(("opens", "closes"), MARKS.values(), ids=MARKS)
 def test_an_answer_that_was_cut_off_in_its_reasoning_is_empty(opens: str, closes: str) -> None:
     if opens.startswith("Here"):
-        return  # prose, which means nothing without its other half
+        return  # prose, whose mark means nothing without its other half
     split = split_reasoning(f"{opens}We think of {DRAFT}")
     assert (split.answer, split.reasoning, split.unclosed) == ("", True, True)
 
@@ -122,13 +122,13 @@ CONTENT = {
 
 
 @pytest.mark.parametrize("text", CONTENT.values(), ids=CONTENT)
-def test_what_only_holds_such_a_mark_is_left_as_it_is(text: str) -> None:
+def test_text_that_only_contains_such_a_mark_is_not_changed(text: str) -> None:
     for one in (text, text.replace("\n", "\r\n")):
         assert split_reasoning(one).answer == one and not split_reasoning(one).reasoning
 
 
 @pytest.mark.parametrize("text", CONTENT.values(), ids=CONTENT)
-def test_content_with_such_a_mark_is_left_as_it_is_behind_reasoning(text: str) -> None:
+def test_content_with_such_a_mark_is_not_changed_after_reasoning(text: str) -> None:
     for before in (
         "<think>Hm.</think>\n",
         "Hm.\n</think>\n",
@@ -138,7 +138,7 @@ def test_content_with_such_a_mark_is_left_as_it_is_behind_reasoning(text: str) -
             assert split_reasoning(before + text).answer.strip() == text.strip()
 
 
-def test_an_answer_in_two_parts_is_kept_whole() -> None:
+def test_an_answer_in_two_parts_is_kept_completely() -> None:
     text = f"<think>One.</think>\n{ANSWER}\n<think>And?</think>\n{ANSWER.replace('settings', 'train')}"
     answer = split_reasoning(text).answer
     assert ANSWER in answer and ANSWER.replace("settings", "train") in answer and "think" not in answer
@@ -163,7 +163,7 @@ def test_no_draft_is_left(text: str) -> None:
     assert split_reasoning(text).answer.strip() == ANSWER.strip()
 
 
-def test_long_texts_are_read_in_no_time() -> None:
+def test_long_texts_are_read_quickly() -> None:
     for text in (
         "<think>" * 500,
         "</think>\n" * 500,
@@ -184,6 +184,6 @@ def test_long_texts_are_read_in_no_time() -> None:
         ("\udce9", "\N{REPLACEMENT CHARACTER}"),
     ],
 )
-def test_halves_of_characters_are_replaced(text: str, written: str) -> None:
+def test_lone_surrogates_are_replaced(text: str, written: str) -> None:
     assert writable(text) == written
     written.encode()

@@ -1,4 +1,4 @@
-"""The toy baseline and the programs around it, for tests: child processes at the border, nothing patched."""
+"""The toy baseline, and the program's commands as child processes, for tests. Nothing is patched."""
 
 import json
 import os
@@ -24,7 +24,7 @@ BASELINES = ROOT / "tests/baselines"
 CONF = BASELINES / "conf"
 TOY = BASELINES / "toy"
 CHEAP = ("select.baseline_seeds=1", "select.elites=0", "stop.generations=1", "cluster.poll_s=0.1")
-"""The fewest trials that make a run."""
+"""Settings of a run with the fewest trials."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Done:
         return self
 
     def refused(self, code: int, *words: str) -> None:
-        """The promise for bad input: an exit code and one line on stderr with these words in it."""
+        """The contract for bad input: an exit code, and one line on stderr that contains these words."""
         assert (self.code, self.err.count("\n")) == (code, 1), f"exit code {self.code}\n{self.out}\n{self.err}"
         assert self.err.startswith("error: ") and "Traceback" not in self.err
         for word in words:
@@ -56,7 +56,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def program(name: str, *arguments: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
-    """`python -m pipeline NAME ARGUMENTS` to its end."""
+    """Run `python -m pipeline NAME ARGUMENTS` until it ends."""
     done = subprocess.run(
         command(name, *arguments), cwd=ROOT, env=environment(extra), capture_output=True, text=True, timeout=timeout
     )
@@ -65,7 +65,7 @@ def program(name: str, *arguments: str, extra: Mapping[str, str] | None = None, 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the runs of one test lie, and with which baseline and data they are made."""
+    """The place for runs of one test, with their baseline and data."""
 
     folder: Path
     data: Path
@@ -74,11 +74,11 @@ class Bench:
 
     def arguments(self, name: str, *more: str) -> list[str]:
         given = ["--config-dir", str(self.conf), "baseline=toy", "scale=tiny", f"cluster={self.cluster}", f"run={name}"]
-        # Not isolated unless a test says so: many let a variant meet the test through files beside the run.
+        # Not isolated by default: many tests let a variant communicate through files beside the run.
         return [*given, f"runs={self.folder}", f"data={self.data}", "train.sandbox=none", *more]
 
     def run(self, name: str, *more: str, extra: Mapping[str, str] | None = None, timeout: float = 240) -> Done:
-        """`pipeline.run` to its end."""
+        """Run `pipeline.run` until it ends."""
         return program("run", *self.arguments(name, *more), extra=extra, timeout=timeout)
 
     def start(self, name: str, *more: str) -> "subprocess.Popen[str]":
@@ -103,8 +103,8 @@ def baseline(
     yaml: str = "",
     ideas: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Path:
-    """A copy of the toy with changed `files`, more lines of YAML, and, where `ideas` are given, a bank of only those:
-    name to the changed files. Returns the folder for `--config-dir`."""
+    """A copy of the toy with changed `files`, further lines of YAML and, if `ideas` is given, a bank of only those:
+    name to changed files. Returns the folder for `--config-dir`."""
     code = folder / "toy"
     shutil.copytree(TOY, code)
     shutil.copytree(CONF, folder / "conf")
@@ -131,8 +131,8 @@ def tree(folder: Path) -> Tree:
 
 
 def train_with(first: str = "", step: str = "", end: str = "", setup: str = "") -> str:
-    """The toy's train.py with lines put in: at the top of the file, in `main` before training, in every step of training
-    (not in the smoke test), and at the end."""
+    """The toy's train.py with inserted lines: at the top of the file, in `main` before training, in every step of
+    training (not in the smoke test), and at the end."""
     text = (TOY / "train.py").read_text()
     places = (
         ("import argparse\n", first, ""),
@@ -160,14 +160,14 @@ def _indent(lines: str, margin: str) -> str:
 
 
 def outline(archive: Archive) -> dict[str, Any]:
-    """What two runs share that have "the same archive": candidates, patches, parents, one outcome per trial, and, the
-    clock being steps, the same scores."""
+    """What two runs have in common if they have "the same archive": candidates, patches, parents, one outcome for each
+    trial, and, since the clock counts steps, the same scores."""
     found: dict[str, Any] = {}
     for candidate in archive.candidates:
         attempt = candidate.attempt
         patch = attempt.paths.patch if attempt is not None else None
         found[candidate.id] = (
-            replace(candidate.idea, maker=""),  # a replay knows its model only by the provider's own name
+            replace(candidate.idea, maker=""),  # a replay knows its model only by the provider's name
             patch.read_text() if patch is not None and patch.exists() else None,
             (candidate.failure.stage, candidate.failure.kind) if candidate.failure else None,
         )
@@ -187,12 +187,12 @@ def outline(archive: Archive) -> dict[str, Any]:
 
 
 def _of(holder: Attempt, trial: str | None) -> object:
-    """What a test scoring scores: numbers of trials depend on the order in which slots came free."""
+    """What a test scoring scores, as the numbers of trials depend on the order in which slots became free."""
     return [(one.purpose, one.seed) for one in holder.trials if one.paths.folder.name == trial]
 
 
 def wait_until(true: Callable[[], bool], process: "subprocess.Popen[str] | None" = None, seconds: float = 180) -> None:
-    """Look until something is so. Fails when a process that should bring it about has ended, or after a long while."""
+    """Poll until a condition holds. Fails if a process that should cause it has ended, or after a long time."""
     for _ in range(int(seconds / 0.05)):
         if true():
             return
@@ -228,12 +228,12 @@ def jobs_of(run: Path) -> list[psutil.Process]:
 
 
 def interrupt(process: "subprocess.Popen[str]") -> None:
-    """Ctrl-C: the terminal tells the whole process group."""
+    """Ctrl-C: the terminal signals the whole process group."""
     os.killpg(process.pid, signal.SIGINT)
 
 
 def listing(run: Path, leave_out: Sequence[str] = ("code/pipeline/", "jobs/")) -> Iterator[str]:
-    """The files of a run folder, sorted, without caches and what the names of jobs decide."""
+    """The files of a run folder, sorted, without caches and without parts of names that come from job names."""
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         if path.is_file() and "__pycache__" not in name and not name.startswith(tuple(leave_out)):
