@@ -1,4 +1,4 @@
-"""Simulated searches: a gain that is none is claimed in at most one of twenty, and one that is real is found."""
+"""Simulated searches: a false gain is claimed in at most one of twenty, and a real one is found."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.benchmarks.claims import NULLS, PLANS, RACE, SIMPLER, Plan, World, si
 
 @pytest.mark.parametrize("plan", [name for name, plan in PLANS.items() if not plan.rounds])
 @pytest.mark.parametrize("world", NULLS)
-def test_where_no_idea_is_better_a_gain_is_rarely_claimed(world: str, plan: str) -> None:
+def test_without_a_better_idea_a_gain_is_rarely_claimed(world: str, plan: str) -> None:
     assert simulate(NULLS[world], PLANS[plan], 4000).false.mean() <= ALPHA
 
 
@@ -19,7 +19,8 @@ def test_nor_after_a_race(world: str) -> None:
 
 
 def test_simpler_tests_claim_too_much() -> None:
-    """So the simulation can fail. The first is how a score is called a record without other seeds."""
+    """This shows that the simulation can fail. The first test is how a score is called a record without further
+    seeds."""
     rates = {name: simpler(NULLS["unequal noise"], test, 1000).mean() for name, test in SIMPLER.items()}
     assert min(rates.values()) > 2 * ALPHA and next(iter(rates.values())) > 0.5, rates
 

@@ -1,4 +1,4 @@
-"""The posterior on the tree of candidates: against dense linear algebra, and laws of what a run asks it."""
+"""The posterior on the tree of candidates, against dense linear algebra, and invariants of the queries of a run."""
 
 import math
 import random
@@ -21,7 +21,7 @@ PRIOR = Prior(50.0, 9.0, -0.5, 2.25)
 
 
 def drawn(seed: int, count: int, prior: Prior = PRIOR) -> Rows:
-    """Parents, scores and the variances of these, drawn from the model; a tenth have no score."""
+    """Parents, scores and their variances, drawn from the model; a tenth have no score."""
     rng, parents, true = random.Random(seed), list[int](), list[float]()
     for number in range(count):
         parents.append(-1 if number < 3 or rng.random() < 0.4 else rng.randrange(number))
@@ -46,7 +46,7 @@ def tree_of(rows: Rows, prior: Prior = PRIOR) -> Tree:
 
 
 def dense(rows: Rows, prior: Prior = PRIOR) -> tuple[np.ndarray, np.ndarray, float]:
-    """Mean and covariance of all nodes given the scores, and the likelihood of these up to a constant."""
+    """Mean and covariance of all nodes given the scores, and the likelihood of the scores up to a constant."""
     parents, values, variances = rows
     count = len(parents)
     mean, cov = np.zeros(count), np.zeros((count, count))
@@ -84,7 +84,7 @@ def test_moments_are_those_of_dense_linear_algebra() -> None:
     assert np.allclose(steps, [(mean[k] - mean[p], cov[k, k] + cov[p, p] - 2 * cov[k, p]) for k, p in pairs])
 
 
-def test_a_score_taken_back_leaves_nothing() -> None:
+def test_a_retracted_score_has_no_effect() -> None:
     rows = drawn(3, 30)
     tree, before = tree_of(rows), tree_of(rows).beliefs(range(30))
     tree.observe(12, 70.0, 0.1)
@@ -94,7 +94,8 @@ def test_a_score_taken_back_leaves_nothing() -> None:
 
 
 def test_one_score_by_hand() -> None:
-    """Prior N(0, 4), score 3 ± 2: the mean is half way, the variance 2. A child without a score: one step more."""
+    """Prior N(0, 4), score 3 ± 2: the mean is halfway between, the variance 2. A child without a score: one step
+    more."""
     tree = Tree(Prior(0.0, 4.0, -1.0, 7.0))
     root, child = tree.add(-1), 1
     tree.observe(root, 3.0, 4.0)
@@ -103,11 +104,11 @@ def test_one_score_by_hand() -> None:
 
 
 def test_the_fitted_prior_is_at_least_as_likely_as_its_neighbours() -> None:
-    """The weak prior on the variances moves it a little, which 300 scores outweigh."""
+    """The weak prior on the variances shifts it slightly, which 300 scores outweigh."""
     rows = drawn(5, 300)
     prior = fit(rows)
     best = dense(rows, prior)[2]
-    assert best > dense(rows)[2]  # than the one it was drawn from
+    assert best > dense(rows)[2]  # than the prior it was drawn from
     for factor in (0.6, 1.6):
         assert best > dense(rows, replace(prior, step_variance=factor * prior.step_variance))[2]
         assert best > dense(rows, replace(prior, root_variance=factor * prior.root_variance))[2]
@@ -116,8 +117,9 @@ def test_the_fitted_prior_is_at_least_as_likely_as_its_neighbours() -> None:
         assert best > dense(rows, replace(prior, root_mean=prior.root_mean + moved))[2]
 
 
-def test_lucky_parents_do_not_bias_the_step() -> None:
-    """Only the best scores get children. The mean difference of the scores is far below the mean step, the fit is not."""
+def test_selected_parents_do_not_bias_the_step() -> None:
+    """Only the best scores get children. The mean difference of the scores is far below the mean step; the fit is
+    not."""
     rng, rows = random.Random(1), ([-1] * 200, [], [])
     true = [rng.gauss(0, 1) for _ in range(200)]
     values = [rng.gauss(one, 2) for one in true]
@@ -137,7 +139,7 @@ SPECS = st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 40)), st.integers
 
 
 def made(rows: Sequence[tuple[int | None, int]], mirror: bool = False) -> list[Made]:
-    """Values in fortieths, none for a failure, and a parent among the scored ones before."""
+    """Values in fortieths, none for a failure, and a parent among the earlier scored ones."""
     specs, scored = list[Made](), list[int]()
     for number, (value, parent) in enumerate(rows):
         parents = (scored[parent % len(scored)],) if parent >= 0 and scored else ()
@@ -151,7 +153,7 @@ def made(rows: Sequence[tuple[int | None, int]], mirror: bool = False) -> list[M
 
 @given(rows=SPECS, earlier=st.integers(0, 25), first=st.integers(0, 25))
 @settings(max_examples=60, deadline=None)
-def test_what_was_believed_does_not_depend_on_what_was_asked_before(
+def test_an_estimate_does_not_depend_on_earlier_queries(
     rows: list[tuple[int | None, int]], earlier: int, first: int
 ) -> None:
     asked, fresh = archive_of(made(rows)), archive_of(made(rows))
@@ -160,7 +162,7 @@ def test_what_was_believed_does_not_depend_on_what_was_asked_before(
     known = Knowledge(min(earlier, len(rows)))
     before = ranked(asked, METRIC, known)
     assert before == ranked(fresh, METRIC, known)
-    assert before == ranked(archive_of(made(rows[: known.outcomes])), METRIC, known)  # whatever came later
+    assert before == ranked(archive_of(made(rows[: known.outcomes])), METRIC, known)  # whatever arrived later
 
 
 @given(rows=SPECS)
@@ -174,7 +176,7 @@ def test_both_directions_are_alike(rows: list[tuple[int | None, int]]) -> None:
 
 
 @pytest.mark.parametrize("all_fitted", [0, 200])
-def test_every_way_between_two_numbers_of_outcomes(all_fitted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_between_any_two_numbers_of_outcomes(all_fitted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posterior, "_ALL_FITTED", all_fitted)
     rng = random.Random(2)
     specs = made([(rng.randrange(41) if rng.random() < 0.8 else None, rng.randrange(-3, 30)) for _ in range(24)])
@@ -184,8 +186,8 @@ def test_every_way_between_two_numbers_of_outcomes(all_fitted: int, monkeypatch:
         assert ranked(asked, METRIC, known) == ranked(archive_of(specs), METRIC, known)
 
 
-def test_the_order_in_which_results_come_in_changes_nothing() -> None:
-    """Five generations of 60: the prior is fitted to what earlier selections had seen."""
+def test_the_order_of_results_changes_nothing() -> None:
+    """Five generations of 60: the prior is fitted to what earlier selections used."""
     rng = random.Random(3)
     specs = made([(rng.randrange(41), rng.randrange(-1, 9)) for _ in range(300)])
     one, other = archive_of(specs, per_generation=60), archive_of(specs, per_generation=60)
@@ -205,7 +207,7 @@ def test_the_order_in_which_results_come_in_changes_nothing() -> None:
         assert ours == theirs
 
 
-def test_a_lucky_score_is_pulled_towards_its_parent_and_a_good_family_lifts_it() -> None:
+def test_a_high_score_shrinks_towards_its_parent_and_a_good_family_raises_it() -> None:
     specs = [Made(0.60), Made(0.50), Made(0.48), Made(0.52), *[Made(0.60 + k / 500, parents=(0,)) for k in range(6)]]
     lucky = [*specs, Made(0.64, parents=(1,)), Made(0.63, parents=(4,))]
     archive = archive_of(lucky, baseline=(0.5, 0.5, 0.56))
@@ -214,7 +216,7 @@ def test_a_lucky_score_is_pulled_towards_its_parent_and_a_good_family_lifts_it()
     assert family.deviation < math.hypot(ERROR, np.std([0.5, 0.5, 0.56], ddof=1))
 
 
-def test_without_noise_a_score_is_believed() -> None:
+def test_without_noise_the_estimate_is_the_score() -> None:
     archive = archive_of([Made(0.25), Made(0.75), Made(0.5, parents=(1,))], baseline=(0.5,))
     for number in range(3):
         candidate = archive.candidate(name(number))
@@ -227,6 +229,6 @@ def test_without_noise_a_score_is_believed() -> None:
     assert all(one.deviation < 1e-6 for one in found)
 
 
-def test_the_pool_is_of_the_best_scores() -> None:
+def test_the_pool_consists_of_the_best_scores() -> None:
     archive = archive_of([Made(value / 100) for value in (30, 90, 60, 10)])
     assert [one.id for one, _ in ranked(archive, METRIC, knowledge(archive), pool=2)] == [name(1), name(2)]

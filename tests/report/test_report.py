@@ -1,4 +1,4 @@
-"""The record at the end of a run: what it says of the elites on the test split."""
+"""The report at the end of a run: results of the elites on the test split."""
 
 import json
 import math
@@ -27,7 +27,8 @@ def one_elite(tested: tuple[float, ...] = (0.6, 0.7, 0.8)) -> Archive:
 
 
 def test_hand_worked_numbers() -> None:
-    """Both variances are 0.01 with 2 degrees of freedom each, and no evaluation gave single items: 2 · 0.01² for these."""
+    """Both variances are 0.01 with 2 degrees of freedom each, and no evaluation has results of single items, so these
+    count with 2 · 0.01²."""
     (found,) = rows_of(one_elite(), 0)
     assert (found.candidate, found.seeds, found.failed, found.touches, found.paired) == (name(0), 3, 0, 3, False)
     assert found.value == pytest.approx(0.7) and found.gain == pytest.approx(0.2)
@@ -38,14 +39,14 @@ def test_hand_worked_numbers() -> None:
     assert (found.low > 0) == found.significant
 
 
-def test_a_loss_gains_by_falling() -> None:
+def test_a_lower_loss_is_a_gain() -> None:
     (found,) = rows_of(one_elite((0.1, 0.2, 0.3)), 0, metric=LOSS)
     assert found.gain == pytest.approx(0.3) and found.significant
     assert found.excess == pytest.approx(-0.7)  # the search score, 0.9, was worse
 
 
-def test_every_code_that_the_test_split_has_seen_is_one_of_the_tests() -> None:
-    """An elite of an earlier end of the run is corrected for, after those of now."""
+def test_every_code_scored_on_the_test_split_counts_as_a_test() -> None:
+    """An elite of an earlier end of the run is corrected for, listed after the present ones."""
     values = (0.6, 0.7, 0.8)
     made = [Made(0.7, confirmed=values, tested=values), Made(0.9, confirmed=values, tested=values), Made(0.8)]
     archive = archive_of(made, baseline_tested=(0.4, 0.5, 0.6))
@@ -55,14 +56,16 @@ def test_every_code_that_the_test_split_has_seen_is_one_of_the_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "elite"), [((), (0.6, 0.7)), ((0.5, 0.6), ())], ids=["no baseline there", "no elite there"]
+    ("baseline", "elite"),
+    [((), (0.6, 0.7)), ((0.5, 0.6), ())],
+    ids=["no baseline on the test split", "no elite on the test split"],
 )
-def test_no_test_without_both(baseline: tuple[float, ...], elite: tuple[float, ...]) -> None:
+def test_no_test_without_both_scores(baseline: tuple[float, ...], elite: tuple[float, ...]) -> None:
     archive = archive_of([Made(0.9, confirmed=elite, tested=elite)], baseline_tested=baseline)
     assert rows_of(archive, 0) == []
 
 
-def test_one_seed_each_claims_nothing() -> None:
+def test_one_seed_each_allows_no_claim() -> None:
     (found,) = rows_of(archive_of([Made(0.9, confirmed=(0.9,), tested=(0.9,))], baseline_tested=(0.1,)), 0)
     assert (found.low, found.high, found.p_value, found.significant) == (None, None, 1.0, False)
 
@@ -89,20 +92,20 @@ def test_a_code_that_failed_with_a_final_seed_is_not_claimed(kind: FailureKind, 
     assert (found.failed, found.significant) == (failed, not failed)
 
 
-def test_the_report_counts_every_touch() -> None:
+def test_the_report_counts_every_use_of_the_test_split() -> None:
     archive = one_elite()
     report = final_report(archive, ACCURACY, [archive.candidate(name(0))], "why", ())
     assert report.touches == 6 and [one.touches for one in report.tests] == [3]
     assert [one.candidate for one in report.elites_test] == [name(0)]
 
 
-def test_trials_of_the_race_are_no_part_of_an_elites_numbers() -> None:
+def test_trials_of_the_race_are_not_part_of_an_elites_numbers() -> None:
     archive = archive_of([Made(0.9, confirmed=(0.8, 0.6, 0.7))])
     chosen = [archive.candidate(name(0))]
     (row,) = final_report(archive, ACCURACY, chosen, "why", (), seeds=[2, 3]).elites
     assert row.value == pytest.approx(0.65) and row.trials == 2
     (row,) = final_report(archive, ACCURACY, chosen, "the budget", (), seeds=[7]).elites
-    assert row.trials == 3  # what is there, where the budget ended the run in the race
+    assert row.trials == 3  # the existing trials, if the budget ended the run during the race
 
 
 # ---- items
@@ -123,7 +126,7 @@ def write_items(archive: Archive, baseline: list[float], elite: list[float]) -> 
             path.write_text(json.dumps({"value": trial.score.value, "items": items, "n": len(items)}))
 
 
-def test_what_both_codes_find_hard_alike_is_no_noise(on_disk: Path) -> None:
+def test_difficulty_that_both_codes_share_is_not_noise(on_disk: Path) -> None:
     archive = one_elite()
     hard, easy = [0.0] * 50, [1.0] * 50
     write_items(archive, [*hard, *easy], [*hard, *easy])
@@ -138,7 +141,7 @@ def test_what_both_codes_find_hard_alike_is_no_noise(on_disk: Path) -> None:
         pytest.param([], id="none"),
     ],
 )
-def test_items_that_are_not_those_of_the_score_are_not_used(items: list[float], on_disk: Path) -> None:
+def test_items_that_do_not_match_the_score_are_not_used(items: list[float], on_disk: Path) -> None:
     archive = one_elite()
     write_items(archive, [1.0] * 100, items)
     assert not rows_of(archive, 0)[0].paired

@@ -1,4 +1,4 @@
-"""Which scores of two runs are compared, on numbers worked by hand."""
+"""Which scores of two runs are compared, with numbers worked by hand."""
 
 import math
 
@@ -21,10 +21,10 @@ def scores(*values: float, error: float = 0.0, split: str = "validation", first:
     [
         pytest.param([0.70, 0.72], [1, 2], [0.70, 0.72], False, id="the final trials, without the one that chose"),
         pytest.param([0.90, 0.70], [2], [0.70], False, id="nor those of the race"),
-        pytest.param([], [1, 2], [0.8], True, id="the search trial where there is no other"),
+        pytest.param([], [1, 2], [0.8], True, id="the search trial if there is no other"),
     ],
 )
-def test_the_original_is_measured_by_trials_that_chose_nothing(
+def test_the_original_is_measured_by_trials_that_did_not_choose_it(
     confirmed: list[float], final: list[int], used: list[float], chose: bool
 ) -> None:
     archive = archive_of([Made(0.8, confirmed=confirmed)])
@@ -38,7 +38,8 @@ def test_the_original_is_measured_by_trials_that_chose_nothing(
 
 
 def test_a_rerun_that_differs_by_more_than_the_seeds_explain_disagrees() -> None:
-    # Both codes have variance 0.0001, so s = 0.01; the difference of two means of 3 has the error s·sqrt(2/3) = 0.00816.
+    # Both codes have variance 0.0001, so s = 0.01; the difference of two means of 3 has a standard error of s·sqrt(2/3)
+    # = 0.00816.
     before, near, far = scores(0.50, 0.51, 0.52), scores(0.51, 0.52, 0.53), scores(0.60, 0.61, 0.62)
     found = difference(METRIC, near, before, same_code=True)
     assert found.gain == pytest.approx(0.01) and found.may_be_chance
@@ -49,7 +50,7 @@ def test_a_rerun_that_differs_by_more_than_the_seeds_explain_disagrees() -> None
     assert loss.gain == pytest.approx(-0.1)
 
 
-def test_seeds_that_both_runs_have_are_counted() -> None:
+def test_seeds_of_both_runs_are_counted() -> None:
     before = scores(0.5, 0.6, 0.7)
     assert repeated(before, scores(0.5, 0.6, 0.7, 0.8)) == (3, 3)
     assert repeated(before, scores(0.5, 0.61)) == (1, 2)

@@ -1,4 +1,4 @@
-"""The one home for "better than": what counts as clear, and what a code is compared with."""
+"""The single definition of "better than": when a difference is clear, and what a code is compared with."""
 
 import math
 
@@ -30,16 +30,16 @@ def score(value: float, error: float) -> Score:
         (0.5, math.inf, Verdict.NOISE),
     ],
 )
-def test_a_difference_is_clear_from_two_of_its_errors_on(gain: float, error: float, expected: Verdict) -> None:
+def test_a_difference_is_clear_from_two_of_its_standard_errors(gain: float, error: float, expected: Verdict) -> None:
     assert CLEAR == 2.0 and verdict(gain, error) is expected
 
 
-def test_the_verdicts_are_words_for_a_prompt() -> None:
+def test_the_verdicts_are_words_of_a_prompt() -> None:
     assert [str(one) for one in Verdict] == ["clear gain", "within noise", "clear loss"]
 
 
 @pytest.mark.parametrize(("metric", "sign"), [(ACCURACY, 1), (LOSS, -1)])
-def test_the_gain_over_a_parent_has_both_noises_of_both(metric: Metric, sign: int) -> None:
+def test_the_gain_over_a_parent_includes_evaluation_and_seed_noise_of_both(metric: Metric, sign: int) -> None:
     """sqrt(0.03² + 0.04² + 2 · 0.05²): two evaluations and two seeds."""
     known = Knowledge(2, 1, Standing("baseline", 0.5, 0.01, 3), 0.05)
     gain, error = over_parent(metric, score(0.7, 0.03), score(0.6, 0.04), known)
@@ -49,7 +49,7 @@ def test_the_gain_over_a_parent_has_both_noises_of_both(metric: Metric, sign: in
     assert without == pytest.approx(0.05)
 
 
-def test_a_child_may_be_a_clear_gain_over_the_baseline_and_noise_over_its_parent() -> None:
+def test_a_child_can_be_a_clear_gain_over_the_baseline_and_within_noise_of_its_parent() -> None:
     known = Knowledge(2, 1, Standing("baseline", 0.50, 0.005, 3), 0.01)
     parent, child = score(0.60, 0.01), score(0.61, 0.01)
     over_baseline = as_known(ACCURACY, "c", child, known)

@@ -1,4 +1,4 @@
-"""Tests of claims, against numbers worked by hand and against scipy's own tests."""
+"""Tests of claims, checked against numbers worked by hand and against scipy's own tests."""
 
 import math
 
@@ -29,7 +29,7 @@ def scores(*values: float, error: float = 0.0, split: str = "test") -> list[Scor
         ([0.01], [0.01]),
         ([0.01, 0.04], [0.02, 0.04]),
         ([0.04, 0.01], [0.04, 0.02]),
-        ([0.01, 0.02, 0.03], [0.03, 0.04, 0.04]),  # 3 · 0.01, 2 · 0.02, then 0.03, which may not fall below 0.04
+        ([0.01, 0.02, 0.03], [0.03, 0.04, 0.04]),  # 3 · 0.01, 2 · 0.02, then 0.03, which must not fall below 0.04
         ([0.6, 0.5], [1.0, 1.0]),
         ([], []),
     ],
@@ -61,15 +61,15 @@ def test_equal_spreads_are_students_test() -> None:
 
 
 def test_a_noisy_elite_is_tested_by_its_own_spread() -> None:
-    """The elite's variance is 9, the baseline's 1, pooled 5: 9/3 with 2 degrees of freedom, 5/3 with 4."""
+    """The elite's variance is 9, the baseline's 1, the pooled one 5: 9/3 with 2 degrees of freedom, 5/3 with 4."""
     found = gain_tests(trials_of([[0.0, 1.0, 2.0]]), trials_of([[1.0, 4.0, 7.0]]), np.zeros(1))
     assert found.error == pytest.approx(math.sqrt(9 / 3 + 5 / 3))
     freedom = (14 / 3) ** 2 / (3**2 / 2 + (5 / 3) ** 2 / 4)
     assert found.p_value == pytest.approx(stats.t.sf(3 / math.sqrt(14 / 3), freedom))
 
 
-def test_a_lucky_spread_is_not_believed() -> None:
-    """Three equal scores are no proof that seeds do not matter: the pooled variance, 1/2, is taken."""
+def test_an_accidentally_small_spread_is_not_trusted() -> None:
+    """Three equal scores do not prove that seeds have no effect: the pooled variance, 1/2, is used."""
     found = gain_tests(trials_of([[0.0, 1.0, 2.0]]), trials_of([[1.5, 1.5, 1.5]]), np.zeros(1))
     assert found.error == pytest.approx(math.sqrt(1 / 3 + 0.5 / 3))
 
@@ -84,7 +84,7 @@ def test_items_do_not_average_out() -> None:
 @pytest.mark.parametrize(
     ("baseline", "elite", "p_value", "low"),
     [
-        pytest.param([0.5], [0.9], 1.0, -math.inf, id="no code has two seeds: nothing is known"),
+        pytest.param([0.5], [0.9], 1.0, -math.inf, id="no code has two seeds: no estimate"),
         pytest.param([0.5, 0.5], [0.9, 0.9], 0.0, 0.4, id="seeds change nothing"),
         pytest.param([0.5, 0.5], [0.5, 0.5], 0.5, 0.0, id="seeds change nothing, and neither does the idea"),
     ],
@@ -94,14 +94,14 @@ def test_extremes(baseline: list[float], elite: list[float], p_value: float, low
     assert found.p_value == [p_value] and found.low == pytest.approx(low)
 
 
-def test_an_elite_that_failed_counts_as_a_test_and_wins_none() -> None:
+def test_a_failed_elite_counts_as_a_test_without_a_claim() -> None:
     baseline, elites = trials_of([[0.0, 1.0, 2.0]]), trials_of([[9.0, 10.0, 11.0], [9.0, 10.0, 11.0]])
     both = gain_tests(baseline, elites, np.zeros(2))
     found = gain_tests(baseline, elites, np.zeros(2), np.array([True, False]))
     assert list(found.corrected) == [1.0, pytest.approx(2 * both.p_value[1])]
 
 
-def test_many_searches_at_once_are_as_one_at_a_time() -> None:
+def test_many_searches_at_once_give_the_results_of_single_ones() -> None:
     rng = np.random.default_rng(0)
     baseline, elites, items = rng.normal(size=(7, 1, 5)), rng.normal(size=(7, 3, 4)), rng.random((7, 3))
     together = gain_tests(trials(baseline), trials(elites), items)
@@ -114,13 +114,15 @@ def test_many_searches_at_once_are_as_one_at_a_time() -> None:
 # ---- items
 
 
-def test_paired_items_count_only_what_differs() -> None:
+def test_paired_items_count_only_their_differences() -> None:
     """Items of very different difficulty, on which one code is better by 0, 0, 1 and 1: variance 1/3 over 4 items."""
     theirs = np.array([[0.0, 5.0, 0.0, 9.0]])
     ours = theirs + np.array([[0.0, 0.0, 1.0, 1.0]])
     assert paired_items(ours, theirs) == pytest.approx(1 / 3 / 4)
     assert paired_items(theirs, theirs) == 0.0
-    two_seeds = np.concatenate([ours + 0.5, ours - 0.5])  # a seed that shifts all items alike says nothing of the items
+    two_seeds = np.concatenate(
+        [ours + 0.5, ours - 0.5]
+    )  # a seed that shifts all items equally gives no information about the items
     assert paired_items(two_seeds, theirs) == pytest.approx(1 / 3 / 4)
 
 
@@ -142,11 +144,11 @@ def test_a_comparison_has_a_direction() -> None:
         pytest.param(scores(0.5), scores(0.5), [], True, id="equal"),
         pytest.param(scores(0.5, error=0.02), scores(0.55, error=0.02), [], True, id="within the evaluation's noise"),
         pytest.param(scores(0.5, error=0.02), scores(0.6, error=0.02), [], False, id="beyond the evaluation's noise"),
-        pytest.param(
-            scores(0.5), scores(0.6), [scores(0.4, 0.5, 0.6)], True, id="within the baseline's noise of seeds"
-        ),
+        pytest.param(scores(0.5), scores(0.6), [scores(0.4, 0.5, 0.6)], True, id="within the baseline's seed noise"),
         pytest.param(scores(0.5), scores(0.9), [scores(0.4, 0.45, 0.5)], False, id="beyond it"),
-        pytest.param(scores(0.5), scores(0.500001), [scores(0.4, 0.4)], False, id="seeds change nothing: to the bit"),
+        pytest.param(
+            scores(0.5), scores(0.500001), [scores(0.4, 0.4)], False, id="seeds change nothing: equal to the bit"
+        ),
     ],
 )
 def test_whether_a_rerun_agrees(
@@ -155,7 +157,7 @@ def test_whether_a_rerun_agrees(
     assert compare(ACCURACY, ours, theirs, others, same_code=True).agrees is agrees
 
 
-def test_items_part_reruns_on_another_split_only() -> None:
+def test_items_distinguish_reruns_on_another_split_only() -> None:
     def error(split: str, same_code: bool) -> float:
         theirs = scores(1, 2, 3, error=0.3, split=split)
         return compare(ACCURACY, scores(1, 2, 3, error=0.4), theirs, same_code=same_code).error
