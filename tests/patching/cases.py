@@ -1,8 +1,8 @@
-"""The corpus of replies: how a case is stored, and what it expects.
+"""The corpus of replies: format and expectation of a case.
 
-`corpus/base` is the code that all replies are about; `evaluate.py` is protected in it. Each folder
-`corpus/FORMAT/CASE` holds `reply.md`, as a model wrote it, byte for byte, and either `expected.diff`, what `git diff`
-shows between the base and the right result, or `refused.txt`: the kind of the refusal, and a part of its reason.
+`corpus/base` is the code that all replies are about; `evaluate.py` is protected in it. Each folder `corpus/FORMAT/CASE`
+holds `reply.md`, as a model wrote it, byte for byte, and either `expected.diff`, what `git diff` shows between the base
+and the right result, or `refused.txt`: the kind of the refusal, and a part of its reason.
 """
 
 from dataclasses import dataclass

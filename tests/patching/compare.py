@@ -1,6 +1,6 @@
-"""How many replies of the corpus each tool applies as a careful person would: `python -m tests.patching.compare`.
+"""How many replies of the corpus each tool applies correctly: `python -m tests.patching.compare`.
 
-The other tools get the reply as it is, in a copy of the base, as a careful person would run them: in a dry run first.
+The other tools get the unchanged reply in a copy of the base, with a dry run first, as a careful user would run them.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ from pipeline.patching.trees import Tree, read_tree, write_tree
 from tests.patching.cases import RULES, Case, base, cases
 
 Tool = Callable[[Tree, Case], Tree | None]
-"""The tree that a tool makes of the base and a reply, or None if it refuses."""
+"""The tree that a tool makes of the base and a reply; none if it refuses."""
 
 
 def groundwork(tree: Tree, case: Case) -> Tree | None:
@@ -22,7 +22,7 @@ def groundwork(tree: Tree, case: Case) -> Tree | None:
 
 
 def command(*words: str) -> Tool:
-    """A tool that patches the folder that it runs in, from a reply on its input."""
+    """A tool that patches its working directory, from a reply on standard input."""
 
     def run(tree: Tree, case: Case) -> Tree | None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -48,7 +48,7 @@ TOOLS: dict[str, Tool] = {
 
 
 def table() -> str:
-    """One row for each tool, as Markdown."""
+    """One row per tool, as Markdown."""
     tree, every = base(), cases()
     good = [case for case in every if case.expected is not None]
     bad = [case for case in every if case.expected is None]

@@ -1,4 +1,4 @@
-"""Bytes of source files: Python's own rule decides what they say, and a change keeps what it does not touch."""
+"""Bytes of source files: they are decoded by Python's own rule, and a change preserves what it does not touch."""
 
 import codecs
 
@@ -43,7 +43,9 @@ def test_an_edit_keeps_encoding_mark_and_newlines(mark: bytes, text: str, encodi
     edited = patched(data, block("a.py", old, f"{old}  # ok"))
     assert edited == mark + text.replace(old, f"{old}  # ok").encode(encoding)
     first = text.splitlines()[0]
-    added = patched(data, block("a.py", first, f"{first}\nz = 1"))  # the first line is found in spite of the mark
+    added = patched(
+        data, block("a.py", first, f"{first}\nz = 1")
+    )  # the first line is found despite the byte order mark
     newline = "\r\n" if "\r\n" in text else "\n"
     assert isinstance(added, bytes) and f"z = 1{newline}".encode() in added + b"\n" and added.startswith(mark)
 
@@ -58,7 +60,7 @@ def test_a_whole_file_keeps_encoding_mark_and_newlines(mark: bytes, text: str, e
         assert whole == mark + new.replace("\n", newline).encode(encoding)
 
 
-def test_the_case_of_a_file_from_windows() -> None:
+def test_a_file_from_windows() -> None:
     data = BOM + b"import os\nx = 1\n"
     assert patched(data, block("a.py", "x = 1", "x = 2")) == BOM + b"import os\nx = 2\n"
     assert patched(data, block("a.py", "import os", "import sys")) == BOM + b"import sys\nx = 1\n"
@@ -66,13 +68,13 @@ def test_the_case_of_a_file_from_windows() -> None:
     assert patched(data, reply) == BOM + b"import sys\nx = 1\n"
 
 
-def test_what_the_encoding_of_a_file_lacks_is_refused_with_its_place() -> None:
+def test_a_character_that_the_encoding_lacks_is_refused_with_its_position() -> None:
     refusal = patched(f"{LATIN}x = 1\n".encode("latin-1"), block("a.py", "x = 1", "x = '学'"))
     assert isinstance(refusal, Refusal)
     assert refusal.kind == "unreadable" and "a.py line 2: '学' does not exist in iso-8859-1" in refusal.reason
 
 
-def test_a_new_coding_line_is_followed() -> None:
+def test_a_new_coding_line_is_obeyed() -> None:
     whole = f"{LATIN}x = 'é'\n"
     assert patched(b"x = 1\n", f"a.py\n```\n{whole}```\n") == whole.encode("latin-1")
     assert patched(whole.encode("latin-1"), "a.py\n```\nx = 'é'\n```\n") == "x = 'é'\n".encode()
@@ -99,8 +101,8 @@ def test_a_new_coding_line_is_followed() -> None:
     ],
 )
 @pytest.mark.parametrize("path", ["a.py", "a.txt", "a.pyi"])
-def test_bytes_of_any_kind_end_in_code_or_a_refusal(data: bytes, path: str) -> None:
-    """And what is not touched stays as it is."""
+def test_any_bytes_result_in_code_or_a_refusal(data: bytes, path: str) -> None:
+    """And what is not touched does not change."""
     text = text_of(path, data)
     again = bytes_of(path, text, data)
     assert isinstance(again, Refusal) or again == data or data.startswith(BOM + BOM)

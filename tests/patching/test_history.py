@@ -1,4 +1,4 @@
-"""Code written as a git repository: read back by git itself."""
+"""Code written as a git repository, read back by git itself."""
 
 import subprocess
 from pathlib import Path

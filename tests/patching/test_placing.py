@@ -1,4 +1,4 @@
-"""Where a hunk belongs, on the smallest files that show it."""
+"""Where a hunk belongs, shown on the smallest possible files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from pipeline.patching.reading import Hunk, Line
 
 
 def hunk(text: str, *others: str, start: int | None = None) -> Hunk:
-    """A hunk of lines such as "-old", with other readings of it."""
+    """A hunk of lines such as "-old", with alternative readings."""
     readings = tuple(
         tuple(Line({" ": " ", "-": "-", "+": "+"}[line[0]], line[1:]) for line in reading.split("\n"))  # type: ignore[arg-type]
         for reading in (text, *others)
@@ -20,12 +20,12 @@ def hunk(text: str, *others: str, start: int | None = None) -> Hunk:
     ("file", "hunks", "expected"),
     [
         ("a\nb\n", [hunk("-b\n+c")], "a\nc\n"),
-        ("  b\nb \n", [hunk("-b\n+c")], "  b\nc\n"),  # line ends are forgiven before indentation is
-        ("b \nb\n", [hunk("-b\n+c")], "b \nc\n"),  # and nothing is where there is an exact place
+        ("  b\nb \n", [hunk("-b\n+c")], "  b\nc\n"),  # line ends are ignored before indentation is
+        ("b \nb\n", [hunk("-b\n+c")], "b \nc\n"),  # and neither is ignored if there is an exact match
         ("    b\n", [hunk("-b\n+c\n+  d")], "    c\n      d\n"),
         ("\tb\n", [hunk("-    b\n+    c")], "\tc\n"),
         ("a\nx\nb\nc\n", [hunk(" a\n b\n-c\n+d")], "a\nx\nb\nd\n"),  # the hunk lacks x, away from the change
-        ("a\nx\nb\n", [hunk(" a\n-x\n+y"), hunk(" y\n-b\n+c")], "a\ny\nc\n"),  # the second means the first's result
+        ("a\nx\nb\n", [hunk(" a\n-x\n+y"), hunk(" y\n-b\n+c")], "a\ny\nc\n"),  # the second refers to the first's result
         ("a\nb\n", [hunk(" a\n+x"), hunk(" x\n+y\n b")], "a\nx\ny\nb\n"),
         ("a\nb\nc\nd\n", [hunk("-a\n+A\n b"), hunk(" b\n-c\n+C")], "A\nb\nC\nd\n"),  # context may overlap
         ("a\nb\n", [hunk("-z\n+y", "-b\n+c")], "a\nc\n"),  # the reading that fits
@@ -51,9 +51,9 @@ def test_place(file: str, hunks: list[Hunk], expected: str) -> None:
             "alpha\nbeta\ngamma\ndelta\n",
             [hunk(" alphb\n bete\n gammb\n-delta\n+c")],
             "wrong_file",
-        ),  # a quarter is there
+        ),  # a quarter matches
         ("a\nb\n", [hunk("-a\n+x", "-b\n+y")], "ambiguous"),  # two readings
-        ("a\nb\n", [hunk("-a\n+x", "-a\n-b\n+y")], "ambiguous"),  # two readings at one place
+        ("a\nb\n", [hunk("-a\n+x", "-a\n-b\n+y")], "ambiguous"),  # two readings in one place
         ("a\nb\n", [hunk("-b\n+x"), hunk("-b\n+y")], "conflict"),
         ("a\nb\n", [hunk("-b"), hunk(" a\n-b")], "conflict"),
         ("a\nb\n", [hunk(" a\n+x\n b"), hunk(" a\n+y\n b")], "conflict"),

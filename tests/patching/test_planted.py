@@ -1,4 +1,4 @@
-"""What no patch may bring, whoever wrote it and whatever the globs allow."""
+"""What no patch may contain, whoever wrote it and whatever the globs allow."""
 
 import os
 from collections.abc import Callable
@@ -57,12 +57,12 @@ def at(path: str, entry: Entry = CODE) -> Tree:
         ("lib/score/__init__.py", "shadow the protected module lib/score.py"),
     ],
 )
-def test_what_is_planted_is_refused_with_a_reason(path: str, why: str) -> None:
+def test_a_planted_file_is_refused_with_a_reason(path: str, why: str) -> None:
     refusal = check_planted(BASE, at(path), RULES)
     assert refusal is not None and refusal.kind == "planted" and why in refusal.reason
 
 
-def test_a_link_is_refused_also_in_place_of_a_file_and_one_of_the_baseline_stays() -> None:
+def test_a_link_is_refused_also_in_place_of_a_file_and_one_of_the_baseline_is_kept() -> None:
     for path in ("new", "model.py"):
         refusal = judge(BASE, at(path, Entry(b"train.py", "120000")), RULES)
         assert refusal is not None and "it is a link" in refusal.reason
@@ -74,8 +74,8 @@ json/rows.txt gitmodules.py"""
 
 
 @pytest.mark.parametrize("path", HONEST.split())
-def test_honest_files_are_not(path: str) -> None:
-    """A module of the standard library that no protected code imports, and names in folders of their own, harm nobody."""
+def test_honest_files_are_accepted(path: str) -> None:
+    """A standard-library module that no protected code imports, and names in their own folders, are harmless."""
     assert check_planted(BASE, at(path), RULES) is None
 
 
@@ -86,12 +86,12 @@ def test_each_kind_of_the_table_has_its_own_reason() -> None:
 @pytest.mark.parametrize(
     "make", [os.mkfifo, lambda path: path.symlink_to("/etc/passwd")], ids=["a pipe", "a link outside"]
 )
-def test_special_files_are_no_code(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_special_files_are_not_code(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "x.py")
     assert isinstance(read_tree(tmp_path), Refusal)
 
 
-def test_a_nested_repository_is_no_part_of_what_a_diff_makes() -> None:
+def test_a_nested_repository_is_not_part_of_a_diff() -> None:
     commit = "1234567890" * 4
     gitlink = f"diff --git a/sub b/sub\nnew file mode 160000\nindex {'0' * 40}..{commit}\n--- /dev/null\n+++ b/sub\n"
     made = apply(BASE, f"{gitlink}@@ -0,0 +1 @@\n+Subproject commit {commit}\n")

@@ -1,4 +1,4 @@
-"""What models answer: every reply of the corpus gives its tree or its refusal, and nothing at all does harm."""
+"""Replies of models: every reply of the corpus gives its tree or its refusal, and none does harm."""
 
 import json
 import os
@@ -48,8 +48,8 @@ def test_only_evolvable_files_change(evolvable: list[str]) -> None:
     assert not isinstance(patched_tree(BASE, reply, Rules(["utils.py"])), Refusal)
 
 
-def test_a_diff_of_git_is_a_reply() -> None:
-    """A result of the corpus, written as a diff by git, is read to the same result."""
+def test_a_diff_of_git_is_a_valid_reply() -> None:
+    """A result of the corpus, written as a diff by git, gives the same result."""
     for case in CASES[::3]:  # two processes each
         if case.expected is not None:
             text = diff(BASE, case.expected)
@@ -57,8 +57,8 @@ def test_a_diff_of_git_is_a_reply() -> None:
             assert result == case.expected, (case.name, result)
 
 
-def test_every_line_of_a_random_change_is_made() -> None:
-    """The laws behind the tables: a true diff of random code applies wherever its place can be told."""
+def test_every_line_of_a_random_change_is_applied() -> None:
+    """The invariant behind the tables: a true diff of random code applies wherever its position is unambiguous."""
     draw = random.Random(0)
     words = ["x = 1", "", "y = 2", "    z = 3", "\tt = 4"] + [f"v{number} = {number}" for number in range(30)]
     for _ in range(60):
@@ -73,7 +73,7 @@ def test_every_line_of_a_random_change_is_made() -> None:
 
 
 def spoiled(draw: random.Random, text: str) -> str:
-    """A reply with lines lost, repeated, swapped, shortened or moved, or cut off, or with another in it."""
+    """A reply with lines lost, repeated, swapped, shortened or moved, cut off, or with another reply inserted."""
     lines = text.split("\n")
     for _ in range(draw.randrange(1, 5)):
         at, other = draw.randrange(len(lines)), draw.randrange(len(lines))
@@ -97,7 +97,7 @@ def spoiled(draw: random.Random, text: str) -> str:
 
 
 def test_spoiled_replies_do_no_harm() -> None:
-    """Nothing raises, and whatever is accepted touches no protected file, leaves no folder and compiles."""
+    """Nothing raises, and an accepted reply changes no protected file, leaves no folder and compiles."""
     draw = random.Random(1)
     texts = [case.reply.decode() for case in CASES]
     for _ in range(600):
@@ -117,8 +117,8 @@ def test_spoiled_replies_do_no_harm() -> None:
                 compile(result[path].data, path, "exec")
 
 
-def test_a_change_cut_off_in_a_fence_is_never_half_made() -> None:
-    """A reply that ends before its change does is refused, or gives no file that the whole reply does not give."""
+def test_a_change_cut_off_in_a_fence_is_never_partly_applied() -> None:
+    """A reply that ends in the middle of its change is refused, or gives no file that the whole reply does not give."""
     for name in ("diff/fence_and_prose", "blocks/path_above_the_fence", "files/heading_and_prose"):
         text = (CORPUS / name / "reply.md").read_text()
         whole = patched_tree(BASE, text, RULES)
@@ -128,7 +128,7 @@ def test_a_change_cut_off_in_a_fence_is_never_half_made() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_what_fits_nowhere_is_refused_soon() -> None:
+def test_a_change_that_fits_nowhere_is_refused_quickly() -> None:
     lines = [f"    value_{number} = compute(value_{number - 1}, {number})" for number in range(4000)]
     before: Tree = {"a.txt": Entry("\n".join(lines).encode())}
     hunk = "".join(f" {line.replace('compute', 'calculate')}\n" for line in lines[2000:2060])
@@ -189,7 +189,7 @@ def test_command_refuses_in_one_line(
     assert error.count("\n") == 1
 
 
-def test_command_says_what_is_wrong_with_its_input(
+def test_command_reports_what_is_wrong_with_its_input(
     folders: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, reply, out = folders
@@ -226,7 +226,7 @@ def test_command_runs_as_a_module(folders: tuple[Path, Path, Path]) -> None:
     assert all(kind in help_text for kind in KINDS[:12])
 
 
-def test_apply_reply_writes_whole_or_nothing(folders: tuple[Path, Path, Path]) -> None:
+def test_apply_reply_writes_everything_or_nothing(folders: tuple[Path, Path, Path]) -> None:
     source, _, out = folders
     good, bad = (
         (CORPUS / name / "reply.md").read_text() for name in ("diff/several_files_in_one_fence", "diff/partial")

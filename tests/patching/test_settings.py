@@ -1,4 +1,4 @@
-"""Settings change where they stand, and nothing else does."""
+"""Settings are changed in place, and nothing else changes."""
 
 import json
 
@@ -100,11 +100,11 @@ if __name__ == "__main__":
 
 
 def test_constants_of_a_module_are_read() -> None:
-    """Those that are assigned once, at the top level, to a literal."""
+    """Those assigned once, at the top level, to a literal."""
     assert read_settings(CONSTANTS, "", "train.py") == {"learning_rate": 6e-4, "WARMUP": 100}
 
 
-def test_a_constant_of_a_module_is_changed_in_its_place() -> None:
+def test_a_constant_of_a_module_is_changed_in_place() -> None:
     edited = edit_settings(CONSTANTS, "", {"learning_rate": 1e-3, "WARMUP": 7, "device": "cpu"}, "train.py")
     expected = (
         CONSTANTS.replace("6e-4 #", "0.001 #").replace("= 100", "= 7").replace("'cuda' if time else 'cpu'", "'cpu'")
@@ -113,7 +113,7 @@ def test_a_constant_of_a_module_is_changed_in_its_place() -> None:
 
 
 @pytest.mark.parametrize("name", ["batch", "steps", "beta1", "lr"])
-def test_what_is_no_constant_of_the_module_is_refused(name: str) -> None:
+def test_a_name_that_is_not_a_constant_of_the_module_is_refused(name: str) -> None:
     refusal = edit_settings(CONSTANTS, "", {name: 1}, "train.py")
     assert isinstance(refusal, Refusal) and refusal.kind == "unknown_setting"
     assert f"train.py has no setting '{name}'; it has: WARMUP, device, learning_rate" in refusal.reason
@@ -144,7 +144,7 @@ lr: 2
 
 
 def test_values_of_yaml_are_read_at_any_depth() -> None:
-    """Left out: what stands for several settings, what occurs twice, dates, and lists over several lines."""
+    """Left out: values that stand for several settings, repeated keys, dates, and lists over several lines."""
     assert read_settings(YAML, "", "conf/train.yaml") == {
         "optimizer.lr": 3e-4,
         "optimizer.betas": [0.9, 0.95],
@@ -183,11 +183,11 @@ def test_only_the_value_changes_in_yaml(changes: dict[str, object], old: str, ne
 JSON = '{\n\t"model": {"width": 64, "rate": 1e-5},\n\t"tags": ["\\ud83d\\ude00", "a\\/b"]\n}\n'
 
 
-def test_half_a_character_is_left_out() -> None:
+def test_lone_surrogates_are_left_out() -> None:
     assert read_settings('{"a": "\\ud83d", "b": 1}', "", "a.json") == {"b": 1}
 
 
-def test_json_is_read_and_changed_in_its_place() -> None:
+def test_json_is_read_and_changed_in_place() -> None:
     assert read_settings(JSON, "", "a.json") == {"model.width": 64, "model.rate": 1e-5, "tags": ["😀", "a/b"]}
     edited = edit_settings(JSON, "", {"model.rate": 1e-06, "model.width": 128, "tags": ["é\n"]}, "a.json")
     assert isinstance(edited, str)

@@ -1,4 +1,4 @@
-"""The same code in other clothes has the same hash; other code has another."""
+"""Equivalent code has the same hash, whatever its layout; different code has a different hash."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def changed(path: str, text: bytes) -> str:
         b'"""Doc."""\r\ndef f( x ):\r\n    """Adds."""\r\n    return x+2\r\n',
     ],
 )
-def test_comments_layout_and_docstrings_do_not_count(text: bytes) -> None:
+def test_comments_layout_and_docstrings_are_ignored(text: bytes) -> None:
     assert changed("a.py", text) == changed("a.py", b"def f(x): return x + 2\n")
 
 
@@ -45,7 +45,7 @@ def test_how_much_of_two_changes_is_equal(one: bytes, two: bytes, low: float, hi
     assert low <= jaccard(first, second) <= high
 
 
-def test_lines_count_where_there_is_no_python() -> None:
+def test_without_python_lines_are_compared() -> None:
     assert changed_parts(BASE, BASE | {"data.json": Entry(b"[]")}) == {
         ("data.json", "-", "{}"),
         ("data.json", "+", "[]"),
@@ -53,7 +53,7 @@ def test_lines_count_where_there_is_no_python() -> None:
     assert changed_parts(BASE, BASE) == frozenset()
 
 
-def test_a_new_comment_is_the_base() -> None:
+def test_a_new_comment_leaves_the_base() -> None:
     assert changed("a.py", b"# new\n" + BASE["a.py"].data) == hash_of_changes(BASE, BASE)
 
 

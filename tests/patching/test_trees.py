@@ -1,4 +1,4 @@
-"""Folders of code as values: what is written is whole, and a diff on its base gives the variant, byte for byte."""
+"""Trees of code as values: writing is atomic, and a diff applied to its base gives the variant, byte for byte."""
 
 import os
 import random
@@ -62,7 +62,7 @@ def test_a_diff_on_its_base_gives_the_variant(name: str, tmp_path: Path) -> None
     assert changed_paths(text) == tuple(sorted(changed))
 
 
-def test_random_trees_come_through_diff_and_apply() -> None:
+def test_random_trees_survive_diff_and_apply() -> None:
     draw = random.Random(0)
     lines = [b"x\n", b"\n", b"  y\r\n", b"-- z\n", b"\x00\n", b"\xff\n", b"same\n", b"\t\n"]
 
@@ -77,7 +77,7 @@ def test_random_trees_come_through_diff_and_apply() -> None:
         assert apply(base, diff(base, variant)) == dict(sorted(variant.items()))
 
 
-def test_the_users_git_settings_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_git_settings_have_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, variant = PAIRS["one line"]
     plain = diff(base, variant)
     (tmp_path / ".gitconfig").write_text("[diff]\nnoprefix = true\nexternal = false\n[core]\nautocrlf = true\n")
@@ -89,7 +89,7 @@ def test_the_users_git_settings_change_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 def test_apply_works_inside_a_users_repository(tmp_path: Path) -> None:
-    """git skips files in silence when it finds a repository above the folder."""
+    """git silently skips files if it finds a repository above the folder."""
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     base, variant = PAIRS["nested"]
     write_tree(base, tmp_path / "base")
@@ -107,13 +107,13 @@ def test_apply_works_inside_a_users_repository(tmp_path: Path) -> None:
         "--- /dev/null\n+++ b/../escaped.py\n@@ -0,0 +1 @@\n+x\n",
     ],
 )
-def test_a_diff_applies_whole_or_not_at_all(text: str, tmp_path: Path) -> None:
+def test_a_diff_is_applied_completely_or_not_at_all(text: str, tmp_path: Path) -> None:
     write_tree(tree(a_py="x\n"), tmp_path / "base")
     assert isinstance(apply_diff(tmp_path / "base", text, tmp_path / "out"), Refusal)
     assert os.listdir(tmp_path) == ["base"]
 
 
-def test_copy_leaves_caches_and_repositories_behind(tmp_path: Path) -> None:
+def test_copy_omits_caches_and_repositories(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for path in ("a.py", ".git/config", "m/__pycache__/a.pyc", "m/b.py"):
         (source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -124,12 +124,12 @@ def test_copy_leaves_caches_and_repositories_behind(tmp_path: Path) -> None:
     copied = read_tree(tmp_path / "target", ignore=())
     assert not isinstance(copied, Refusal)
     assert list(copied) == ["a.py", "m/b.py"]
-    assert (tmp_path / "target/a.py").stat().st_mode & 0o200, "a copy of a read-only folder can be written to"
+    assert (tmp_path / "target/a.py").stat().st_mode & 0o200, "a copy of a read-only folder is writable"
     (source / "m").chmod(0o755)
 
 
 @pytest.mark.parametrize("goal", ["/etc/passwd", "..", "../x", "m/../../x", "m/up/../x"])
-def test_copy_refuses_links_that_leave(goal: str, tmp_path: Path) -> None:
+def test_copy_refuses_links_out_of_the_folder(goal: str, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "m/n").mkdir(parents=True)
     (source / "m/up").symlink_to("n")
@@ -140,7 +140,7 @@ def test_copy_refuses_links_that_leave(goal: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["source"]
 
 
-def test_copy_keeps_a_link_inside_and_never_overwrites(tmp_path: Path) -> None:
+def test_copy_keeps_an_internal_link_and_never_overwrites(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     (source / "a.py").write_text("x")
