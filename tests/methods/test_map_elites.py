@@ -1,4 +1,4 @@
-"""Which candidates are of one kind, by numbers worked out by hand."""
+"""Which candidates belong to one cell, with numbers worked by hand."""
 
 import random
 from dataclasses import replace
@@ -25,13 +25,15 @@ def with_tokens(candidate: Candidate, tokens: float) -> Candidate:
 @pytest.mark.parametrize(
     ("of_baseline", "of_method", "elites"),
     [
-        pytest.param({}, {}, {0}, id="all change the same file: one kind"),
+        pytest.param({}, {}, {0}, id="all change the same file: one cell"),
         pytest.param({"tokens_per_step": [1000, 4000]}, {}, {0, 1, 3}, id="edges of the baseline's file"),
-        pytest.param({"tokens_per_step": [1000]}, {"tokens_per_step": [600]}, {0, 1}, id="the method's own edges win"),
+        pytest.param(
+            {"tokens_per_step": [1000]}, {"tokens_per_step": [600]}, {0, 1}, id="the method's own edges take precedence"
+        ),
         pytest.param({"loss": [1.0]}, {}, {0}, id="a metric that no evaluator reports"),
     ],
 )
-def test_the_best_of_each_kind_is_drawn(
+def test_the_best_of_each_cell_is_drawn(
     of_baseline: dict[str, list[float]], of_method: dict[str, list[float]], elites: set[int]
 ) -> None:
     config = config_of()

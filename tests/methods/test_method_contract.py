@@ -1,4 +1,4 @@
-"""The promises of `pipeline/methods/base.py`, kept by every search method. A new one joins `METHODS`."""
+"""The contract of `pipeline/methods/base.py`, tested for every search method. A new one is added to `METHODS`."""
 
 import math
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def test_a_plan_and_a_selection(method: type, values: list[float | None], bans: 
 @pytest.mark.parametrize("method", METHODS)
 @given(values=VALUES)
 @settings(max_examples=25, deadline=None)
-def test_both_directions_are_alike(method: type, values: list[float | None]) -> None:
+def test_both_directions_are_equivalent(method: type, values: list[float | None]) -> None:
     up = archive_of(specs(values), baseline=(0.25, 0.3))
     down = archive_of(specs(mirrored(values)), baseline=(0.75, 0.7))
     maximize, minimize = (terms_of(config_of(way), method) for way in (Direction.maximize, Direction.minimize))
@@ -71,7 +71,7 @@ def test_both_directions_are_alike(method: type, values: list[float | None]) -> 
 @pytest.mark.parametrize("method", GUIDED)
 @given(values=VALUES, number=st.integers(0, 19))
 @settings(max_examples=25, deadline=None)
-def test_a_much_better_score_is_drawn_no_less(method: type, values: list[float | None], number: int) -> None:
+def test_a_much_better_score_is_not_drawn_less_often(method: type, values: list[float | None], number: int) -> None:
     number %= len(values)
     value = values[number]
     if value is None:
@@ -79,7 +79,8 @@ def test_a_much_better_score_is_drawn_no_less(method: type, values: list[float |
     method_of = terms_of(config_of(ideate=IdeateConfig(candidates=400)), method).method
     before = method_of.select(archive_of(specs(values))).draws
     after = method_of.select(archive_of(specs([*values[:number], value + 2.0, *values[number + 1 :]]))).draws
-    # Those that draw all parents alike draw other ones when the archive differs: four standard deviations of that.
+    # Methods that draw all parents with equal probability draw others if the archive differs; the tolerance is four
+    # standard deviations of that.
     chance = 4 * math.sqrt(max(1, before.count(name(number))))
     assert after.count(name(number)) >= max(1, before.count(name(number)) - chance)
 
@@ -95,14 +96,14 @@ def test_pinned_candidates_are_parents_whatever_they_scored(method: type) -> Non
 
 
 @pytest.mark.parametrize("method", GUIDED)
-def test_where_nothing_beats_the_baseline_all_ideas_explore(method: type) -> None:
+def test_without_a_gain_over_the_baseline_all_ideas_explore(method: type) -> None:
     archive = archive_of(specs([0.05, None, 0.1, 0.0]))
     parents = terms_of(config_of(), method).method.plan(archive, Room(4, 1, None))
     assert (parents.candidates, parents.draws, parents.exploit_share) == ((), (), 0.0)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_wanted_trials_are_those_of_candidates_that_can_be_trained(method: type) -> None:
+def test_wanted_trials_are_those_of_trainable_candidates(method: type) -> None:
     archive = archive_of(
         [
             Made(0.6),
@@ -121,7 +122,7 @@ def test_wanted_trials_are_those_of_candidates_that_can_be_trained(method: type)
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_is_known_at_first(method: type) -> None:
+def test_an_empty_archive(method: type) -> None:
     archive = archive_of(baseline=())
     parents = terms_of(config_of(), method).method.plan(archive, Room(3, 0, None))
     assert (parents.candidates, parents.ideas, parents.seen.outcomes, parents.seen.baseline) == ((), 3, 0, None)
@@ -141,9 +142,9 @@ def parents_of(values: Sequence[float | None], marks: dict[int, bool] | None = N
     ("values", "marks", "select", "expected"),
     [
         pytest.param([0.6, 0.7, 0.4, 0.8], {}, {}, [3, 1, 0], id="best first, and only what beats the baseline"),
-        pytest.param([0.6, 0.7, 0.4, 0.8], {}, {"parents": 2}, [3, 1], id="as many as there is room for"),
-        # The errors: of one score 0.01, of the baseline 0.01; that of the difference is 0.014. Others are far away, so that
-        # a score is believed.
+        pytest.param([0.6, 0.7, 0.4, 0.8], {}, {"parents": 2}, [3, 1], id="at most the maximal number"),
+        # Standard errors: 0.01 for one score and for the baseline, so 0.014 for the difference. Other scores are far
+        # away, so that shrinkage is small.
         pytest.param([0.512, 0.516, 0.9, 0.1], {}, {}, [2, 1], id="a gain of one standard error"),
         pytest.param([0.512, 0.516, 0.9, 0.1], {}, {"margin": 0.5}, [2, 1, 0], id="a smaller margin"),
         pytest.param([0.4, 0.6, 0.3], {}, {"margin": 0.0}, [1], id="no gain is never enough"),
@@ -168,7 +169,7 @@ def test_the_share_of_exploit_ideas(generation: int, share: float) -> None:
     assert parents.exploit_share == pytest.approx(share) and len(parents.draws) == round(10 * share)
 
 
-def test_one_idea_at_a_time_has_the_share_too() -> None:
+def test_the_share_also_applies_to_one_idea_at_a_time() -> None:
     archives = [archive_of(specs([0.9] * 4 * count), selected=False) for count in range(1, 200)]
     plans = [terms_of(config_of()).method.plan(archive, Room(1, 3, None)) for archive in archives]
     assert sum(len(one.draws) for one in plans) / len(plans) == pytest.approx(0.6, abs=0.1)
@@ -181,7 +182,7 @@ def test_in_steady_mode_parents_come_from_all_outcomes_so_far() -> None:
 
 
 def test_ideas_that_become_alike_lower_the_share_of_exploit_ideas() -> None:
-    """Four generations of four: the first two have no word in common, the last two all, so the rise is 1."""
+    """Four generations of four: the first two have no word in common, the last two all words, so the rise is 1."""
     archive = archive_of(specs([0.9] * 16))
     texts = [f"first{letter}" for letter in "abcdefgh"] + ["the same words"] * 8
     ideas = zip(archive.candidates, texts, strict=True)
@@ -200,4 +201,4 @@ def test_independent_builds_on_nothing() -> None:
     archive, terms = archive_of(specs([0.9] * 4)), terms_of(config_of(), Independent)
     parents = terms.method.plan(archive, Room(4, 1, terms.method.select(archive)))
     assert (parents.candidates, parents.exploit_share) == ((), 0.0)
-    assert parents.seen.outcomes == 0 and parents.seen.generations == 1  # its ideas are known, their outcomes not
+    assert parents.seen.outcomes == 0 and parents.seen.generations == 1  # its ideas are known, but not their outcomes
