@@ -1,4 +1,4 @@
-"""What the files of a candidate say about it."""
+"""The state of a candidate, derived from its files."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,19 +73,19 @@ def write(run: RunPaths, names: Sequence[str]) -> CandidatePaths:
         (ENDED, State.READY, False),
         ([*ENDED, f"{TRIAL}/try_1/job.json"], State.QUEUED, False),
         ([*ENDED, f"{TRIAL}/score.json"], State.SCORED, True),
-        ([*ENDED, f"{TRIAL}/failure.json"], State.FAILED, False),  # the candidate's own failure.json is still to come
+        ([*ENDED, f"{TRIAL}/failure.json"], State.FAILED, False),  # the candidate's own failure.json is not written yet
         ([*ENDED, f"{TRIAL}/failure.json", "attempt_0/failure.json", "failure.json"], State.FAILED, True),
         (["idea.json", "attempt_0/failure.json"], State.PROPOSED, False),
         (["idea.json", "attempt_0/failure.json", "failure.json"], State.FAILED, True),
     ],
 )
-def test_the_state_is_what_the_files_say(names: list[str], state: State, closed: bool, tmp_path: Path) -> None:
+def test_the_state_follows_from_the_files(names: list[str], state: State, closed: bool, tmp_path: Path) -> None:
     write(RunPaths(tmp_path), names)
     (candidate,) = read_archive(tmp_path).candidates
     assert (candidate.id, candidate.state, candidate.closed) == ("generation_000/candidate_000", state, closed)
 
 
-def test_a_folder_without_its_first_file_is_not_there_yet(tmp_path: Path) -> None:
+def test_a_folder_without_its_first_file_does_not_exist_yet(tmp_path: Path) -> None:
     run = RunPaths(tmp_path)
     run.generation(0).candidate(0).folder.mkdir(parents=True)
     assert read_archive(tmp_path).candidates == ()
@@ -95,7 +95,7 @@ def test_a_folder_without_its_first_file_is_not_there_yet(tmp_path: Path) -> Non
     assert candidate.state is State.READY and candidate.attempts[0].trials == ()
 
 
-def test_a_reader_reads_anew_what_can_change(tmp_path: Path) -> None:
+def test_a_reader_rereads_what_can_change(tmp_path: Path) -> None:
     run, reader = RunPaths(tmp_path), Reader(RunPaths(tmp_path))
     for names, state in (
         (READY, State.READY),
@@ -107,22 +107,22 @@ def test_a_reader_reads_anew_what_can_change(tmp_path: Path) -> None:
 
 
 def job_of(paths: CandidatePaths, trial: int) -> TryPaths:
-    """One more trial with a job, without telling any reader."""
+    """One more trial with a job, written without notifying any reader."""
     made = paths.attempt(0).trial(trial).try_(0)
     made.folder.mkdir(parents=True)
     files.create(made.job, Job("name", trial, "validation", purpose=Purpose.CONFIRM))
     return made
 
 
-def test_the_controller_reads_again_what_it_touched_and_what_its_jobs_wrote(tmp_path: Path) -> None:
+def test_the_controller_rereads_what_it_changed_and_what_its_jobs_wrote(tmp_path: Path) -> None:
     run = RunPaths(tmp_path)
     paths = write(run, QUEUED)
     reader = Reader(run, controller=True)
     before = reader.read().candidates[0]
     assert before.state is State.QUEUED and reader.read().candidates[0] is before
     job_of(paths, 1)
-    assert reader.read().candidates[0] is before  # nobody said so
-    write(run, [f"{TRIAL}/try_0/claim.json"])  # a job needs no announcement
+    assert reader.read().candidates[0] is before  # the reader was not notified
+    write(run, [f"{TRIAL}/try_0/claim.json"])  # jobs are always read again
     assert reader.read().candidates[0].state is State.RUNNING
     write(run, [f"{TRIAL}/try_0/result.json"])
     archive = reader.read()
@@ -136,12 +136,12 @@ def test_a_settled_generation_is_read_from_its_summary_until_something_is_added(
     run = RunPaths(tmp_path)
     paths, generation = write(run, [*ENDED, f"{TRIAL}/score.json"]), run.generation(0)
     files.create(generation.parents, Parents(ideas=1))
-    assert not Reader(run, controller=True).read().generations[0].settled  # a selection is still to come
+    assert not Reader(run, controller=True).read().generations[0].settled  # the selection does not exist yet
     assert not generation.summary.exists()
     files.create(generation.selection, Selection((), Knowledge(1)))
     full = Reader(run, controller=True).read()
     assert full.generations[0].settled and full.open == () and generation.summary.exists()
-    paths.idea.unlink()  # the summary is read in its place
+    paths.idea.unlink()  # the summary is read instead
     brief = Reader(run).read()
     assert brief.candidates == full.candidates and brief.index.ranking == full.index.ranking
     write(run, ["idea.json"])
@@ -156,7 +156,7 @@ def test_a_settled_generation_is_read_from_its_summary_until_something_is_added(
 
 
 @pytest.mark.parametrize("controller", [True, False])
-def test_a_generation_without_its_parents_is_not_there_yet(controller: bool, tmp_path: Path) -> None:
+def test_a_generation_without_its_parents_does_not_exist_yet(controller: bool, tmp_path: Path) -> None:
     run = RunPaths(tmp_path)
     run.generation(0).folder.mkdir()
     reader = Reader(run, controller)
@@ -167,7 +167,7 @@ def test_a_generation_without_its_parents_is_not_there_yet(controller: bool, tmp
     assert not generation.complete
 
 
-def test_a_damaged_summary_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_summary_is_ignored(tmp_path: Path) -> None:
     run = RunPaths(tmp_path)
     write(run, [*ENDED, f"{TRIAL}/score.json"])
     files.create(run.generation(0).selection, Selection((), Knowledge(1)))
@@ -175,7 +175,7 @@ def test_a_damaged_summary_is_passed_over(tmp_path: Path) -> None:
     assert len(Reader(run).read().candidates) == 1
 
 
-def test_marks_are_read_always(tmp_path: Path) -> None:
+def test_marks_are_always_read(tmp_path: Path) -> None:
     run, name = RunPaths(tmp_path), "generation_000/candidate_000"
     write(run, [*ENDED, f"{TRIAL}/score.json"])
     reader = Reader(run, controller=True)
@@ -187,8 +187,8 @@ def test_marks_are_read_always(tmp_path: Path) -> None:
     assert not reader.read().is_banned(name)
 
 
-def test_the_index_keeps_up_with_every_change(tmp_path: Path) -> None:
-    """What it says after each step is what a fresh reader of the same files says."""
+def test_the_index_follows_every_change(tmp_path: Path) -> None:
+    """After each step it equals the index of a new reader of the same files."""
     run = RunPaths(tmp_path)
     write(run, READY)
     reader = Reader(run, controller=True)
@@ -242,7 +242,7 @@ def test_the_last_two_tries_on_each_node() -> None:
 
 
 @pytest.mark.parametrize("highest_first", [True, False])
-def test_equal_values_are_ranked_alike_in_both_directions(highest_first: bool) -> None:
+def test_equal_values_have_the_same_ranks_in_both_directions(highest_first: bool) -> None:
     index = Index()
     for number, value in enumerate([2.0, 1.0, 2.0, 3.0]):
         index.put(candidate_with(number, [("a", 1.0)], value))

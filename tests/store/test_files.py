@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and what was decided is never written over."""
+"""Files are written completely or not at all, and decisions are never overwritten."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def test_create_writes_once(tmp_path: Path) -> None:
     assert names(tmp_path) == ["x.json"]
 
 
-def test_of_many_who_create_one_wins(tmp_path: Path) -> None:
+def test_of_many_concurrent_creators_one_wins(tmp_path: Path) -> None:
     start, won = threading.Barrier(16), []
 
     def create(number: int) -> None:
@@ -51,7 +51,7 @@ def test_of_many_who_create_one_wins(tmp_path: Path) -> None:
     assert names(tmp_path) == ["x.json"]
 
 
-def test_replace_is_whole_for_every_reader(tmp_path: Path) -> None:
+def test_replace_is_atomic_for_every_reader(tmp_path: Path) -> None:
     path, stop = tmp_path / "x.json", threading.Event()
     files.replace(path, Number(0))
     seen: list[Number] = []
@@ -125,7 +125,7 @@ def test_folders_come_in_order_of_their_numbers(tmp_path: Path) -> None:
     assert files.folders(tmp_path / "nothing", "try") == []
 
 
-def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
+def test_a_new_folder_appears_complete(tmp_path: Path) -> None:
     target = tmp_path / "deep/code"
     with files.new_folder(target) as part:
         (part / "a").write_text("1")
@@ -140,7 +140,7 @@ def test_a_new_folder_appears_whole(tmp_path: Path) -> None:
     assert names(target) == ["b"] and names(target.parent) == ["code"]
 
 
-def test_the_hash_of_a_tree_knows_names_and_contents(tmp_path: Path) -> None:
+def test_the_hash_of_a_tree_covers_names_and_contents(tmp_path: Path) -> None:
     hashes = set()
     for number, (name, text) in enumerate([("a", "1"), ("a", "2"), ("b", "1"), ("a1", "")]):
         folder = tmp_path / str(number)
@@ -153,8 +153,8 @@ def test_the_hash_of_a_tree_knows_names_and_contents(tmp_path: Path) -> None:
     assert len(hashes) == 4
 
 
-def test_names_that_are_no_text_are_hashed_and_written_down(tmp_path: Path) -> None:
-    """A name that a variant gave a file, and a reason that quotes it."""
+def test_names_that_are_not_text_are_hashed_and_recorded(tmp_path: Path) -> None:
+    """A file name chosen by a variant, and a reason that quotes it."""
     for folder, name in (("a", b"caf\xe9"), ("b", b"caf\xe8")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / os.fsdecode(name)).write_text("x")
@@ -176,7 +176,7 @@ def test_the_tail_of_a_log_is_clean_text(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with no room left."""
+    """A file system without free space."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True)
@@ -192,7 +192,7 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_costs_nothing(full_disk: Path) -> None:
+def test_a_full_disk_is_one_line_and_loses_nothing(full_disk: Path) -> None:
     before = names(full_disk)
     for write in (
         lambda: files.create(full_disk / "x.json", SCORE),
@@ -206,7 +206,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(full_disk: Path) -> None:
     assert [name for name in names(full_disk) if name != "events.jsonl"] == before
 
 
-def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_one_line(tmp_path: Path) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
@@ -217,8 +217,8 @@ def test_a_folder_that_may_not_be_written_is_one_line(tmp_path: Path) -> None:
         subprocess.run(["umount", str(tmp_path)], check=True)
 
 
-def test_the_begin_of_what_a_variant_made(tmp_path: Path) -> None:
-    """However long it claims to be; a link or a pipe in its place holds nobody up."""
+def test_the_beginning_of_a_variants_file(tmp_path: Path) -> None:
+    """Whatever length it claims to have; a link or a pipe in its place blocks nothing."""
     with (tmp_path / "hole").open("wb") as file:
         file.truncate(1 << 40)
     assert files.head(tmp_path / "hole", 10) == bytes(10)

@@ -1,4 +1,4 @@
-"""Which changes of a run's code and data are found, and what is said of them."""
+"""Which changes to a run's code and data are detected, and how they are reported."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in(made: Path, folder: Path) -> Run:
-    """A copy of the run, with the data of the original beside it."""
+    """A copy of the run, with the original's data beside it."""
     shutil.copytree(made, folder, dirs_exist_ok=True)
     return create_run(RunPaths(folder / "other"), SOURCES, CONFIG, "1.0", "hash", verified_facts(folder / "data"))
 
@@ -68,13 +68,15 @@ def rewritten(folder: Path) -> None:
     [
         pytest.param(lambda folder: None, None, id="nothing"),
         pytest.param(rewritten, None, id="the same data written again"),
-        pytest.param(overwrite("other/code/pipeline/job/__pycache__/x.pyc"), None, id="a cache of our own program"),
+        pytest.param(overwrite("other/code/pipeline/job/__pycache__/x.pyc"), None, id="a cache of the program itself"),
         pytest.param(
             overwrite("other/code/baseline/evaluate.py"), "code/baseline/evaluate.py was changed", id="evaluator"
         ),
         pytest.param(link, "code/baseline/evaluate.py was changed", id="a link in place of the evaluator"),
         pytest.param(
-            overwrite("other/code/baseline/json.py"), "code/baseline/json.py was added", id="a module to shadow another"
+            overwrite("other/code/baseline/json.py"),
+            "code/baseline/json.py was added",
+            id="a module that shadows another",
         ),
         pytest.param(
             overwrite("other/code/baseline/__pycache__/evaluate.cpython-311.pyc"),
@@ -92,7 +94,7 @@ def rewritten(folder: Path) -> None:
         pytest.param(overwrite("other/manifest.json", "{}"), "manifest.json is not the file", id="the manifest itself"),
     ],
 )
-def test_a_changed_file_is_named_and_no_ideas_fault(
+def test_a_changed_file_is_named_and_not_an_ideas_fault(
     change: Callable[[Path], None], found: str | None, made: Path, tmp_path: Path
 ) -> None:
     run = run_in(made, tmp_path)
@@ -106,7 +108,7 @@ def test_a_changed_file_is_named_and_no_ideas_fault(
     assert found in failure.reason
 
 
-def test_data_that_changed_since_it_was_prepared_begins_no_run(made: Path, tmp_path: Path) -> None:
+def test_data_that_changed_since_its_preparation_starts_no_run(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made / "data", tmp_path / "data")
     assert verified_facts(tmp_path / "data").keys() == {"train/rows.json", "evaluator/test.json"}
     overwrite("data/evaluator/test.json", "[7]")(tmp_path)

@@ -1,4 +1,4 @@
-"""Outcomes are numbered when they are written, and counted when they are read."""
+"""Outcomes get their number when they are written, and count when they are read."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from tests.benchmarks.__main__ import search_in
 from tests.benchmarks.simulated import Clock, SimulatedCluster
 
 
-def test_a_number_that_was_given_is_no_outcome_yet(tmp_path: Path) -> None:
-    """A decision of the same tick would claim to have seen it, and never look at it again."""
+def test_a_number_without_its_file_is_not_an_outcome_yet(tmp_path: Path) -> None:
+    """A decision of the same tick would otherwise claim to have used it, and never consider it again."""
     clock = Clock(1e9)
     context = search_in(tmp_path, clock, SimulatedCluster(clock, 1, lambda rng: 1.0))
     context.background.close()

@@ -1,4 +1,4 @@
-"""What `quota` and `lfs quota` tell. The tables are as their manual pages show them (man 1 quota, man 1 lfs-quota)."""
+"""Output of `quota` and `lfs quota`. The tables are as in their manual pages (man 1 quota, man 1 lfs-quota)."""
 
 import os
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_room() -> None:
     assert Quota(10.0, 0, 40000, 0).text() == "10.0 of unlimited GB, 40,000 of unlimited files"
 
 
-def test_the_disk_of_the_folder_is_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disk_of_the_folder_is_queried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = (part for part in psutil.disk_partitions(all=True) if tmp_path.is_relative_to(part.mountpoint))
     device = max(mounts, key=lambda part: len(part.mountpoint)).device
     program = tmp_path / "quota"

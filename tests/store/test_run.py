@@ -1,4 +1,4 @@
-"""A run is made once, from copies, and locked by one controller at a time."""
+"""A run is created once, from copies, and locked by one controller at a time."""
 
 import socket
 import subprocess
@@ -56,7 +56,7 @@ def test_a_run_has_its_own_copy_of_the_code(tmp_path: Path) -> None:
     assert open_run(paths).facts == run.facts
 
 
-def test_a_run_that_was_killed_while_it_was_made_is_made_again(tmp_path: Path) -> None:
+def test_a_run_killed_during_its_creation_is_created_again(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path / "run")
     paths.code.mkdir(parents=True)
     (paths.code / "half").write_text("")
@@ -65,7 +65,7 @@ def test_a_run_that_was_killed_while_it_was_made_is_made_again(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": "one"}'])
-def test_a_damaged_run_is_named(text: str, tmp_path: Path) -> None:
+def test_a_damaged_run_is_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(Damaged, match=r"run\.json is damaged"):
         open_run(RunPaths(tmp_path))
@@ -88,13 +88,13 @@ def test_a_try_is_taken_once(tmp_path: Path) -> None:
     assert void(other) and not claim(other, "12")
 
 
-def test_a_void_claim_is_known(tmp_path: Path) -> None:
+def test_a_void_claim_is_recognized(tmp_path: Path) -> None:
     void(TryPaths(tmp_path))
     assert is_void(files.read(tmp_path / "claim.json", Claim))
     assert not is_void(Claim("12", "node", 1, 0.0))
 
 
-def test_the_id_of_a_job_is_kept_beside_what_it_was_asked(tmp_path: Path) -> None:
+def test_the_id_of_a_job_is_kept_beside_its_request(tmp_path: Path) -> None:
     paths, job = TryPaths(tmp_path), Job("name", 3, "validation")
     files.create(paths.job, job)
     files.replace(paths.job, with_job_id(job, "12_3", 5.0))
@@ -117,7 +117,7 @@ def living() -> Holder:
     return other(pid=parent.pid, started=round(parent.create_time() * 100))
 
 
-def test_a_second_controller_is_refused_and_told_who_holds_the_run(tmp_path: Path) -> None:
+def test_a_second_controller_is_refused_with_the_holder_of_the_run(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     files.create(paths.controller, living())
     with pytest.raises(CannotContinue) as caught, locked(paths):
@@ -166,7 +166,7 @@ DEAD = {
 
 
 @pytest.mark.parametrize("why", DEAD)
-def test_a_dead_controller_is_followed(why: str, tmp_path: Path) -> None:
+def test_a_dead_controller_is_replaced(why: str, tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     files.create(paths.controller, DEAD[why]())
     with locked(paths) as lock:
@@ -175,8 +175,8 @@ def test_a_dead_controller_is_followed(why: str, tmp_path: Path) -> None:
     assert not paths.controller.exists()
 
 
-def test_a_controller_that_nobody_reaped_is_dead(tmp_path: Path) -> None:
-    """In a container without an init, a killed controller stays as a zombie."""
+def test_a_zombie_controller_is_dead(tmp_path: Path) -> None:
+    """In a container without an init process, a killed controller stays as a zombie."""
     zombie = subprocess.Popen([sys.executable, "-c", ""])
     process = psutil.Process(zombie.pid)
     holder = other(pid=zombie.pid, started=round(process.create_time() * 100))
@@ -190,17 +190,17 @@ def test_a_controller_that_nobody_reaped_is_dead(tmp_path: Path) -> None:
         zombie.wait()
 
 
-def test_a_living_controller_on_another_node_holds(tmp_path: Path) -> None:
+def test_a_living_controller_on_another_node_keeps_the_run(tmp_path: Path) -> None:
     files.create(RunPaths(tmp_path).controller, other("elsewhere", 1, 1, at=time.time()))
     with pytest.raises(CannotContinue, match="pid 1 on elsewhere"), locked(RunPaths(tmp_path)):
         pass
 
 
-def test_who_was_taken_over_stops_and_leaves_the_file_to_the_new_one(tmp_path: Path) -> None:
+def test_a_controller_that_was_taken_over_stops_and_leaves_the_file_to_the_new_one(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     with pytest.raises(CannotContinue, match=r"was taken over by ada, pid"), locked(paths) as lock:
         files.replace(paths.controller, living())
-        lock._me = replace(lock._me, at=0.0)  # long since the last sign of life
+        lock._me = replace(lock._me, at=0.0)  # long after the last heartbeat
         lock.beat()
     assert files.read(paths.controller, Holder) == living()
 
@@ -212,7 +212,7 @@ def test_take_over(tmp_path: Path) -> None:
         assert files.read(paths.controller, Holder).pid == psutil.Process().pid
 
 
-def test_beats_are_written_now_and_then(tmp_path: Path) -> None:
+def test_heartbeats_are_written_at_intervals(tmp_path: Path) -> None:
     lock = RunLock(RunPaths(tmp_path))
     lock.take(False)
     before = files.read(RunPaths(tmp_path).controller, Holder)
@@ -225,7 +225,7 @@ def test_beats_are_written_now_and_then(tmp_path: Path) -> None:
 # ---- prepared data ----
 
 
-def test_data_counts_when_its_manifest_is_there(tmp_path: Path) -> None:
+def test_data_counts_once_its_manifest_exists(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train/rows").write_text("1")
     with pytest.raises(BadInput, match=r"make it with: python -m pipeline prepare baseline=toy scale=tiny"):
