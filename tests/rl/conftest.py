@@ -12,8 +12,8 @@ from pipeline.rl.tiny import make_policy, supervise
 from pipeline.rl.words import Words
 from tests.makers.world import IDEAS, PRISTINE, composed
 
-# Models this small gain nothing from threads. Where others use the cores, each operation waits until all of its threads have
-# had their turn: a policy that takes four seconds of one core took more than five minutes.
+# Models this small gain nothing from threads. On a busy machine, each operation waits until all of its threads have had
+# their turn: a policy that takes four CPU seconds took more than five minutes.
 torch.set_num_threads(1)
 
 
@@ -37,7 +37,7 @@ def toy_words() -> Words:
 
 @pytest.fixture(scope="session")
 def toy_policy(toy_words: Words, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy for the toy that knows the form of an answer, more or less."""
+    """A policy for the toy that mostly knows the form of an answer."""
     policy = make_policy(toy_words, 0, width=32, layers=1)
     supervise(policy, toy_words, steps=150, seed=0, batch=32)
     folder = tmp_path_factory.mktemp("policy") / "toy_tiny"

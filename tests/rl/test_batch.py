@@ -1,4 +1,4 @@
-"""What an update learns from, on hand-made steps."""
+"""The rows that an update learns from, with hand-made steps."""
 
 import random
 from dataclasses import replace
@@ -23,18 +23,18 @@ def made(found: list) -> list[tuple[int, int, float]]:
     return [(one.step, one.number, round(one.advantage, 6)) for one in found]
 
 
-def test_an_update_learns_from_what_has_come() -> None:
+def test_an_update_learns_from_the_rewards_so_far() -> None:
     assert made(lessons([(0, outcomes(1.0, None, 0.0))], 0, RL)) == [(0, 0, 0.5), (0, 2, -0.5)]
 
 
-def test_a_late_reward_joins_the_next_update_with_its_place_in_its_own_group() -> None:
-    """Of the step before, only what came late is learned from, but compared with all of it."""
+def test_a_late_reward_joins_the_next_update_with_its_advantage_in_its_own_group() -> None:
+    """Of the previous step only the late rewards are learned from, but they are compared with all of it."""
     early = [replace(one, learned=number != 1) for number, one in enumerate(outcomes(1.0, 2.0, 0.0))]
     assert made(lessons([(0, early), (1, outcomes(9.0, 7.0))], 1, RL)) == [(0, 1, 1.0), (1, 0, 1.0), (1, 1, -1.0)]
 
 
 @pytest.mark.parametrize(("staleness", "steps"), [(0, {5}), (1, {4, 5}), (3, {2, 3, 4, 5})])
-def test_what_is_too_old_is_not_learned_from(staleness: int, steps: set[int]) -> None:
+def test_rewards_that_are_too_old_are_not_used(staleness: int, steps: set[int]) -> None:
     all_steps = [(step, outcomes(1.0, 0.0)) for step in range(6)]
     assert {one.step for one in lessons(all_steps, 5, replace(RL, staleness=staleness))} == steps
 
@@ -82,13 +82,13 @@ def test_a_metric_that_falls_below_the_reward_of_failure_is_refused(direction: D
 WORDS = Words(("cosine", "muon", "warmup"), (("rate=0.1", "rate=0.2"), ("steps=1",)))
 
 
-def test_an_answer_is_read_back_like_a_language_models() -> None:
+def test_an_answer_is_parsed_like_a_language_models() -> None:
     (proposal,) = read_proposals(answer_text(["warmup"], ["muon", "rate=0.1"]))
     assert parts_of(proposal.text) == ["muon", "rate=0.1"]
 
 
 def test_distinct_ideas_are_counted() -> None:
-    """By drawing until no new one comes."""
+    """By drawing until no new one occurs."""
     rng = random.Random(0)
     seen = {frozenset(draw_idea(WORDS, rng)) for _ in range(5000)}
     assert WORDS.count() == len(seen) == 7 * (1 + 3 + 2) + 3 + 2
@@ -102,7 +102,7 @@ def test_an_edit_has_no_word_of_its_parent() -> None:
         assert idea and (set(idea).isdisjoint(prompt.split()[1:]) or len(idea) == 1)
 
 
-def test_longer_thinking_is_rewarded_where_that_is_wanted() -> None:
+def test_longer_thinking_is_rewarded_if_configured() -> None:
     group = [replace(one, thinking=length) for one, length in zip(outcomes(0.5, 0.5), (0, 16), strict=True)]
     assert made(lessons([(0, group)], 0, RL)) == [(0, 0, 0.0), (0, 1, 0.0)]
     assert made(lessons([(0, group)], 0, replace(RL, length=2.0, new_tokens=32))) == [(0, 0, -0.5), (0, 1, 0.5)]

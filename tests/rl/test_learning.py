@@ -1,4 +1,4 @@
-"""Whole runs in which the ideator learns, of the toy: three kinds of jobs, killed and resumed."""
+"""Whole runs on the toy in which the ideator learns: three kinds of jobs, killed and resumed."""
 
 import random
 import shutil
@@ -36,7 +36,7 @@ FEW = ("ideate=policy", "select=independent", "ideate.candidates=4", "stop.gener
 CHEAP = ("select.baseline_seeds=1", "select.elites=0", "cluster.poll_s=0.1")
 
 
-@pytest.mark.timeout(1800)  # on a busy machine each start of a job with torch takes a minute
+@pytest.mark.timeout(1800)  # on a busy machine the start of a job with torch takes a minute
 def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_policy: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(toy_data, data)
@@ -64,7 +64,7 @@ def test_a_killed_run_resumes_and_pays_for_nothing_twice(toy_data: Path, toy_pol
 
 
 @pytest.mark.timeout(1800)
-def test_where_nothing_can_be_learned_the_policy_stays(toy_data: Path, toy_words: Words, tmp_path: Path) -> None:
+def test_without_rewards_the_policy_does_not_change(toy_data: Path, toy_words: Words, tmp_path: Path) -> None:
     """An untrained policy writes no idea."""
     data = tmp_path / "data"
     shutil.copytree(toy_data, data)
@@ -90,7 +90,7 @@ def test_a_run_without_a_prepared_policy_is_refused(bench: Bench) -> None:
         (("rl.model=some/model",), "add implement=llm"),
     ],
 )
-def test_what_no_policy_can_learn_from_is_refused(settings: tuple[str, ...], said: str) -> None:
+def test_settings_that_no_policy_can_learn_from_are_refused(settings: tuple[str, ...], said: str) -> None:
     with pytest.raises(BadInput, match=said):
         PolicyIdeator(tools_of("ideate=policy", *settings))
 
@@ -103,17 +103,17 @@ def test_what_no_policy_can_learn_from_is_refused(settings: tuple[str, ...], sai
         ((0.5, 0.5), "all rewards of each group are equal"),
     ],
 )
-def test_why_nothing_was_learned_is_said(rewards: tuple[float, ...], said: str) -> None:
+def test_the_reason_for_learning_nothing_is_reported(rewards: tuple[float, ...], said: str) -> None:
     rows = tuple(PolicyRow(0, number, reward, 0.0) for number, reward in enumerate(rewards))
     assert nothing(PolicyTask(PolicyWork.UPDATE, 0, 0, 0, "", rows=rows)) == f"no update: {said}"
 
 
-# ---- rewards of candidates, on archives that are only values
+# ---- rewards of candidates, on archives in memory
 
 HIGHER = Metric("m", Direction.maximize)
 
 
-def test_what_came_of_an_idea_is_its_reward() -> None:
+def test_the_outcome_of_an_idea_is_its_reward() -> None:
     made = [Made(0.7), Made(), Made(kind=FailureKind.NAN), Made(kind=FailureKind.NODE_FAIL)]
     archive = archive_of(made)
     assert [reward_for(HIGHER, archive, one) for one in archive.candidates] == [0.7, None, 0.0, None]
@@ -121,7 +121,7 @@ def test_what_came_of_an_idea_is_its_reward() -> None:
 
 
 @pytest.mark.parametrize(("first", "reward"), [(Made(0.7), 0.7), (Made(), None), (Made(kind=FailureKind.NAN), 0.0)])
-def test_the_same_code_sampled_again_has_the_first_ones_reward(first: Made, reward: float | None) -> None:
+def test_code_that_is_sampled_again_has_the_first_ones_reward(first: Made, reward: float | None) -> None:
     archive = archive_of([first, Made(kind=FailureKind.DUPLICATE)])
     one, again = archive.candidates
     assert one.attempt is not None
@@ -167,7 +167,7 @@ def test_each_parent_has_a_group() -> None:
     assert [one.id[-1] if one is not None else "-" for one in chosen] == list("001122--")
 
 
-def test_executed_ideas_stand_in_the_prompt_of_a_language_model() -> None:
+def test_executed_ideas_are_in_the_prompt_of_a_language_model() -> None:
     settings = ("ideate=policy", "implement=llm", "rl.model=some/model", "rl.prompt='Write an idea.'", "rl.shown=2")
     archive = archive_of([Made(0.7), Made()])
     generation = replace(archive.generations[0], number=1, parents=Parents(ideas=2))

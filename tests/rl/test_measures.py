@@ -1,4 +1,4 @@
-"""What is measured of a step, and when a collapse is called."""
+"""Measurements of a step, and the conditions that report a collapse."""
 
 from collections import Counter
 
@@ -29,7 +29,7 @@ def test_a_step_worked_by_hand() -> None:
     assert found.alarms == ()
 
 
-def test_the_best_so_far_stays() -> None:
+def test_the_best_so_far_is_kept() -> None:
     first = step()
     second = step(first, rewards=(0.5, None, 1.0, 2.5))
     assert second.best_so_far == 3.0 and second.reward_quantiles[-1] == 2.5

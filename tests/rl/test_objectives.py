@@ -1,4 +1,4 @@
-"""The advantages of a group, against counts of all subsets and exact gradients of small policies."""
+"""The advantages of a group, compared with counts over all subsets and exact gradients of small policies."""
 
 import itertools
 import math
@@ -45,13 +45,13 @@ def test_the_maximum_of_k_is_counted_over_all_subsets(rewards: list[float]) -> N
         assert expected_maximum(rewards, k) == pytest.approx(sum(best.values()) / len(groups))
         weights = [sum(best[group] for group in groups if i in group) / len(groups) for i in range(n)]
         assert maximum_weights(rewards, k) == pytest.approx(weights)
-        if k > 1:  # by how much an idea raises the maximum of each subset that it is in
+        if k > 1:  # by how much an idea raises the maximum of each subset that contains it
             raised = [
                 sum(best[g] - max(rewards[j] for j in g if j != i) for g in groups if i in g) * n / len(groups)
                 for i in range(n)
             ]
             assert max_at_k(rewards, k) == pytest.approx(raised, abs=1e-12)
-        if k < n:  # the same estimate, of the others alone
+        if k < n:  # the same estimate, from the other ideas alone
             others = [
                 sum(max(rewards[j] for j in g) for g in groups if i not in g) * k / (n - 1) / math.comb(n - 1, k)
                 for i in range(n)
@@ -115,7 +115,7 @@ def test_the_penalty_is_the_gradient_of_the_chance_that_two_ideas_are_equal() ->
     exact = slope(lambda theta: sum(one * one for one in softmax(theta)), theta)
     n = 4
     found = mean_gradient([0.0] * 3, theta, n, lambda _, arms: share_penalties(arms))
-    # The mean over all n, which is taken off, holds an idea's own pairs twice: two parts in n of the gradient.
+    # The mean over all n, which is subtracted, contains an idea's own pairs twice: two parts in n of the gradient.
     assert [one * n / (n - 2) for one in found] == pytest.approx(exact, abs=1e-8)
 
 
@@ -127,7 +127,7 @@ def test_every_objective_prefers_the_better_of_two_arms(objective: Objective) ->
 
 
 def test_the_expected_maximum_prefers_a_gamble_and_the_mean_a_safe_idea() -> None:
-    """Rewards of 0.5 for sure, or 1 once in four: the mean is lower, the best of four is higher."""
+    """Rewards of 0.5 always, or 1 once in four: the second has a lower mean, but a higher best of four."""
     rng, safe, risky, rounds = random.Random(0), {"mean": 0.0, "max": 0.0}, {"mean": 0.0, "max": 0.0}, 400
     for _ in range(rounds):
         rewards = [0.5] * 4 + [float(rng.random() < 0.25) for _ in range(4)]
@@ -141,7 +141,7 @@ def test_the_expected_maximum_prefers_a_gamble_and_the_mean_a_safe_idea() -> Non
 
 
 @pytest.mark.parametrize("rewards", GROUPS)
-def test_entropic_weights_lie_ln_2_from_uniform_where_that_is_possible(rewards: list[float]) -> None:
+def test_entropic_weights_lie_ln_2_from_uniform_if_possible(rewards: list[float]) -> None:
     best = [i for i, reward in enumerate(rewards) if reward == max(rewards)]
     furthest = math.log(len(rewards) / len(best))
     weights = entropic_weights(rewards, adapted_beta(rewards, math.log(2)))
@@ -161,13 +161,13 @@ def test_entropic_does_not_overflow() -> None:
 
 
 def test_a_group_worked_by_hand() -> None:
-    """Rewards 1, 2, 3 and the best of two: of the pairs 12, 13, 23 the third idea raises the maximum by 2 and 1, the second
-    by 1 in one; times n over the number of pairs that is 0, 1, 3. Root mean square sqrt(10/3)."""
+    """Rewards 1, 2, 3 and the best of two: of the pairs 12, 13, 23 the third idea raises the maximum by 2 and 1, the
+    second by 1 in one; times n over the number of pairs this gives 0, 1, 3. Root mean square sqrt(10/3)."""
     rl = RlConfig(objective=Objective.max_at_k, k=2, penalty=0.5, novelty=0.25)
     assert max_at_k([1.0, 2.0, 3.0], 2) == pytest.approx([0, 1, 3])
     unit = math.sqrt(10 / 3)
-    # Shares: a and a are half of the others each (2 * 1/2), b none; centred 1/3, 1/3, -2/3.
-    # Bonus: 1, 1/2 and 1 of ideas seen 0, 3 and 0 times; centred 1/6, -1/3, 1/6.
+    # Shares: each `a` equals half of the others (2 * 1/2), `b` none; centred 1/3, 1/3, -2/3. Bonus: 1, 1/2 and 1 for
+    # ideas seen 0, 3 and 0 times; centred 1/6, -1/3, 1/6.
     expected = [0 - 1 / 6 + 1 / 24, 1 / unit - 1 / 6 - 1 / 12, 3 / unit + 1 / 3 + 1 / 24]
     assert advantages([1.0, 2.0, 3.0], ["a", "a", "b"], [0, 3, 0], rl) == pytest.approx(expected)
 

@@ -1,4 +1,5 @@
-"""The ideator learns on a real Slurm: three kinds of jobs with resources of their own, and a controller that is killed."""
+"""The ideator learns on a real Slurm: three kinds of jobs with resources of their own, and a controller that is
+killed."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ from tests.slurm_cluster.cluster import DevCluster
 from tests.toy import Bench, wait_until
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
-pytestmark = pytest.mark.timeout(1800)  # on a busy machine each start of a job with torch takes a minute
+pytestmark = pytest.mark.timeout(1800)  # on a busy machine the start of a job with torch takes a minute
 
 NEEDS = (
     "rl.sample.cpus_per_task=2", "rl.sample.mem_gb=0.5", "rl.update.cpus_per_task=3", "rl.update.mem_gb=0.5",
@@ -23,7 +24,7 @@ NEEDS = (
 def test_three_kinds_of_jobs_have_resources_of_their_own(
     slurm_environment: DevCluster, toy_data: Path, toy_policy: Path, tmp_path: Path
 ) -> None:
-    """The update runs on two nodes through DeepSpeed; the controller is killed in the middle of it."""
+    """The update runs on two nodes with DeepSpeed; the controller is killed during it."""
     data = tmp_path / "data"
     shutil.copytree(toy_data, data)
     shutil.copytree(toy_policy, data / "policy/toy_tiny")

@@ -1,4 +1,4 @@
-"""The update on two ranks against that of one process, on the same rows."""
+"""The update on two ranks compared with that of one process, on the same rows."""
 
 import multiprocessing
 import socket
@@ -31,7 +31,7 @@ CASES = {
 
 
 def mixture_of_experts(policy: Policy) -> Policy:
-    """The shape of the policy at paper scale, small."""
+    """A small model with the architecture of the policy at paper scale."""
     config = Qwen3MoeConfig(
         vocab_size=policy.vocabulary, hidden_size=16, intermediate_size=16, moe_intermediate_size=8, num_experts=4,
         num_experts_per_tok=2, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=4,
@@ -44,8 +44,8 @@ def mixture_of_experts(policy: Policy) -> Policy:
 def test_two_ranks_learn_what_one_process_learns(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five rows of different lengths, so that a rank has one less; gradients that are clipped; two steps of the optimizer
-    in an update, and a second update that needs the state of the first."""
+    """Five rows of different lengths, so that one rank has one row less; clipped gradients; two steps of the optimizer
+    per update, and a second update that requires the state of the first."""
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     advantages = (1.0, -0.5, 0.2, 0.9, -2.0)
     for name, rl in CASES.items():
@@ -74,7 +74,7 @@ def weights(of: TryPaths) -> Iterator[tuple[str, Tensor]]:
 
 
 def run_two(folder: Path) -> None:
-    """Two ranks, forked from a process that has imported all that they need."""
+    """Two ranks, forked from a process that has already imported everything they need."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([ranks_worker.__name__, "deepspeed", "peft"])
     with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""The update against TRL's loss on the same tensors, and what an update promises."""
+"""The update compared with TRL's loss on the same tensors, and its invariants."""
 
 import copy
 import math
@@ -79,7 +79,7 @@ def trl_loss(
         Dataset.from_dict({"prompt": ["a", "b"]}),
         processing_class=policy.tokenizer,
     )
-    trainer.use_vllm = trainer.vllm_importance_sampling_correction = True  # that is how it takes importance weights
+    trainer.use_vllm = trainer.vllm_importance_sampling_correction = True  # TRL takes importance weights this way
     trainer.model.eval()
     inputs = {
         "prompt_ids": batch.ids[:, :width],
@@ -102,8 +102,8 @@ def test_good_ideas_become_more_probable_and_bad_ones_less(policy: Policy) -> No
     assert measures.rows == 4 and measures.ratio == pytest.approx(1) and measures.weight == pytest.approx(1, abs=1e-4)
 
 
-def test_minibatches_and_padding_change_nothing_that_they_should_not(policy: Policy) -> None:
-    """The gradient of a minibatch is the same however many rows a forward pass takes."""
+def test_minibatches_and_padding_do_not_change_the_gradient(policy: Policy) -> None:
+    """The gradient of a minibatch is the same for any number of rows in a forward pass."""
     rows = rows_of(policy, [1.0, -0.5, 0.2, 0.9, -2.0])
     made = []
     for micro in (1, 2, 5):
@@ -116,8 +116,10 @@ def test_minibatches_and_padding_change_nothing_that_they_should_not(policy: Pol
 
 
 @pytest.mark.parametrize(("shift", "weight"), [(0.0, 1.0), (-0.1, 2.0), (-1.0, 2.0), (1.0, 0.0)])
-def test_late_ideas_weigh_by_their_probability_ratio_up_to_the_cap(policy: Policy, shift: float, weight: float) -> None:
-    """Stored log-probabilities that differ from the policy's by `shift` a token."""
+def test_late_ideas_are_weighted_by_their_probability_ratio_up_to_the_cap(
+    policy: Policy, shift: float, weight: float
+) -> None:
+    """Stored log-probabilities that differ from the policy's by `shift` per token."""
     row = rows_of(policy, [1.0])[0]
     late = replace(row, logprobs=tuple(one + shift for one in row.logprobs))
     expected = weight if shift != -0.1 else min(2.0, math.exp(0.1 * len(row.tokens)))
@@ -155,7 +157,7 @@ def test_a_gradient_that_is_not_finite_changes_no_weight(policy: Policy) -> None
     assert all(torch.equal(one, two) for one, two in zip(before, weights(policy), strict=True))
 
 
-def test_nothing_to_learn_from_is_said(policy: Policy) -> None:
+def test_rows_without_information_are_reported(policy: Policy) -> None:
     with pytest.raises(ValueError, match="no idea to learn from"):
         update(policy, Adam(policy.model, RL), [], RL, random.Random(0))
 
@@ -163,7 +165,7 @@ def test_nothing_to_learn_from_is_said(policy: Policy) -> None:
 # ---- checkpoints
 
 
-def test_a_policy_comes_back_from_its_checkpoint(policy: Policy, tmp_path: Path) -> None:
+def test_a_policy_is_restored_from_its_checkpoint(policy: Policy, tmp_path: Path) -> None:
     save_policy(policy, tmp_path / "p", 3)
     back = load_policy(tmp_path / "p", 3, RL)
     row = rows_of(policy, [1.0])[0]
@@ -199,7 +201,7 @@ def test_an_adapter_is_trained_and_saved_without_its_base(policy: Policy, tmp_pa
 # ---- sampling
 
 
-def test_samples_hold_the_probabilities_that_they_were_drawn_with(policy: Policy) -> None:
+def test_samples_contain_the_probabilities_that_they_were_drawn_with(policy: Policy) -> None:
     rl = replace(RL, temperature=0.7)
     for one in sample(policy, [EXPLORE, "improve: idea0 + rate=0.1"], rl, seed=3):
         batch = side_by_side([list(one.prompt)], [list(one.tokens)], policy.pad, torch.device("cpu"))
@@ -210,7 +212,7 @@ def test_samples_hold_the_probabilities_that_they_were_drawn_with(policy: Policy
     assert again == sample(policy, [EXPLORE], rl, seed=3) != sample(policy, [EXPLORE], rl, seed=4)
 
 
-def test_thinking_is_counted_apart_from_the_idea(policy: Policy) -> None:
+def test_thinking_is_counted_separately_from_the_idea(policy: Policy) -> None:
     from pipeline.rl.sample import sample_of
 
     text = answer_text(["idea1", "idea2", "idea3"], ["idea4", "rate=0.2"])
@@ -224,7 +226,7 @@ def test_thinking_is_counted_apart_from_the_idea(policy: Policy) -> None:
 
 @pytest.mark.filterwarnings("default")  # of peft
 @pytest.mark.parametrize("rank", [0, 2])
-def test_samples_of_vllm_hold_the_probabilities_that_they_were_drawn_with(
+def test_samples_of_vllm_contain_the_probabilities_that_they_were_drawn_with(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
     """With a STAND-IN for vLLM (vllm_stand_in.py)."""

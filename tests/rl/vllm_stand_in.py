@@ -1,6 +1,6 @@
 """A STAND-IN for vLLM, which cannot be installed where these tests run: its documented names, arguments and results
-(docs.vllm.ai: LLM.generate, SamplingParams, LoRARequest), with tokens sampled by transformers. It shows that our side fits
-what is documented. That vLLM itself does is not tested.
+(docs.vllm.ai: LLM.generate, SamplingParams, LoRARequest), with tokens sampled by transformers. It tests that our code
+fits the documentation, not that vLLM does.
 """
 
 import sys
@@ -59,7 +59,9 @@ class LLM:
         tensor_parallel_size: int = 1,
         logprobs_mode: str = "raw_logprobs",
     ) -> None:
-        assert logprobs_mode == "processed_logprobs", "the others are taken before the temperature"
+        assert logprobs_mode == "processed_logprobs", (
+            "other log-probabilities are computed before the temperature is applied"
+        )
         self._model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
         self._lora = enable_lora
         torch.manual_seed(seed)
@@ -87,7 +89,7 @@ class LLM:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `import vllm` find this."""
+    """Make `import vllm` import this module."""
     request = ModuleType("vllm.lora.request")
     request.LoRARequest = LoRARequest  # type: ignore[attr-defined]
     for name, module in (
