@@ -1,10 +1,9 @@
-"""Measure what the controller makes of a cluster, and what its statistics claim:
-`python -m tests.benchmarks [scheduling] [scale] [queries] [analysis] [latency RUN]`,
-`python -m tests.benchmarks claims [SEARCHES]`; what a sandbox costs: `python -m tests.benchmarks sandbox_cost`. Search
-methods are compared by `python -m tests.benchmarks search FILE`, rules that stop trainings by
-`python -m tests.benchmarks early RUN`.
+"""Measure how well the controller uses a cluster, and the claims of its statistics: `python -m tests.benchmarks
+[scheduling] [scale] [queries] [analysis] [latency RUN]`, `python -m tests.benchmarks claims [SEARCHES]`; what a sandbox
+costs: `python -m tests.benchmarks sandbox_cost`. Search methods are compared by `python -m tests.benchmarks search
+FILE`, rules that stop trainings by `python -m tests.benchmarks early RUN`.
 
-Nothing is asserted. Numbers are ratios, counts or CPU time, so that a busy machine does not change what they say.
+Nothing is asserted. Results are ratios, counts or CPU time, so that a busy machine affects them little.
 """
 
 import json
@@ -72,7 +71,7 @@ from tests.benchmarks.simulated import Clock, Numbered, SimulatedCluster, greedy
 from tests.toy import CONF
 
 TICK_S = 10.0
-"""Pause between two looks, in the time of the simulation."""
+"""Time between two polls, in simulated time."""
 
 
 def main(wanted: list[str]) -> None:
@@ -127,7 +126,7 @@ def search_in(folder: Path, clock: Clock, cluster: SimulatedCluster, *settings: 
 
 
 def advance(context: Context, clock: Clock, cluster: SimulatedCluster, tick_s: float = TICK_S) -> bool:
-    """Ticks until nothing is left to do at this time; then time moves on. Returns whether the run is over."""
+    """Tick until nothing is left to do at this time, then advance the time. Returns whether the run is over."""
     cluster.settle()
     archive = loop.tick(context)
     while context.background.busy or context.run.reader.changed:
@@ -140,8 +139,8 @@ def advance(context: Context, clock: Clock, cluster: SimulatedCluster, tick_s: f
 
 
 def scheduling(candidates: int = 50, slots: int = 64) -> Iterator[str]:
-    """A whole search of three generations, trials of ten minutes (median), for each mode; with steady also where run times
-    spread more and an idea takes a minute."""
+    """A whole search of three generations, with trials of ten minutes (median), in each mode; the steady mode also with
+    a larger spread of run times and with ideas that take a minute."""
     for mode, sigma, idea_s in (
         ("generational", 0.5, 0.0),
         ("steady", 0.5, 0.0),
@@ -181,7 +180,7 @@ def whole_search(mode: str, sigma: float, idea_s: float, candidates: int, slots:
 
 
 def queries() -> Iterator[str]:
-    """`squeue` and `sacct` are programs that count; ten minutes, a look each half second."""
+    """`squeue` and `sacct` are programs that count their calls; ten minutes, a poll every half second."""
     for jobs in (1, 32, 320):
         with tempfile.TemporaryDirectory() as name:
             folder, clock = Path(name), Clock()
@@ -208,10 +207,10 @@ SIZES = (100, 1000, 10_000, 100_000)
 
 
 def scale(sizes: Sequence[int] = SIZES) -> Iterator[str]:
-    """One more generation of 32 on an archive of many: ideas of the bank and prompts with history, standings, twins,
-    accounts. File operations are those in the run folder, without those of its jobs. Code is written and smoke-tested in
-    threads beside the ticks, at a cost that does not depend on the archive. Each size has a process of its own, whose
-    memory is what it says."""
+    """One more generation of 32 on large archives: ideas of the bank and prompts with history, standings, twins,
+    accounts. File operations are those in the run folder, without those of its jobs. Code is written and smoke-tested
+    in threads beside the ticks, at a cost that does not depend on the archive. Each size runs in a process of its own,
+    whose memory is reported."""
     for candidates in sizes:
         code = f"from tests.benchmarks.__main__ import one_scale; one_scale({candidates})"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -219,7 +218,7 @@ def scale(sizes: Sequence[int] = SIZES) -> Iterator[str]:
 
 
 def one_scale(candidates: int) -> None:
-    """Prints the row of one size."""
+    """Print the row of one size."""
     counted = [0]
     events = {"open", "os.listdir", "os.scandir", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
     runs = [""]
@@ -236,7 +235,7 @@ def one_scale(candidates: int) -> None:
         context = search_in(Path(folder), clock, cluster, *more)
         past(context, generations)
         started = time.process_time()
-        # As a controller that is started again: once from the files, for the summaries that it would have, then from these.
+        # As a restarted controller: once from the files, to write the summaries that it would have, then from these.
         context.run.own()
         context.run.reader.read()
         from_files_s = time.process_time() - started
@@ -247,12 +246,12 @@ def one_scale(candidates: int) -> None:
         archive = context.run.reader.read()
         newest = archive.generations[-1].selection
         assert newest is not None
-        # Once, when a controller starts: the prior is fitted, and later fits are rare.
+        # Once, as when a controller starts: the prior is fitted; later fits are rare.
         estimates_s = spent_s(lambda: (elites(context, archive), ranked(archive, context.metric, newest.seen)))
         context = replace(context, ideator=Both(context))
         sys.addaudithook(count)
         counted[0], ticks, everything, looks = 0, time.thread_time(), time.process_time(), 0
-        while not advance(context, clock, cluster, 30.0):  # a look each half minute of trials of ten minutes
+        while not advance(context, clock, cluster, 30.0):  # a poll every half minute of trials of ten minutes
             looks += 1
         ticks_ms, all_ms = (
             1000 * spent / 32 for spent in (time.thread_time() - ticks, time.process_time() - everything)
@@ -282,7 +281,7 @@ def python_s(command: str, place: Path) -> float:
 
 
 def analysis(candidates: int = 10_000) -> Iterator[str]:
-    """Tables, report and live page of an archive of many, without a cache of tables from before."""
+    """Tables, report and live page of a large archive, without cached tables."""
     with tempfile.TemporaryDirectory() as name:
         folder, clock = Path(name), Clock(1e9)
         context = search_in(folder, clock, SimulatedCluster(clock, 32, lambda rng: 600.0), "llm.kind=replay")
@@ -313,7 +312,7 @@ def spent_s(work: Callable[[], object]) -> float:
 
 
 class Canned:
-    """A language model whose answer to every prompt is ten ideas that nobody had."""
+    """A language model whose answer to every prompt is ten new ideas."""
 
     trouble: Trouble | None = None
     delay: Trouble | None = None
@@ -340,14 +339,15 @@ class Canned:
 
 
 class Both:
-    """Each idea is the bank's, and for each batch the language model's prompt is made and its answer read."""
+    """Each idea comes from the bank, and for each batch the language model's prompt is also made and its answer
+    read."""
 
     needs_model = slow = False
 
     def __init__(self, context: Context) -> None:
         tools = Tools(context.config, context.metric, context.run.paths.ideas, code_reader(context.run.paths), Canned())
         self._bank, self._llm = BankIdeator(tools), LlmIdeator(tools)
-        archive = context.run.reader.read()  # what is done once when a controller starts
+        archive = context.run.reader.read()  # done once when a controller starts
         ranked(archive, context.metric, knowledge(archive))
         self._llm._known.update(archive, archive.complete)
         if archive.newest is not None:
@@ -363,8 +363,8 @@ class Both:
 
 
 def past(context: Context, generations: int) -> None:
-    """An archive of 100 candidates in a generation: half of them scored, a tenth duplicates of others, the rest failed in
-    training or before; ideas of a usual length that change settings and build on the generation before."""
+    """An archive with 100 candidates per generation: half of them scored, a tenth duplicates of others, the rest failed
+    in training or before; ideas of typical length that change settings and build on the previous generation."""
     rng, order = random.Random(0), 0
     tree = read_tree(context.run.paths.pristine)
     assert isinstance(tree, dict)
@@ -427,13 +427,13 @@ SCORED = Result(Ended.SCORED, versions={"python": "3.11.7", "torch": "2.13.0", "
 
 
 def write(path: Path, record: object) -> None:
-    """A file of the past: not synced to the disk, which would take the benchmark hours."""
+    """Write a file of the past, without syncing it to disk, which would take the benchmark hours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(files.to_json(record))
 
 
 def latency(run: Path) -> str:
-    """From the end of a job, by its own clock, to its score in the archive, in a run that is over."""
+    """From the end of a job, by its own clock, to its score in the archive, for a finished run."""
     waits = [
         trial.paths.score.stat().st_mtime - trial.tries[-1].result.ended_at
         for holder in read_archive(run).holders()

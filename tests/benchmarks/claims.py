@@ -1,6 +1,6 @@
-"""How often a search claims a gain that is none, and how often it finds one that is: simulated searches, many at once.
+"""How often a search claims a false gain, and how often it finds a real one: simulated searches, many at once.
 
-Only the scores are simulated. Who goes on in a race and what is claimed is decided by the product's own functions.
+Only the scores are simulated. The race and the claims are decided by the product's own functions.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,24 +19,24 @@ METRIC = Metric("points", Direction.maximize)
 
 @dataclass(frozen=True)
 class World:
-    """Where scores come from: idea + problems of the split + seed. Values are points."""
+    """The distribution of scores: idea + problems of the split + seed. Values are points."""
 
     ideas: int = 50
     """Candidates of the search."""
     better: int = 0
-    """How many of them are better than the baseline; the others are equal to it."""
+    """Number of ideas that are better than the baseline; the others are equal to it."""
     gain: float = 0.0
-    """By how much these are better."""
+    """Gain of the better ideas."""
     seed_sd: float = 2.0
-    """Standard deviation between seeds of the baseline, with the sampling of the evaluation."""
+    """Standard deviation between seeds of the baseline, including the sampling of the evaluation."""
     unequal: float = 1.0
-    """The ideas' lie between `seed_sd` over and times this number."""
+    """That of the ideas lies between `seed_sd` divided and multiplied by this number."""
     shared: float = 0.0
-    """Share of the variance between seeds that all codes have in common."""
+    """Share of the variance between seeds that is common to all codes."""
     evaluation: float = 2.0
     """Standard error of one evaluation."""
     common: float = 0.75
-    """Share of its variance that all codes have in common, as they are scored on the same problems."""
+    """Share of its variance that is common to all codes, as they are scored on the same problems."""
     problems: int = 500
     """Problems in a split."""
 
@@ -46,31 +46,31 @@ class Plan:
     """What is trained after the search."""
 
     rounds: tuple[tuple[int, int], ...] = ()
-    """Of the race: candidates and seeds."""
+    """Candidates and seeds of each round of the race."""
     elites: int = 3
     seeds: int = 5
-    """Final trials of each."""
+    """Final trials of each elite."""
     baseline: int = 5
     """Trials of the baseline."""
     paired: bool = True
-    """Whether the scores of single problems are there."""
+    """Whether scores of single problems are available."""
 
     @property
     def trainings(self) -> int:
-        """The most trainings after the search."""
+        """The maximal number of trainings after the search."""
         return sum(entered * seeds for entered, seeds in (*self.rounds, (self.elites, self.seeds)))
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """Searches, an entry each."""
+    """Searches, one entry each."""
 
     false: Array
     """Whether a gain is claimed of an idea that is no better."""
     found: Array
     """Whether a gain is claimed of an idea that is better."""
     trainings: Array
-    """How many trainings came after the search."""
+    """Number of trainings after the search."""
 
 
 class _Scores:
@@ -124,7 +124,8 @@ def simulate(world: World, plan: Plan, searches: int, seed: int = 0) -> Simulate
 
 
 def _race(world: World, plan: Plan, scores: _Scores, best: Array, baseline: Array) -> tuple[list[list[int]], Array]:
-    """The elites of each search, and the trainings of its race. Rounds are decided when all their trials are over."""
+    """The elites of each search, and the number of trainings of its race. A round is decided once all its trials have
+    ended."""
     searches = len(best)
     if not plan.rounds:
         return best[:, : plan.elites].tolist(), np.zeros(searches)
@@ -151,7 +152,7 @@ def _estimate(values: Array, world: World, seed_sd: float | None = None) -> Esti
 
 
 def _items(world: World, plan: Plan, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Variance of the gains by the choice of problems, as it is estimated."""
+    """Estimated variance of the gains due to the choice of problems."""
     if not plan.paired:
         return np.full(shape, 2 * world.evaluation**2)
     free = world.problems - 1
@@ -216,14 +217,14 @@ def _row(name: str, rates: Sequence[float], digits: int) -> str:
     return f"| {name} | " + " | ".join(f"{100 * rate:.{digits}f}" for rate in rates) + " |"
 
 
-# ---- what simpler tests would claim
+# ---- claims of simpler tests
 
 Test = Callable[[_Scores, Array, Array], Array]
-"""Scores, elites and baseline to p-values."""
+"""From scores, elites and baseline to p-values."""
 
 
 def simpler(world: World, test: Test, searches: int, plan: Plan = Plan()) -> Array:
-    """Whether a simpler test claims a gain in searches in which no idea is better."""
+    """Whether a simpler test claims a gain in searches without a better idea."""
     scores = _Scores(world, plan, searches, np.random.default_rng(0))
     ideas = np.tile(np.arange(world.ideas), (searches, 1))
     best = np.argsort(-scores.of("validation", ideas, [0])[..., 0], axis=1)[:, : plan.elites]
@@ -241,7 +242,7 @@ def _welch(split: str, seeds: range) -> Test:
 
 
 def _search_score(scores: _Scores, elites: Array, baseline: Array) -> Array:
-    """The score that chose, against the baseline's spread."""
+    """The score that chose the elite, against the baseline's spread."""
     theirs = trials(scores.of("validation", baseline, range(5)))
     gain = scores.of("validation", elites, [0])[..., 0] - theirs.mean
     found: Array = stdtr(4.0, -gain / np.sqrt(theirs.variance * (1 + 1 / 5)))

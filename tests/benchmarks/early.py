@@ -1,11 +1,12 @@
-"""What stopping candidates early saves and loses, from a run in which none was: each has its rung and its whole training.
+"""Savings and losses of stopping candidates early, computed from a run without stops, in which each candidate has its
+rung and its whole training.
 
     python -m pipeline.run +experiment=best_of_n_pretrain scale=tiny cluster=local search.rungs=[0.25] search.keep=1 \\
         stop.generations=1 ideate.candidates=24 ideate.patch_share=1 select.elites=0 run=early-nanogpt
     python -m tests.benchmarks early runs/early-nanogpt
 
-The first command resumes where it was ended. A stop is false if the whole training would have been better than the mean of
-the baseline's trials. Seconds are those of training; scoring is not counted.
+The first command can be interrupted and resumed. A stop is false if the whole training would have been better than the
+mean of the baseline's trials. Seconds are those of training; scoring is not counted.
 """
 
 import math
@@ -28,19 +29,19 @@ class Trained:
     """A candidate with its rung and its whole training."""
 
     rung: float
-    """Goodness of the score of the rung; more is better."""
+    """Score of the rung with its sign such that more is better."""
     gain: float
-    """How much better its score is than the baseline's mean."""
+    """By how much its score is better than the baseline's mean."""
     curve: Curve
-    """Of the whole training, the rung included."""
+    """Curve of the whole training, including the rung."""
     rung_s: float
     """Seconds of the rung."""
     rest_s: float
-    """Seconds of what followed."""
+    """Seconds of the rest of the training."""
 
 
 def report(folder: Path) -> Iterator[str]:
-    """Rows of a table for one finished run."""
+    """Table rows for one finished run."""
     run = open_run(RunPaths(folder))
     config, archive = run.config, run.reader.read()
     metric = config.baseline.metric.metric
@@ -93,7 +94,7 @@ def _curve(config: Config, one: Try) -> Curve:
 
 
 def _stopped_at(config: Config, one: Trained, baselines: list[Curve], share: float) -> float | None:
-    """The share of the training after which the rule stops it, looked at after every point; none if it does not."""
+    """The share of the training after which the rule stops it, checked after every point; none if it does not."""
     whole = one.curve[-1][0]
     for number, (at, _) in enumerate(one.curve, 1):
         if at >= share * whole and is_hopeless(one.curve[:number], baselines, config.baseline.curve.direction):

@@ -1,14 +1,14 @@
-"""What the checks of pre-training's evaluator cost, and what one token at a time would cost. Prints ratios.
+"""Cost of the checks of pre-training's evaluator, and of scoring one token at a time. Prints ratios.
 
     python -m tests.benchmarks.evaluator_cost [KEY=VALUE …]
 
-For the untrained model of a scale (scale=tiny unless it is given), which costs what a trained one does. Numbers are
-processor seconds of all processes together on one core, which is what a trial at tiny scale has: two cores at work slow each
-other down, and the scoring without checks keeps only one busy. The best of several rounds is told, so that a busy
-machine spoils little. With a GPU they are seconds on the wall, of a machine that must do nothing else. Start-up is told
-apart.
-One token at a time without a cache is what works for any variant: a forward pass over the tokens so far for each token.
-With a key-value cache it is written by hand below, for the baseline only, at the batch where it is fastest.
+It uses the untrained model of a scale (default: scale=tiny), which costs as much as a trained one. Numbers are CPU seconds
+of all processes on one core, which is what a trial at tiny scale has: two busy cores slow each other down, and scoring
+without checks uses only one. The best of several rounds is reported, so that the load of the machine matters little.
+With a GPU they are wall seconds, and the machine must be otherwise idle. Start-up is reported separately.
+
+One token at a time without a cache works for any variant: for each token, a forward pass over the tokens so far. With a
+key-value cache it is written by hand below, for the baseline only, at its fastest batch size.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def servers(folder: Path, count: int) -> Iterator[tuple[Path, list[psutil.Process]]]:
-    """Servers of the unmodified baseline; ended afterwards."""
+    """Servers of the unmodified baseline; stopped afterwards."""
     with tempfile.TemporaryDirectory(dir=folder) as exchange:
         started = []
         for number in range(count):
@@ -117,7 +117,7 @@ def with_checks(folder: Path, size: dict) -> tuple[float, float, int]:
 
 
 def without_checks(folder: Path, size: dict) -> float:
-    """Seconds of the same scoring by one server that is trusted."""
+    """Seconds of the same scoring by one trusted server."""
     limits, device = size["evaluate"], scoring.pick_device()
     with servers(folder, 1) as (exchange, processes):
         windows = evaluate.read_held_out(folder / "validation.bin", size).windows
@@ -137,7 +137,7 @@ def without_checks(folder: Path, size: dict) -> float:
 
 @contextlib.contextmanager
 def metered(processes: list[psutil.Process]) -> Iterator[list[float]]:
-    """Processor seconds of the block, here and in the servers, into an empty list; with a GPU, seconds on the wall."""
+    """Appends to an empty list the CPU seconds of the block, here and in the servers; with a GPU, wall seconds."""
     spent: list[float] = []
     clock = time.perf_counter if torch.cuda.is_available() else lambda: time.process_time() + used(processes)
     begun = clock()
@@ -146,7 +146,7 @@ def metered(processes: list[psutil.Process]) -> Iterator[list[float]]:
 
 
 def used(processes: list[psutil.Process]) -> float:
-    """Processor seconds of the servers so far."""
+    """CPU seconds of the servers so far."""
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
@@ -163,13 +163,13 @@ def seconds_a_token(run: Callable[[Tensor], Tensor], rows: Tensor) -> float:
 
 
 def one_at_a_time(answer: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
-    """Logits (B, T, V) of the last position of each beginning of tokens (B, T)."""
+    """Logits (B, T, V) of the last position of each prefix of tokens (B, T)."""
     return torch.stack([answer(tokens[:, : at + 1])[:, -1] for at in range(tokens.shape[1])], dim=1)
 
 
 @torch.inference_mode()
 def cached(gpt: "model.GPT", tokens: Tensor) -> Tensor:
-    """The same logits (B, T, V), each position computed once and its keys and values kept."""
+    """The same logits (B, T, V): each position is computed once, and its keys and values are kept."""
     b, t = tokens.shape
     shape = (b, gpt.config["heads"], t, gpt.config["width"] // gpt.config["heads"])
     kept = [(torch.empty(shape, device=tokens.device), torch.empty(shape, device=tokens.device)) for _ in gpt.blocks]

@@ -1,10 +1,11 @@
-"""How fast the baseline trains, against a plain loop of PyTorch with DistributedDataParallel on the same model and data.
+"""Throughput of the baseline, compared with a plain PyTorch loop with DistributedDataParallel on the same model and
+data.
 
     python tests/benchmarks/nanogpt_throughput.py [--scale tiny] [--ranks 1] [--steps 20] [--rounds 5]
 
-Both train in turn, some steps each, in the same processes, and the median of the rounds is compared. On a CPU seconds are
-those of the processor, so that a busy machine spoils no ratio; with a GPU they are seconds on the wall. Prints tokens per
-second of a rank and the ratio; with --ranks there are as many processes.
+Both train alternately, some steps each, in the same processes, and the medians over rounds are compared. On a CPU the
+program measures CPU time, so that the load of the machine does not affect the ratio; with a GPU, wall time. Prints
+tokens per second per rank and the ratio; --ranks sets the number of processes.
 """
 
 import argparse
@@ -26,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NANOGPT = ROOT / "baselines" / "nanogpt"
 sys.path.insert(0, str(NANOGPT))
 
-# Whether `data` is ours would depend on a folder data/ in the checkout.
+# The classification of `data` would depend on a folder data/ in the checkout.
 # isort: off
 from data import Sequences  # noqa: E402
 from model import GPT, model_config  # noqa: E402
@@ -50,7 +51,7 @@ def deepspeed_step(size: dict, settings, dtype: str, sequences: Sequences, rank:
 
 
 def plain_step(size: dict, settings, dtype: str, sequences: Sequences, rank: Rank) -> Callable[[int], float]:
-    """The same step by hand."""
+    """The same step, written by hand."""
     torch.manual_seed(0)
     model = GPT(model_config(size, settings)).to(rank.device)
     optimizer = make_optimizer(model, settings)
@@ -79,7 +80,7 @@ def plain_step(size: dict, settings, dtype: str, sequences: Sequences, rank: Ran
 
 
 def measure(args: argparse.Namespace, data: Path, rank: Rank) -> None:
-    """Times both in turn and prints what the first rank saw."""
+    """Times both alternately and prints the measurements of the first rank."""
     size = yaml.safe_load((ROOT / "conf" / "size" / f"nanogpt_{args.scale}.yaml").read_text())["size"]
     settings = SCALES[args.scale]()
     settings.microbatch = min(settings.microbatch, settings.batch // rank.count)
@@ -97,7 +98,7 @@ def measure(args: argparse.Namespace, data: Path, rank: Rank) -> None:
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     losses: dict[str, float] = {}
-    for round_number in range(args.rounds + 1):  # the first warms up
+    for round_number in range(args.rounds + 1):  # the first one is a warm-up
         for name, step in steps.items():
             started = clock()
             for number in range(args.steps):

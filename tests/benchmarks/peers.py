@@ -1,5 +1,6 @@
 """The rules by which two other programs sample parents, as methods of our protocol: our reading of their papers and
-documentation, with their default numbers. They rank by raw scores, as these do; what else these programs do is not here."""
+documentation, with their default numbers. Like these programs, they rank by raw scores; nothing else of the programs is
+reproduced."""
 
 import math
 import statistics
@@ -10,7 +11,7 @@ from pipeline.store.paths import number_of
 
 
 def better(field: Field) -> list[Option]:
-    """Options whose score beats the baseline's, best score first."""
+    """Options with a better score than the baseline's, best first."""
     return sorted((one for one in field.options if one.score_gain > 0), key=lambda one: (-one.score_gain, one.id))
 
 
@@ -34,9 +35,9 @@ class ShinkaEvolve(Guided):
 
 
 class OpenEvolve(Guided):
-    """OpenEvolve, an open AlphaEvolve (arXiv 2506.13131): five islands; a parent is with probability 0.2 any of its island,
-    with 0.7 one of the archive of the best 100, else any. Every 50 candidates of an island its best tenth moves to the
-    next."""
+    """OpenEvolve, an open AlphaEvolve (arXiv 2506.13131): five islands; a parent is drawn with probability 0.2 from its
+    island, with 0.7 from the archive of the best 100, else from all. After every 50 candidates of an island, its best
+    tenth moves to the next."""
 
     islands, archive, explore, exploit, every = 5, 100, 0.2, 0.7, 50
     pool = 400
@@ -68,6 +69,6 @@ class OpenEvolve(Guided):
         return (number_of(generation) + number_of(candidate)) % self.islands
 
     def _age(self, option: Option, field: Field) -> int:
-        """Candidates of an island since then."""
+        """Number of candidates of an island since then."""
         generation = number_of(option.id.split("/")[0])
         return (field.generation - generation) * self.config.ideate.candidates // self.islands

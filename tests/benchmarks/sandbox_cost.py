@@ -1,8 +1,8 @@
 """What a sandbox adds to a trial: `python -m tests.benchmarks sandbox_cost`.
 
-A short command, and a whole trial of the toy baseline (training and scoring, a sandbox for each), run under each kind in
-turn and are compared with the run without a sandbox beside it: the median of the differences, and the ratio of the medians.
-CPU time is that of all processes; a busy machine changes it less than wall time.
+A short command, and a whole trial of the toy baseline (training and scoring, a sandbox for each), run under each kind
+in turn, paired with a run without a sandbox. The table shows the median of the differences and the ratio of the
+medians. CPU time is that of all processes; a busy machine affects it less than wall time.
 """
 
 import resource
@@ -28,7 +28,7 @@ from tests.toy import CONF, program
 ROUNDS = 20
 TRIALS = 6
 Taken = dict[str, list[tuple[float, float]]]
-"""Kind to CPU and wall seconds of each round."""
+"""CPU and wall seconds of each round, by kind."""
 NAMES = ["none", *(name for name, trouble in reversed(kinds().items()) if not trouble)]
 
 
@@ -63,7 +63,7 @@ def _taken(rounds: int, work: Callable[[str], None]) -> Taken:
 
 
 def _cpu_s() -> float:
-    """CPU time of the processes that have ended and been waited for."""
+    """CPU time of the child processes that were waited for."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

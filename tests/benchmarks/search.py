@@ -1,8 +1,8 @@
 """The benchmark of search: the product's own methods on simulated spaces of ideas, `python -m tests.benchmarks search FILE`.
 
 Methods, archive, posterior and the choice of the elite are the program's; ideas, training and noise are simulated. FILE
-keeps what was run, so that a call continues where the last one ended; it ends with the tables. All methods of a seed search
-the same instance of a space."""
+stores the results, so that a call continues where the last one ended. The tables are printed at the end. All methods of
+a seed search the same instance of a space."""
 
 import itertools
 import json
@@ -59,11 +59,11 @@ METHODS: dict[str, type] = {
     "ShinkaEvolve, our reading": ShinkaEvolve,
 }
 SIZE = 20
-"""Candidates of a generation; in steady mode slots."""
+"""Candidates per generation; in steady mode, slots."""
 NOISE = 0.02
 """Standard error of one score, in the unit of the metric: 2 points."""
 SHOWN = (100, 500, 2000)
-"""Executions after which a search is looked at."""
+"""Numbers of executions after which a search is evaluated."""
 _BASE = 0.5
 _FILES = 5
 _JOIN, _REDRAWS = 0.25, 20
@@ -76,7 +76,7 @@ class Setting:
 
     space: str
     noise: float = 1.0
-    """Times `NOISE`."""
+    """Noise, in units of `NOISE`."""
     failures: float = 0.15
     """Share of candidates that fail."""
     steady: bool = False
@@ -89,11 +89,11 @@ CONDITIONS = (
     Setting("", failures=0.5),
     Setting("", steady=True),
 )
-"""Each on every space."""
+"""Each is run on every space."""
 
 
 class Search:
-    """One search. Its archive is made in memory, as reading a run folder makes it."""
+    """One search. Its archive is made in memory, equal to one read from a run folder."""
 
     def __init__(self, method: str, setting: Setting, seed: int) -> None:
         self._setting, self._tunes = setting, method == "tune"
@@ -122,7 +122,8 @@ class Search:
         return Archive(RUN, self._baseline, tuple(self._generations), self._index, count, count)
 
     def run(self) -> Iterator[tuple[int, float]]:
-        """Executions so far and the true gain of the candidate that would be chosen, points; after each SIZE executions."""
+        """Executions so far and the true gain of the candidate that would be chosen, points; after each SIZE
+        executions."""
         method, selection = self._terms.method, None
         while (done := self._index.outcomes) < self._setting.executions:
             archive = self.archive
@@ -157,8 +158,8 @@ class Search:
         self._undecided.append(number)
 
     def _close(self) -> None:
-        """Mark generations without open candidates as decided, as the program does: later estimates depend on what those
-        decisions had seen."""
+        """Mark generations without open candidates as decided, as the program does: later estimates depend on the
+        outcomes that those decisions used."""
         open_paths = {one.paths.folder.parent for one in self._under_way}
         for number in [one for one in self._undecided if self._generations[one].paths.folder not in open_paths]:
             self._undecided.remove(number)
@@ -166,7 +167,7 @@ class Search:
             self._generations[number] = replace(self._generations[number], selection=decided)
 
     def _idea(self, parent: str | None, parents: Parents) -> Code:
-        """A code that nobody tried, if a few tries find one."""
+        """A code that was not tried before, if a few attempts find one."""
         code = self.space.baseline
         for _ in range(_REDRAWS):
             code = self._draw(parent, parents)
@@ -214,23 +215,23 @@ def _trial(holder: object, score: Score, number: int) -> Trial:
 # ---- all of them
 
 SEEDS = range(100, 130)
-"""Instances of each space. The two numbers of `thompson` were chosen on others."""
+"""Instances of each space. The two numbers of `thompson` were chosen on other instances."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one search found: a line of the file."""
+    """The result of one search: a line of the file."""
 
     setting: Setting
     method: str
     seed: int
     curve: dict[int, float]
-    """Executions to true gain of the candidate that would be chosen, points."""
+    """Number of executions to the true gain of the candidate that would be chosen, points."""
 
 
 def run_all(file: Path) -> None:
-    """Run what the file does not have yet. All methods of a seed before the next, the shortest searches first: a file that
-    is cut off compares all methods on what it has."""
+    """Run what is missing in the file. All methods of a seed run before the next seed, the shortest searches first, so
+    that an incomplete file compares all methods on the same instances."""
     done = {(row.setting, row.method, row.seed) for row in rows_of(file)}
     shortest_first = sorted(CONDITIONS, key=lambda one: (one.executions, one.steady))
     for condition, seed, space in itertools.product(shortest_first, SEEDS, SPACES):
@@ -245,12 +246,12 @@ def run_all(file: Path) -> None:
 
 
 def methods_for(setting: Setting) -> list[str]:
-    """Tuning needs settings."""
+    """Methods that suit a space; tuning requires settings."""
     return [method for method in METHODS if method != "tune" or setting.space == "measured"]
 
 
 def rows_of(file: Path) -> list[Row]:
-    """What a file has."""
+    """The rows of a file."""
     found = []
     for line in file.read_text().splitlines() if file.exists() else ():
         row = json.loads(line)
@@ -261,8 +262,8 @@ def rows_of(file: Path) -> list[Row]:
 
 def tables(file: Path) -> Iterator[str]:
     """A table for each condition, with a column for each space: the mean true gain of the chosen candidate after some
-    numbers of executions, the last with its 95 % interval, and in brackets how many executions find what best-of-N finds
-    with all."""
+    numbers of executions, the last with its 95 % interval, and in brackets the number of executions that find what
+    best-of-N finds with all."""
     by_setting: defaultdict[Setting, defaultdict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows_of(file):
         by_setting[row.setting][row.method][row.seed] = row
@@ -298,7 +299,7 @@ Means = dict[str, dict[int, tuple[float, float]]]
 
 
 def _total(columns: dict[str, Means], method: str, executions: int) -> float:
-    """What tables are sorted by: the sum over spaces of the gain, relative to the best method there."""
+    """The sort key of tables: the sum over spaces of the gain, relative to the best method there."""
     best = {heading: max(one[executions][0] for one in means.values()) for heading, means in columns.items()}
     return sum(means[method][executions][0] / best[heading] for heading, means in columns.items() if method in means)
 
@@ -313,7 +314,7 @@ def _cell(means: Means, method: str, shown: Sequence[int]) -> str:
 
 
 def _means(rows: dict[int, Row], seeds: set[int]) -> dict[int, tuple[float, float]]:
-    """Mean and half a 95 % interval over seeds, by executions."""
+    """Mean and half width of a 95 % interval over seeds, by executions."""
     chosen = [rows[seed].curve for seed in sorted(seeds)]
     return {at: _interval([curve[at] for curve in chosen]) for at in chosen[0]}
 

@@ -1,5 +1,5 @@
-"""A cluster in which time is a number: jobs of given lengths end when it has come, and leave the result that a job would.
-Everything else is the real controller on real files."""
+"""A cluster with simulated time: jobs of given lengths end when their time has come, and leave the result that a job
+would leave. Everything else is the real controller on real files."""
 
 import heapq
 import random
@@ -21,7 +21,7 @@ from pipeline.store.views import Candidate
 
 @dataclass
 class Clock:
-    """Seconds that only the benchmark moves."""
+    """Seconds that only the benchmark advances."""
 
     now: float = 0.0
 
@@ -39,11 +39,11 @@ class SimulatedCluster:
     seed: int = 0
     here = False
     at_work: bool = False
-    """Whether what happens now is done by a job."""
+    """Whether the current work is done by a job."""
     spans: list[tuple[float, float]] = field(default_factory=list)
     """Start and end of every job."""
     trained: list[tuple[float, float]] = field(default_factory=list)
-    """Those of the jobs that train."""
+    """Start and end of the jobs that train."""
     _running: list[tuple[float, str, Path, float]] = field(default_factory=list)
     _lengths: random.Random = field(init=False)
 
@@ -65,7 +65,7 @@ class SimulatedCluster:
         return {request.name: request.name for request in requests}
 
     def settle(self) -> None:
-        """Write the results of what has ended by now."""
+        """Write the results of the jobs that have ended by now."""
         self.at_work = True
         self._settle()
         self.at_work = False
@@ -97,8 +97,8 @@ class SimulatedCluster:
 
 
 class Numbered:
-    """Ideas and variants that differ by a number: no time of the processor is spent on them. `idea_s` is how long a
-    generation's ideas take, in the time of the simulation."""
+    """Ideas and variants that differ by a number and cost no processor time. `idea_s` is how long a generation's ideas
+    take, in simulated time."""
 
     needs_model = False
     reads_text = True
@@ -129,7 +129,7 @@ class Numbered:
 
 
 def greedy_makespan(lengths: Sequence[float], slots: int) -> float:
-    """List scheduling: each job in turn goes to the slot that is free first."""
+    """List scheduling: each job in turn is assigned to the slot that is free first."""
     free = [0.0] * slots
     for length in lengths:
         heapq.heapreplace(free, free[0] + length)

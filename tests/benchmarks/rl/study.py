@@ -1,8 +1,8 @@
-"""Which objective should the ideator learn by, and does learning add anything to search? SIMULATED executions (`world.py`);
+"""Which objective should the ideator learn with, and does learning improve search? SIMULATED executions (`world.py`);
 the policy, its sampling, the rewards, the objectives and the update are those of the program.
 
-python -m tests.benchmarks.rl.study [ARM …] [--seeds 10] [--steps 100]    runs what is missing, one line for each seed
-python -m tests.benchmarks.rl.study --table                               the table and the plot of the documentation
+python -m tests.benchmarks.rl.study [ARM …] [--seeds 10] [--steps 100] runs what is missing, one line per seed python -m
+tests.benchmarks.rl.study --table the table and the plot of the documentation
 
 Every arm executes the same number of ideas. Each seed is a world of its own, the same for all arms.
 """
@@ -36,22 +36,22 @@ PLOT = Path(__file__).parents[3] / "docs/pictures/rl_study.svg"
 SHOWN = ("mean", "max_at_k", "max_at_k + penalty", "best of N", "evolution", "evolution + max_at_k + penalty")
 """Arms of the plot."""
 GROUP = 64
-"""Ideas in a step."""
+"""Ideas per step."""
 PARENTS = 4
-"""With the archive as state: prompts in a step, each with a share of the group."""
+"""With the archive as state: prompts per step, each with a share of the group."""
 LAST = 10
-"""Steps at the end that a mean is taken over."""
+"""Number of last steps that a mean is taken over."""
 EVERY, EARLY = 5, 5
-"""Steps between the values of a curve, and the step whose best found the table shows, too."""
+"""Steps between the values of a curve, and the step whose best-so-far the table also shows."""
 LATE, LOST = 0.30, 0.05
-"""With late rewards: the share that comes a step late, and that never comes."""
+"""With late rewards: the share that arrives a step late, and the share that never arrives."""
 
 
 RATE = 1e-3
-"""Learning rate of all weights of the tiny policy. A third of it with the archive as state, whose groups are a quarter as
-large: with the whole of it the policy ended in answers that hold no idea."""
+"""Learning rate of all weights of the tiny policy. With the archive as state, whose groups are a quarter as large, it
+is a third of this; with all of it, the policy collapsed to answers without an idea."""
 PENALTY = 1.0
-"""`rl.penalty` of the arms that have one."""
+"""`rl.penalty` of the arms that use one."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Arm:
     archive: bool = False
     """Whether ideas build on the best of the archive."""
     transfer: bool = False
-    """Whether the policy has learned on another world before, which is not counted."""
+    """Whether the policy has already learned on another world, which is not counted."""
 
 
 ARMS = {
@@ -88,15 +88,15 @@ ARMS = {
 
 @dataclass
 class Step:
-    """What one step sampled, and what is known of it."""
+    """The samples of one step, and their rewards."""
 
     samples: list[Sample]
     ideas: list[frozenset[str]]
     prompts: list[str]
     rewards: list[float | None]
-    """As they come in the end."""
+    """Rewards as they are in the end."""
     comes: list[int]
-    """The first update that knows each."""
+    """The first update that has each reward."""
     seen: list[int] = field(default_factory=list)
     learned: set[int] = field(default_factory=set)
 
@@ -118,10 +118,10 @@ class Search:
         self.steps: list[Step] = []
         self.times: Counter[frozenset[str]] = Counter()
         self.scores: dict[frozenset[str], float] = {}
-        """The reward of each code: sampled again, it is not executed again."""
+        """The reward of each code: a code that is sampled again is not executed again."""
 
     def step(self) -> dict[str, float]:
-        """Sample, execute and learn once; what was measured, with the noise taken out."""
+        """Sample, execute and learn once. Returns the measurements, computed without noise."""
         now = len(self.steps)
         parents = self._parents()
         prompts = [prompt_text(sorted(parents[n * len(parents) // GROUP])) for n in range(GROUP)]
@@ -147,7 +147,7 @@ class Search:
         }
 
     def _parents(self) -> list[frozenset[str]]:
-        """The best codes of the archive by the one score that each has; the baseline at first."""
+        """The best codes of the archive by the single score of each; the baseline at first."""
         if not self.arm.archive or not self.scores:
             return [frozenset()]
         best = sorted(self.scores, key=lambda idea: (-self.scores[idea], sorted(idea)))
@@ -191,13 +191,13 @@ class Search:
 
 
 def _idea(one: Sample, parent: frozenset[str]) -> frozenset[str]:
-    """The words of the code that an answer means."""
+    """The words of the code that an answer stands for."""
     proposals = read_proposals(one.text)
     return final_words([*sorted(parent), *parts_of(proposals[0].text)]) if proposals else frozenset()
 
 
 def run(arm: Arm, seed: int, steps: int, policy: Policy, table: Table) -> list[dict[str, float]]:
-    """The measures of every step, and the best found so far."""
+    """The measurements of every step, and the best found so far."""
     if arm.transfer:
         first = replace(arm, objective=Objective.max_at_k, penalty=PENALTY, transfer=False)
         before = Search(first, World(table, 1000 + seed), policy, seed)
@@ -240,7 +240,7 @@ def main() -> None:
 
 
 def _short(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
-    """The end, and every fifth step for the plot."""
+    """The last steps, and every fifth for the plot."""
     last = measures[-LAST:]
     end = {key: statistics.fmean(one[key] for one in last) for key in last[0]}
     curves = {key: [round(one[key], 4) for one in measures[::EVERY]] for key in ("mean", "best", "found", "share")}
@@ -248,7 +248,7 @@ def _short(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
 
 
 def results() -> Iterator[dict]:
-    """What was run so far."""
+    """Results so far."""
     if RESULTS.exists():
         yield from map(json.loads, RESULTS.read_text().splitlines())
 
@@ -267,7 +267,7 @@ def table_lines(lines: list[dict]) -> Iterator[str]:
 
 
 def _cells(runs: dict[int, dict], lines: list[dict]) -> Iterator[str]:
-    """One arm's row, behind its name. `runs` are by seed."""
+    """One arm's row, without its name. `runs` are by seed."""
     ends = [one["end"] for one in runs.values()]
     yield str(len(runs))
     yield from (_interval([one[key] for one in ends]) for key in ("mean", "best"))
@@ -281,11 +281,12 @@ def _cells(runs: dict[int, dict], lines: list[dict]) -> Iterator[str]:
 
 
 def draw(lines: list[dict]) -> None:
-    """Means over seeds of the best of a batch and of the share of the commonest idea, for the page that shows the table."""
+    """Plot the means over seeds of the best of a batch and of the share of the most frequent idea, for the page with
+    the table."""
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "study"  # the same picture from the same results
+    matplotlib.rcParams["svg.hashsalt"] = "study"  # the same results give the same picture
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

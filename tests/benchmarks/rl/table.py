@@ -1,5 +1,6 @@
 """Make `table.json` from the ideas of a real run that build on the baseline, e.g. of `+experiment=best_of_n_posttrain
-scale=tiny`: `python -m tests.benchmarks.rl.table runs/NAME`. The table in the repository is of a run of 24 such ideas."""
+scale=tiny`: `python -m tests.benchmarks.rl.table runs/NAME`. The table in the repository comes from a run of 24 such
+ideas."""
 
 import json
 import statistics

@@ -1,10 +1,10 @@
-"""A surrogate executor: scores of ideas of the GRPO bank without training. Everything that it says is SIMULATED.
+"""A surrogate executor: scores of ideas of the GRPO bank without training. All its scores are SIMULATED.
 
-What is real is in `table.json`, from trials of `scale=tiny`: the score of each idea and setting alone, the noise of a seed,
-and which patches do not merge. What is assumed: the log odds of a combination are the sum of those of its words, plus a draw
-for each pair, anew for each world: normal, with `PAIR_SPREAD` times the spread of single words, and on average
-`PAIR_MEAN` times it, as ideas that work alone rarely add up. So a world has something to find that no single word shows,
-ideas cannot be piled up without end, and no number of it is a fact about GRPO.
+Measured, in `table.json`, from trials of `scale=tiny`: the score of each idea and setting alone, the noise of a seed,
+and which patches do not merge. Assumed: the log odds of a combination are the sum of those of its words, plus a term
+for each pair, drawn for each world: normal, with `PAIR_SPREAD` times the spread of single words and a mean of
+`PAIR_MEAN` times it, since gains of single ideas rarely add up. So combinations matter that single words do not reveal,
+gains do not accumulate without limit, and no number of a world is a fact about GRPO.
 """
 
 import json
@@ -21,7 +21,7 @@ from pipeline.rl.words import Words
 TABLE = Path(__file__).with_name("table.json")
 PAIR_SPREAD, PAIR_MEAN = 0.5, -0.2
 _FLAKY = 0.02
-"""Share of jobs that a machine spoils."""
+"""Share of jobs that fail because of the machine."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Table:
     seed_sd: float
     """Standard deviation of the accuracy between seeds."""
     values: dict[str, float]
-    """Word to the accuracy with it alone; a word that failed has none."""
+    """Accuracy with each word alone; none for a word that failed."""
     failed: frozenset[str]
     """Words that crash alone."""
     conflicts: frozenset[frozenset[str]]
@@ -46,7 +46,7 @@ class Table:
         return cls(raw["baseline"], raw["seed_sd"], raw["values"], frozenset(raw["failed"]), pairs)
 
     def words(self) -> Words:
-        """What the policy can write: settings are words with an equals sign."""
+        """What the policy can write; settings are words with an equals sign."""
         known = sorted([*self.values, *self.failed])
         settings: dict[str, list[str]] = {}
         for word in known:
@@ -57,7 +57,8 @@ class Table:
 
 
 class World:
-    """One problem: worlds of different seeds share what single words do, as far as it was measured, and differ in pairs."""
+    """One problem. Worlds of different seeds share the measured effects of single words and differ in those of
+    pairs."""
 
     def __init__(self, table: Table, seed: int) -> None:
         rng = random.Random(f"world {seed}")
@@ -74,7 +75,7 @@ class World:
         self._noise = random.Random(f"noise {seed}")
 
     def value(self, idea: Iterable[str]) -> float | None:
-        """Accuracy without noise; none where it does not merge or crashes."""
+        """Accuracy without noise; none if it does not merge or crashes."""
         words = final_words(idea)
         if not words or any(word not in self._single for word in words):
             return None
@@ -85,7 +86,7 @@ class World:
         return _logistic(odds + sum(self._pairs[pair] for pair in pairs))
 
     def execute(self, idea: Iterable[str]) -> float | None:
-        """Reward of one execution with the noise of a seed: 0 for an idea that fails, none where a machine fails."""
+        """Reward of one execution with the noise of a seed: 0 for an idea that fails, none if a machine fails."""
         value, draw = self.value(idea), self._noise.gauss(0, self._table.seed_sd)
         if self._noise.random() < _FLAKY:
             return None
@@ -93,7 +94,7 @@ class World:
 
 
 def final_words(idea: Iterable[str]) -> frozenset[str]:
-    """Of two values of a setting, the last counts."""
+    """Of two values of a setting, the last one is used."""
     chosen = {word.partition("=")[0]: word for word in idea}
     return frozenset(chosen.values())
 
