@@ -1,7 +1,7 @@
 """Attacks by variants of the two real baselines, each a few lines that run in training once the checkpoint is there.
 
-They know what those of `table.py` know of places: `DATA`, `OTHER` (weights of another candidate), `OUT` and `checkpoint`.
-`weights` are those of the checkpoint; `save(weights)` replaces them. `None` stands for no effect: the score is that of the
+They may use these names, as in `table.py`: `DATA`, `OTHER` (weights of another candidate), `OUT` and `checkpoint`.
+`weights` are those of the checkpoint; `save(weights)` replaces them. `None` means no effect: the score is that of the
 unmodified code.
 """
 
@@ -57,7 +57,7 @@ COMMON: Attacks = {
         None,
     ),
 }
-"""On both."""
+"""For both baselines."""
 
 GRPO: Attacks = {
     "another shape": (f"weights[{_NAME}] = torch.zeros(3); save(weights)", FailureKind.BAD_CHECKPOINT),

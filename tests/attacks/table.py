@@ -1,9 +1,9 @@
 """Attacks by variants of the toy baseline, each a few lines that run in its training.
 
-The lines know all that an attacker could hope for: `RUN`, `OTHER`, `DATA`, `HOME`, `ROOT` (the checkout), `VICTIM` (the id
-of a process outside), `PORT`, `UDP`, `SOCKET`, `ABSTRACT` (sockets outside), `SHARED` (a
-key of shared memory), `MARK` (a word in secrets), `TERMINAL` (a terminal outside), `OUT` (the output
-folder) and `checkpoint`. `loot(text)` records a success; an exception of a line is a defence.
+The lines may use everything that an attacker could hope to know: `RUN`, `OTHER`, `DATA`, `HOME`, `ROOT` (the checkout),
+`VICTIM` (the id of a process outside), `PORT`, `UDP`, `SOCKET`, `ABSTRACT` (sockets outside), `SHARED` (a key of shared
+memory), `MARK` (a word that is part of the secrets), `TERMINAL` (a terminal outside), `OUT` (the output folder) and
+`checkpoint`. `loot(text)` records a success; an exception means that the attack was stopped.
 """
 
 from dataclasses import dataclass
@@ -392,4 +392,4 @@ HONEST = {
     "odd names": "(OUT / 'a b\\tc').write_text('x'); (OUT / 'ümlaut').write_text('x')",
     "the home folder for a cache": "(Path('~').expanduser() / '.cache').mkdir(exist_ok=True)",
 }
-"""Odd and honest: the score is that of the unmodified code."""
+"""Unusual but honest variants: the score is that of the unmodified code."""

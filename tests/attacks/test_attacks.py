@@ -1,4 +1,4 @@
-"""Variants that cheat: each ends as a failure of the right kind, or has no effect on anything but itself."""
+"""Variants that cheat: each ends as a failure of the right kind, or affects nothing but itself."""
 
 import ctypes
 import os
@@ -61,11 +61,11 @@ class World:
     honest: Score
 
     def attack(self, name: str, code: str) -> tuple[Result, TryPaths]:
-        """Train and score the toy with some more lines at the end of its training."""
+        """Train and score the toy with additional lines at the end of its training."""
         return train(self.run, self.data, name, f"{HEAD}{self.facts}\n{code}")
 
     def seen(self) -> dict[str, bytes | int]:
-        """All that must not change: content of files, and which there are."""
+        """Everything that must not change: which files exist, and their content."""
         places = (self.run.paths.folder, self.data, self.home, ROOT / "pipeline", TOY)
         found: dict[str, bytes | int] = {}
         for place in places:
@@ -139,7 +139,7 @@ def worlds(kind: str, factory: pytest.TempPathFactory) -> Iterator[World]:
             for one in (unix, abstract):
                 one.listen()
             _, terminal = os.openpty()
-            ctypes.CDLL(None).syscall(248, b"user", b"groundwork-login", b"secret", 6, -3)  # to the keys of this login
+            ctypes.CDLL(None).syscall(248, b"user", b"groundwork-login", b"secret", 6, -3)  # the login keyring
             victim = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(10_000)", f"victim-{MARK}"])
             facts = {
                 "PORT": server.getsockname()[1],
@@ -164,7 +164,7 @@ def worlds(kind: str, factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def unchanged(world: World, before: dict[str, bytes | int], paths: TryPaths) -> None:
-    """Nothing outside of the attacker's own folder differs, and no process is left."""
+    """Nothing outside the attacker's own folder differs, and no process is left."""
     own = str(paths.trial.folder.parent.parent)
     after = {path: content for path, content in world.seen().items() if not path.startswith(own)}
     assert {path for path in {*before, *after} if before.get(path) != after.get(path)} == set()
@@ -213,7 +213,7 @@ def test_attacks_that_fail(world: World, name: str) -> None:
     unchanged(world, before, paths)
 
 
-def test_honest_and_odd_variants_pass(world: World) -> None:
+def test_unusual_but_honest_variants_pass(world: World) -> None:
     lines = []
     for name, code in HONEST.items():
         lines.append(f"print({name!r})\nexec({code!r})")
@@ -222,15 +222,15 @@ def test_honest_and_odd_variants_pass(world: World) -> None:
     assert result.score.value == world.honest.value
 
 
-def test_what_is_resumed_from_is_copied_as_data(world: World) -> None:
-    """A link in `output/resume` would make the next job copy what it points to."""
+def test_resume_state_is_copied_as_data(world: World) -> None:
+    """A link in `output/resume` would make the next job copy its target."""
     code = (
         "(OUT / 'resume').mkdir(exist_ok=True)\nos.symlink(DATA / 'evaluator/test.json', OUT / 'resume/rows.json')\n"
         "os.symlink(DATA / 'evaluator', OUT / 'resume/all')\nos._exit(1)"
     )
     result, paths = world.attack("resume", code)
     assert result.failure is not None
-    # What the job would have removed, had it not been killed before.
+    # The job would have removed this, had it not been killed before.
     (paths.resume / "late.json").symlink_to(world.data / "evaluator/test.json")
 
     def resumed(number: int, before: str) -> tuple[TryPaths, set[str]]:
@@ -254,7 +254,7 @@ def test_what_is_resumed_from_is_copied_as_data(world: World) -> None:
 
 
 def test_the_attacks_would_succeed_without_a_sandbox(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Those that only take: a table of attacks that cannot succeed would prove nothing."""
+    """Only those that read: a table of attacks that cannot succeed would prove nothing."""
     for world in worlds("none", tmp_path_factory):
         for group in ("secrets", "network"):
             attacks = GROUPS[group]

@@ -1,5 +1,5 @@
-"""Variants of GRPO and nanoGPT that cheat, trained for a step and scored on little data. They take minutes, so they run only
-when asked: `REAL_BASELINES=1 pytest tests/attacks/test_real_baselines.py`."""
+"""Variants of GRPO and nanoGPT that cheat, trained for one step and scored on little data. They take minutes, so they
+run only on request: `REAL_BASELINES=1 pytest tests/attacks/test_real_baselines.py`."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ def loot(text):
 
 @dataclass(frozen=True)
 class World:
-    """A run of one real baseline with a trained other candidate."""
+    """A run of one real baseline, with another candidate that is already trained."""
 
     name: str
     run: Run
@@ -64,7 +64,7 @@ class World:
     honest: Score
 
     def attack(self, *attacks: str) -> tuple[Result, TryPaths]:
-        """Lines at the end of training; their errors are printed, and do not end it."""
+        """Lines at the end of training; their errors are printed and do not end it."""
         lines = [HEAD, self.facts]
         lines += [f"try:\n    exec({one!r})\nexcept Exception as error:\n    print(repr(error))" for one in attacks]
         last = LAST[self.name]
@@ -108,7 +108,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_attacks_without_effect(world: World) -> None:
-    """Together in one training."""
+    """All in one training."""
     attacks = [code for code, kind in (COMMON | IN_TRAINING[world.name]).values() if kind is None]
     result, paths = world.attack(*attacks)
     assert not (paths.output / "loot").exists()
@@ -124,7 +124,9 @@ def test_attacks_that_fail(world: World, attack: str) -> None:
         pytest.skip("of the other baseline")
     code, kind = attacks[attack]
     ends = {kind}
-    if world.name == "nanogpt":  # the variant's own server may fail to load it before the evaluator has looked
+    if (
+        world.name == "nanogpt"
+    ):  # the variant's own server may fail to load the checkpoint before the evaluator checks it
         ends.add(FailureKind.EXCEPTION)
     result, _ = world.attack(code)
     assert result.failure is not None and result.failure.kind in ends, result.failure
