@@ -25,9 +25,7 @@ STRANGERS = (
     *(("makers", "methods"), ("methods", "makers")),
     *((ours, "job") for ours in ("methods", "makers", "policy", "report")),
     *(("job", theirs) for theirs in sorted(MIDDLE - {"job"})),
-    *(
-        ("rl", theirs) for theirs in sorted(MIDDLE - {"rl", "job"})
-    ),  # the policy's jobs use the same code as those of trials
+    *(("rl", theirs) for theirs in sorted(MIDDLE - {"rl", "job"})),  # its ranks meet like those of trials
     ("stages", "loop"),
 )
 """Pairs of rooms: the first may not import the second, although the floors would allow it."""

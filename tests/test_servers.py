@@ -147,9 +147,7 @@ DEATHS = {
 def test_a_server_that_dies_ends_the_evaluation(name: str, tmp_path: Path) -> None:
     code, kind, words = DEATHS[name]
     bench = Bench(tmp_path, f"if arguments.exchange.name == '1':\n    {code}", memory_gb=0.2)
-    failure = (
-        bench.score()
-    )  # the evaluator waits forever for an answer; its time limit would be a different kind of failure
+    failure = bench.score()  # not a timeout, although the evaluator waits forever for an answer
     assert isinstance(failure, Failure)
     assert (failure.stage, failure.kind) == (Stage.EVALUATE, kind) and words in failure.reason
     bench.nothing_is_left()

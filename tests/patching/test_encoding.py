@@ -43,9 +43,7 @@ def test_an_edit_keeps_encoding_mark_and_newlines(mark: bytes, text: str, encodi
     edited = patched(data, block("a.py", old, f"{old}  # ok"))
     assert edited == mark + text.replace(old, f"{old}  # ok").encode(encoding)
     first = text.splitlines()[0]
-    added = patched(
-        data, block("a.py", first, f"{first}\nz = 1")
-    )  # the first line is found despite the byte order mark
+    added = patched(data, block("a.py", first, f"{first}\nz = 1"))  # found despite the byte order mark
     newline = "\r\n" if "\r\n" in text else "\n"
     assert isinstance(added, bytes) and f"z = 1{newline}".encode() in added + b"\n" and added.startswith(mark)
 

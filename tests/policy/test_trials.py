@@ -100,9 +100,7 @@ def test_no_search_is_out_of_budget_while_a_result_is_undecided() -> None:
     terms = terms_of(on_gpus(0.1))  # type: ignore[arg-type]
     running = archive_of([Made(tries=[None])], selected=False)
     assert undecided(terms, running) == 1 and not out_of_budget(terms, running, final=False)
-    spoiled = archive_of(
-        [Made(tries=[K.PREEMPTED])], selected=False
-    )  # it waits for a retry that the budget does not cover
+    spoiled = archive_of([Made(tries=[K.PREEMPTED])], selected=False)  # it waits for a retry beyond the budget
     assert undecided(terms, spoiled) == 0 and out_of_budget(terms, spoiled, final=False)
 
 
@@ -213,9 +211,7 @@ def test_looks_come_last_and_only_for_methods_that_measure_them() -> None:
     config = replace(config, train=replace(config.train, budget_steps=60))
     assert Purpose.LOOK not in {one for _, one, _ in purposes(terms_of(config_of()), archive)}
     looks = [place for place, one, _ in purposes(terms_of(config), archive) if one is Purpose.LOOK]
-    assert looks == [
-        f"candidate_{number:03d}" for number in range(4)
-    ]  # the baseline misses the target with its whole budget
+    assert looks == [f"candidate_{number:03d}" for number in range(4)]  # the baseline misses the target
 
 
 # ---- machines

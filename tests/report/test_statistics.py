@@ -120,9 +120,8 @@ def test_paired_items_count_only_their_differences() -> None:
     ours = theirs + np.array([[0.0, 0.0, 1.0, 1.0]])
     assert paired_items(ours, theirs) == pytest.approx(1 / 3 / 4)
     assert paired_items(theirs, theirs) == 0.0
-    two_seeds = np.concatenate(
-        [ours + 0.5, ours - 0.5]
-    )  # a seed that shifts all items equally gives no information about the items
+    # A seed that shifts all items equally gives no information about the items.
+    two_seeds = np.concatenate([ours + 0.5, ours - 0.5])
     assert paired_items(two_seeds, theirs) == pytest.approx(1 / 3 / 4)
 
 
