@@ -1,5 +1,5 @@
-"""Debian's Chromium for tests of pages. `DEV_CLUSTER=1`, which CI sets, installs it and demands it; without it these tests
-are skipped, visibly, where there is none."""
+"""Debian's Chromium for tests of pages. `DEV_CLUSTER=1`, which CI sets, installs and requires it; otherwise these tests
+are visibly skipped if it is missing."""
 
 import os
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.debian import installed
 
 PICTURES = Path(os.environ.get("PICTURES") or "build/pictures")
-"""Where screenshots are kept for people to look at."""
+"""Where screenshots are kept for inspection."""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for the tests of a file."""
+    """One browser for all tests of a file."""
     program = installed("chromium", "chromium")
     with sync_playwright() as playwright:
         sandboxed = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses its own sandbox to root
@@ -28,11 +28,11 @@ def browser() -> Iterator[Browser]:
 
 @dataclass
 class Watched:
-    """A page and what went wrong on it."""
+    """A page, and the errors that occurred on it."""
 
     page: Page
     problems: list[str] = field(default_factory=list)
-    """Errors on the console, exceptions, and requests to anywhere but the page itself."""
+    """Errors on the console, exceptions, and requests to any other place than the page itself."""
 
     def picture(self, name: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ class Watched:
 
 
 def visit(browser: Browser, address: str, scheme: str = "light", width: int = 1280, height: int = 900) -> Watched:
-    """Open a page in a context of its own."""
+    """Open a page in a new context."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
     watched = Watched(context.new_page())
     origin = "/".join(address.split("/")[:3])

@@ -1,5 +1,5 @@
-"""Makes the pictures of the README again: `make pictures`. Real ones: the report of the recorded run, and the live page and
-the terminal of a run of the toy baseline while it works. Needs Debian's Chromium and tmux.
+"""Makes the pictures of the README: `make pictures`. They show the report of the recorded run, and the live page and
+the terminal of a real run of the toy baseline in progress. Requires Debian's Chromium and tmux.
 """
 
 import os
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def running(browser: Browser, scratch: Path) -> None:
-    """A run in tmux, seen there and on the live page."""
+    """A run in tmux, shown there and on the live page."""
     data = scratch / "data"
     program("prepare", "--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={data}").ok()
     bench = Bench(scratch / "runs", data)
@@ -71,7 +71,7 @@ def running(browser: Browser, scratch: Path) -> None:
 
 
 def as_html(screen: str, width: int) -> str:
-    """What a terminal shows from the head of the page on, as HTML."""
+    """The content of a terminal, from the head of the page on, as HTML."""
     console = Console(record=True, width=width, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115, PTH123
     console.print(Text.from_ansi(screen.rstrip("\n")))
     text = console.export_html(inline_styles=True)
@@ -79,7 +79,7 @@ def as_html(screen: str, width: int) -> str:
 
 
 def shoot(browser: Browser, address: str, path: Path, height: int | None) -> None:
-    """A picture of the top of a page, or with no height of all of it."""
+    """A picture of the top of a page, or of the whole page if no height is given."""
     page = browser.new_page(viewport={"width": 1180, "height": height or 300})
     page.goto(address)
     if height:

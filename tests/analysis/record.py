@@ -1,7 +1,7 @@
 """Makes the recorded run in `tests/analysis/recorded/`: `python -m tests.analysis.record`.
 
-The search, the training and the scores of the toy baseline are real. The language model is a script that answers over HTTP
-like one: its ideas are known beforehand, and some of them fail on purpose. Takes about two minutes on two cores.
+The search, the training and the scores of the toy baseline are real. The language model is replaced by a script that
+answers over HTTP: its ideas are fixed, and some of them fail on purpose. Takes about two minutes on two cores.
 """
 
 import json
@@ -23,7 +23,7 @@ _SLOPE = '            loss, slope = gradient(state["weights"], random.sample(row
 
 @dataclass(frozen=True)
 class Proposal:
-    """An idea of the script and its code."""
+    """An idea of the script, with its code."""
 
     title: str
     why: str
@@ -95,7 +95,7 @@ IDEAS = (
 
 
 class Script:
-    """Proposes `IDEAS` in order; on parents where it is asked for that."""
+    """Proposes `IDEAS` in order, building on parents if the prompt requires it."""
 
     def __init__(self) -> None:
         self._left: Iterator[Proposal] = iter(IDEAS)
@@ -112,7 +112,7 @@ class Script:
 
 
 def main(folder: Path) -> None:
-    """Make the run and keep what a report needs of it."""
+    """Make the run and keep the files that a report requires."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data"
         program("prepare", "--config-dir", str(CONF), "baseline=toy", "scale=tiny", f"data={data}").ok()
@@ -136,7 +136,7 @@ def main(folder: Path) -> None:
 
 
 def _left_out(folder: str, names: list[str]) -> list[str]:
-    """Caches, submitit's files, resume state, and the copy of the program: none is shown."""
+    """Caches, submitit's files, resume state, and the copy of the program, none of which is shown."""
     drop = {"__pycache__", "jobs", "resume", "variant", "checkpoint"}
     if Path(folder).name == "code":
         drop |= {"pipeline", "ideas"}

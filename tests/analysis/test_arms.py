@@ -1,4 +1,4 @@
-"""Methods against each other, by numbers worked out by hand."""
+"""Comparison of methods, with numbers worked by hand."""
 
 import json
 import math
@@ -21,14 +21,14 @@ def arm(label: str, *values: float) -> Arm:
     return Arm(label, tuple(f"{label}{k}" for k in range(len(values))), values)
 
 
-def test_an_interval_of_means_is_students() -> None:
-    """Two values 1 and 3: deviation sqrt(2), half width 12.706 * sqrt(2) / sqrt(2)."""
+def test_an_interval_of_means_is_by_students_t() -> None:
+    """Values 1 and 3: deviation sqrt(2), half width 12.706 * sqrt(2) / sqrt(2)."""
     assert interval([1.0, 3.0]) == pytest.approx(12.7062, abs=1e-4)
 
 
 def test_a_difference_by_hand() -> None:
-    """Variances 1 and 4 over three runs each: error sqrt(5/3), freedom (5/3)^2 / ((1/3)^2 / 2 + (4/3)^2 / 2) = 50/17; the
-    97.5 % quantile of Student's t is 3.2214 there."""
+    """Variances 1 and 4 over three runs each: error sqrt(5/3), degrees of freedom (5/3)^2 / ((1/3)^2 / 2 + (4/3)^2 / 2)
+    = 50/17; the 97.5 % quantile of Student's t is 3.2214 there."""
     found = difference(arm("a", 9.0, 10.0, 11.0), arm("b", 1.0, 3.0, 5.0), ACCURACY)
     assert found.gain == pytest.approx(7.0)
     assert found.half == pytest.approx(3.2214 * math.sqrt(5 / 3), rel=1e-3)
@@ -37,7 +37,7 @@ def test_a_difference_by_hand() -> None:
     assert difference(arm("a", 9.0, 11.0), arm("b", 9.5, 11.0), LOSS).said == "not clear"
 
 
-def test_one_run_says_nothing() -> None:
+def test_one_run_gives_no_interval() -> None:
     found = difference(arm("a", 1.0), arm("b", 2.0, 2.1), LOSS)
     assert found.gain == pytest.approx(1.05) and found.half is None and found.said.startswith("unknown")
 
@@ -47,8 +47,8 @@ def test_every_pair_is_compared_once() -> None:
     assert [(one.ours, one.theirs) for one in found] == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
-def test_runs_count_by_what_all_of_them_have(tmp_path: Path) -> None:
-    """By the test split; once a run has none, by the trials with other seeds."""
+def test_runs_are_compared_by_scores_that_all_of_them_have(tmp_path: Path) -> None:
+    """By the test split; if a run has no score there, by the trials with other seeds."""
     other = copy_of(RECORDED, tmp_path / "other")
     facts = json.loads((other / "run.json").read_text())
     facts["config"]["select"]["method"]["_target_"] = "mine.Sampling"

@@ -1,4 +1,4 @@
-"""The report in a real browser: it loads nothing from outside, meets no error, and answers mouse and keyboard."""
+"""The report in a real browser: it loads nothing from outside, causes no error, and responds to mouse and keyboard."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ HOSTILE = "<img src=x onerror=alert(1)><script>document.title='taken'</script>\u
 
 
 def shown(browser: Browser, folder: Path, *runs: Path, **how: object) -> Watched:
-    """The report of some runs, opened from a file that was copied elsewhere."""
+    """The report of some runs, opened from a file that was copied to another place."""
     made = report(*runs, output=folder / "made/report.html")
     copied = shutil.copy(made, folder / "copied.html")
     return visit(browser, copied.as_uri(), **how)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def recorded(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Watc
     return shown(browser, tmp_path_factory.mktemp("recorded"), RECORDED)
 
 
-def test_the_first_screen_answers(recorded: Watched) -> None:
+def test_the_first_screen_shows_the_results(recorded: Watched) -> None:
     page = recorded.page
     for question in ("Did it get better?", "Why", "What failed", "What next"):
         heading = page.get_by_role("heading", name=question, exact=True).first
@@ -66,7 +66,7 @@ def test_the_table_sorts_filters_and_opens_by_keyboard(recorded: Watched) -> Non
     assert recorded.problems == []
 
 
-def test_from_the_plot_to_the_code(recorded: Watched) -> None:
+def test_the_plot_leads_to_the_code(recorded: Watched) -> None:
     page = recorded.page
     plot = page.locator("figure.first svg.plot")
     plot.scroll_into_view_if_needed()
@@ -82,14 +82,14 @@ def test_from_the_plot_to_the_code(recorded: Watched) -> None:
     assert recorded.problems == []
 
 
-def test_prompts_and_replies_are_with_their_candidate(recorded: Watched) -> None:
+def test_prompts_and_replies_are_shown_with_their_candidate(recorded: Watched) -> None:
     page = recorded.page
     page.evaluate("location.hash = 'candidate=0/generation_002/candidate_001'")
     page.wait_for_selector("dialog[open] details")
     said = page.locator("dialog details").all_text_contents()
     assert any("I change only what the idea says" in one for one in said)
     assert any("Here they are" in one for one in said)
-    assert page.locator("dialog pre.diff").count() == 2  # on the baseline, and on its parent
+    assert page.locator("dialog pre.diff").count() == 2  # relative to the baseline, and to its parent
     page.get_by_role("button", name="Close").click()
 
 
@@ -153,7 +153,7 @@ def test_only_failures_and_an_empty_run(browser: Browser, tmp_path: Path) -> Non
 
 
 def test_ten_thousand_candidates_sort_filter_and_open(browser: Browser, tmp_path: Path) -> None:
-    """The rows of the recorded run, over and over; the size with patches and logs is measured in tests/benchmarks."""
+    """The rows of the recorded run, repeated; tests/benchmarks measures the size with patches and logs."""
     tables = load(RECORDED)
     many = pd.concat([tables.candidates] * 625, ignore_index=True)
     names = [f"generation_{number // 40:03d}/candidate_{number % 40:03d}" for number in range(len(many))]
@@ -175,7 +175,7 @@ def test_ten_thousand_candidates_sort_filter_and_open(browser: Browser, tmp_path
     page.context.close()
 
 
-def test_it_prints_without_its_tools(recorded: Watched) -> None:
+def test_it_prints_without_its_controls(recorded: Watched) -> None:
     page = recorded.page
     assert page.pdf()[:5] == b"%PDF-"
     page.emulate_media(media="print")

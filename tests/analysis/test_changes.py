@@ -1,4 +1,4 @@
-"""What a patch changes, by hand-made patches and by git."""
+"""The changes of a patch, for hand-made patches and patches by git."""
 
 import subprocess
 from pathlib import Path
@@ -20,7 +20,7 @@ def pristine(tmp_path: Path) -> Path:
 
 
 def patch(pristine: Path, tmp_path: Path, files: dict[str, str | None]) -> str:
-    """What git says of a changed copy."""
+    """The diff that git makes of a changed copy."""
     work = tmp_path / "work"
     git = ["git", "-C", str(work), "-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run(["cp", "-r", pristine, work], check=True)
@@ -46,11 +46,11 @@ def patch(pristine: Path, tmp_path: Path, files: dict[str, str | None]) -> str:
     ],
     ids=["value", "both ends", "end of file lost", "no end of file", "line lost", "many", "emptied"],
 )
-def test_a_patch_of_git_gives_the_text(pristine: Path, tmp_path: Path, text: str) -> None:
+def test_a_patch_by_git_gives_the_new_text(pristine: Path, tmp_path: Path, text: str) -> None:
     assert changes(pristine, patch(pristine, tmp_path, {"train.py": text})) == {"train.py": Change(CODE, text)}
 
 
-def test_files_come_and_go(pristine: Path, tmp_path: Path) -> None:
+def test_files_are_added_and_removed(pristine: Path, tmp_path: Path) -> None:
     found = changes(pristine, patch(pristine, tmp_path, {"new.py": "x = 1\n", "size.yaml": None}))
     assert found == {"new.py": Change("", "x = 1\n"), "size.yaml": Change("width: 4\n", "")}
 
@@ -76,12 +76,12 @@ def test_a_patch_that_does_not_fit_is_refused(pristine: Path, tmp_path: Path) ->
         ("size.yaml", "", "algorithm"),
     ],
 )
-def test_settings_and_algorithms_are_told_by_the_syntax_tree(path: str, after: str, sort: str) -> None:
+def test_settings_and_algorithms_are_distinguished_by_the_syntax_tree(path: str, after: str, sort: str) -> None:
     before = CODE if path == "train.py" else "width: 4\n"
     assert sort_of({path: Change(before, after)}) == sort
 
 
-def test_no_change_has_no_sort() -> None:
+def test_no_change_has_no_kind() -> None:
     assert sort_of({}) is None
 
 

@@ -1,4 +1,4 @@
-"""Runs in the files of other programs, read back by these programs."""
+"""Exported runs, read back by the programs they are for."""
 
 import io
 import json
@@ -13,10 +13,10 @@ from tests.analysis.finished_run import copy_of
 RECORDED = Path(__file__).with_name("recorded")
 
 
-def test_what_is_written_of_a_run() -> None:
+def test_the_exported_values_of_a_run() -> None:
     found = exported(RECORDED)
     values = {one.step: one.value for one in found.points if one.name == "search/value"}
-    (best,) = [one for one in found.points if one.name == "search/best"]  # nobody beat the first
+    (best,) = [one for one in found.points if one.name == "search/best"]  # no later value is better
     assert len(values) == 12 and best.value == values[1] == min(values.values())
     assert {one.name.partition("/")[0] for one in found.points} == {"search", "train"}
     assert any(one.name.startswith("train/baseline/") for one in found.points)

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom on a run folder and shows tables and plot."""
+"""The notebook runs from top to bottom on a run folder and shows tables and a plot."""
 
 import os
 from pathlib import Path

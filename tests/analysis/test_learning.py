@@ -30,7 +30,7 @@ STEPS = (
 
 @pytest.fixture
 def learned(tmp_path: Path) -> Path:
-    """The recorded run as if its ideator had learned."""
+    """The recorded run, modified as if its ideator had learned."""
     run = copy_of(RECORDED, tmp_path / "learned")
     for one in STEPS:
         path = RunPaths(run).policy_step(one.step).measures
@@ -38,7 +38,7 @@ def learned(tmp_path: Path) -> Path:
     return run
 
 
-def test_the_table_has_every_step_and_names_a_damaged_one(learned: Path) -> None:
+def test_the_table_has_every_step_and_reports_a_damaged_one(learned: Path) -> None:
     tables = load(learned)
     assert tables.learning["step"].to_list() == [0, 1, 2]
     assert tables.learning["reward_best"].isna().to_list() == [False, False, True]
@@ -58,7 +58,7 @@ def test_hours_of_learning_count_for_the_search(learned: Path) -> None:
     assert added.round(6).to_list() == [1.5, 1.0, 1.5, 0.0]
 
 
-def test_it_is_drawn_and_a_collapse_is_told_first(learned: Path) -> None:
+def test_it_is_plotted_and_a_collapse_is_reported_first(learned: Path) -> None:
     tables = load(learned)
     figure = learning_plot(tables)
     figure.savefig(io.BytesIO())

@@ -1,4 +1,4 @@
-"""The live page: who may see it, what it does, and how it follows a real run in a browser."""
+"""The live page: access, actions, and how it follows a real run in a browser."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def served(run: Path) -> Iterator[str]:
 def asked(
     address: str, data: bytes | None = None, headers: dict[str, str] | None = None, cookie: str = ""
 ) -> tuple[int, str]:
-    """Status and text of an answer; with the token in the address the cookie is taken along."""
+    """Status and text of an answer; with the token in the address, the cookie is returned too."""
     request = Request(address, data, {**(headers or {}), **({"Cookie": cookie} if cookie else {})})
     try:
         with build_opener(HTTPCookieProcessor()).open(request, timeout=30) as answer:
@@ -76,13 +76,13 @@ def parts(address: str) -> tuple[str, str]:
     return page, f"groundwork={token}"
 
 
-def test_only_who_has_the_token_sees_it(address: str) -> None:
+def test_it_requires_the_token(address: str) -> None:
     page, cookie = parts(address)
     assert asked(page)[0] == 403
     assert asked(f"{page}?token=guess")[0] == 403
     assert asked(page, cookie="groundwork=guess")[0] == 403
     assert asked(page.replace("/run/mine", "/static/live.js"))[0] == 403
-    assert asked(address)[0] == 200  # sets the cookie and goes on to the page without the token
+    assert asked(address)[0] == 200  # sets the cookie and redirects to the page without the token
     assert asked(page, cookie=cookie)[0] == 200
     assert asked(page, cookie=cookie, headers={"Host": "evil.example"})[0] == 400
 
@@ -103,7 +103,7 @@ def test_nothing_is_done_without_a_confirmation(address: str, copy: Path) -> Non
 
 
 class asked_text(str):
-    """Equal to any text that contains it."""
+    """Equal to every text that contains it."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and str(self) in str(other)
@@ -111,7 +111,7 @@ class asked_text(str):
     __hash__ = str.__hash__
 
 
-def test_marks_and_proposals_are_those_of_the_commands(copy: Path) -> None:
+def test_marks_and_proposals_equal_those_of_the_commands(copy: Path) -> None:
     door = Door(RunPaths(copy))
     assert "is pinned" in door.act("mine", "pin", "g0/c0", "")
     mark = copy / "marks/generation_000/candidate_000.json"
@@ -129,7 +129,7 @@ def test_marks_and_proposals_are_those_of_the_commands(copy: Path) -> None:
         door.state("another")
 
 
-def test_what_has_not_changed_is_not_sent_again(address: str) -> None:
+def test_unchanged_data_is_not_sent_again(address: str) -> None:
     page, cookie = parts(address)
     text = asked(page, cookie=cookie)[1]
     (seen,) = re.findall(r'hx-get="([^"]+)"', text)
@@ -156,7 +156,7 @@ def test_it_follows_a_real_run(browser: Browser, bench: Bench) -> None:
         seen = visit(browser, address)
         page = seen.page
         seen.picture("live")
-        # Not wait_for_function: the second time it looks, it runs `eval` in the page, which the page forbids.
+        # Not wait_for_function: when it polls for the second time, it runs `eval` in the page, which the page forbids.
         page.wait_for_selector("#live :text('scored, newest first')", timeout=120_000)
         page.wait_for_selector("#live :text('finished')", timeout=120_000)
         assert seen.problems == []

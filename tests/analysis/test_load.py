@@ -1,4 +1,4 @@
-"""The tables say what the files say, for finished, unfinished and damaged runs."""
+"""The tables agree with the files, for finished, unfinished and damaged runs."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from tests.analysis.finished_run import copy_of
 
 @pytest.fixture
 def copy(toy_run: Path, tmp_path: Path) -> Path:
-    """A run folder to change."""
+    """A run folder to modify."""
     return copy_of(toy_run, tmp_path / "runs" / "mine")
 
 
-def test_candidates_are_what_the_files_say(toy_run: Path) -> None:
+def test_candidates_agree_with_the_files(toy_run: Path) -> None:
     table = candidates(toy_run)
     assert list(table.columns) == list(CANDIDATES)
     assert list(table["candidate"]) == [f"generation_00{g}/candidate_00{c}" for g in (0, 1) for c in (0, 1, 2)]
@@ -40,10 +40,10 @@ def test_candidates_are_what_the_files_say(toy_run: Path) -> None:
                 failure[key] for key in ("stage", "kind", "reason")
             )
             assert pd.isna(row["value"])
-    assert set(table["state"]) == {"scored", "failed"}  # else half of the above was not looked at
+    assert set(table["state"]) == {"scored", "failed"}  # otherwise half of the above was not checked
 
 
-def test_gain_is_positive_where_less_error_is_better(toy_run: Path) -> None:
+def test_gain_is_positive_for_a_lower_error(toy_run: Path) -> None:
     table = candidates(toy_run)
     files = [json.loads(path.read_text()) for path in toy_run.glob("baseline/trial_*/score.json")]
     baseline = [score["value"] for score in files if score["split"] == "validation"]
@@ -51,7 +51,7 @@ def test_gain_is_positive_where_less_error_is_better(toy_run: Path) -> None:
     expected = sum(baseline) / len(baseline) - scored["value"]
     assert (len(baseline), len(files)) == (3, 6)
     assert scored["gain"].to_list() == pytest.approx(expected.to_list())
-    # The same numbers as those that the last selection of the run was based on.
+    # The numbers that the last selection of the run was based on.
     seen = json.loads((toy_run / "generation_001/selection.json").read_text())["seen"]
     assert scored["gain"].to_list() == pytest.approx((seen["baseline"]["value"] - scored["value"]).to_list())
     errors = [
@@ -61,7 +61,7 @@ def test_gain_is_positive_where_less_error_is_better(toy_run: Path) -> None:
     assert min(errors) > 0
 
 
-def test_trials_are_all_there(toy_run: Path) -> None:
+def test_all_trials_are_listed(toy_run: Path) -> None:
     table = trials(toy_run)
     assert list(table.columns) == list(TRIALS)
     on_disk = {path.parent.relative_to(toy_run).as_posix() for path in toy_run.glob("**/try_*")}
@@ -80,7 +80,7 @@ def test_trials_are_all_there(toy_run: Path) -> None:
     assert (table["wait_s"] >= 0).all()
 
 
-def test_tables_of_several_runs_stand_below_each_other(toy_run: Path, copy: Path) -> None:
+def test_tables_of_several_runs_are_concatenated(toy_run: Path, copy: Path) -> None:
     both = candidates(toy_run, copy)
     assert list(both["run"].unique()) == ["toy", "mine"]
     assert len(both) == 2 * len(candidates(toy_run))
@@ -121,7 +121,7 @@ def test_a_run_that_lost_a_generation_has_lost_its_rows(toy_run: Path, tmp_path:
     assert set(candidates(run)["generation"]) == {0}
 
 
-def test_a_cache_that_cannot_be_read_or_written_is_done_without(toy_run: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_cache_that_cannot_be_read_or_written_is_not_used(toy_run: Path, tmp_path: Path, monkeypatch) -> None:
     expected = candidates(toy_run)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "broken"))
     candidates(toy_run)
@@ -134,7 +134,7 @@ def test_a_cache_that_cannot_be_read_or_written_is_done_without(toy_run: Path, t
     pd.testing.assert_frame_equal(candidates(toy_run), expected)
 
 
-def test_other_tables_are_what_the_files_say(toy_run: Path) -> None:
+def test_other_tables_agree_with_the_files(toy_run: Path) -> None:
     tables = load(toy_run)
     for name in ("runs", "generations", "attempts", "jobs", "completions", "events"):
         assert list(getattr(tables, name).columns) == list(TABLES[name])
@@ -172,8 +172,8 @@ def test_elites_have_the_numbers_of_the_report(toy_run: Path) -> None:
 
 
 def test_gain_over_the_parent(copy: Path) -> None:
-    """By hand: less is better, the child 0.4 and the parent 0.5, both with an error of 0.03, seeds of the baseline apart by
-    a deviation of 0.1."""
+    """By hand: lower is better, the child has 0.4 and the parent 0.5, both with an error of 0.03, and the standard
+    deviation between seeds of the baseline is 0.1."""
     for seed, value in enumerate((0.9, 1.0, 1.1)):
         _score(copy / f"baseline/trial_{seed}/score.json", value, 0.0)
     (child, *_) = [path.parents[2] for path in sorted(copy.glob("generation_001/*/attempt_0/trial_0/score.json"))]
@@ -191,7 +191,7 @@ def _score(path: Path, value: float, error: float) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"value": value, "standard_error": error}))
 
 
-def test_curves_leave_out_what_is_no_number(copy: Path) -> None:
+def test_curves_omit_values_that_are_not_numbers(copy: Path) -> None:
     path = copy / "baseline/trial_0/try_0/output/metrics.jsonl"
     path.write_text('{"step": 1, "loss": 2.5, "note": "x"}\n[1]\nnot JSON\n{"step": 2, "loss": NaN, "lr": 1e-3}\n')
     table = load(copy).curves("mine")
@@ -199,7 +199,7 @@ def test_curves_leave_out_what_is_no_number(copy: Path) -> None:
     assert list(zip(ours["step"], ours["metric"], ours["value"], strict=True)) == [(1, "loss", 2.5), (2, "lr", 1e-3)]
 
 
-def test_runs_of_one_name_are_told_apart(toy_run: Path, tmp_path: Path) -> None:
+def test_runs_of_one_name_are_distinguished(toy_run: Path, tmp_path: Path) -> None:
     for place in ("a", "b"):
         shutil.copytree(toy_run, tmp_path / place / "toy")
     assert load(tmp_path / "a/toy", tmp_path / "b/toy").runs["run"].to_list() == ["a/toy", "b/toy"]
@@ -213,7 +213,7 @@ def test_columns_and_types_are_the_same_with_no_rows(toy_run: Path) -> None:
 
 
 def test_a_run_can_be_read_at_any_moment(copy: Path) -> None:
-    """Remove the files, newest first: what is left is a run that was read while it was in progress."""
+    """Remove the files, newest first: what remains equals a run that is read while in progress."""
     written = [path for path in copy.rglob("*.json") if "code" not in path.relative_to(copy).parts]
     written = [path for path in written if path.name != "run.json" and "output" not in path.parts]
     rows = [(len(candidates(copy)), len(trials(copy)))]
@@ -239,7 +239,7 @@ def test_a_run_can_be_read_at_any_moment(copy: Path) -> None:
         ("report.json", (0, 0)),
     ],
 )
-def test_a_damaged_file_costs_its_row_and_is_named(copy: Path, name: str, lost: tuple[int, int]) -> None:
+def test_a_damaged_file_loses_its_row_and_is_reported(copy: Path, name: str, lost: tuple[int, int]) -> None:
     before = load(copy)
     (copy / name).write_text((copy / name).read_text()[:20])
     after = load(copy)

@@ -1,4 +1,4 @@
-"""What the plot shows is what the run found."""
+"""The plot agrees with the results of the run."""
 
 import io
 import json
@@ -18,12 +18,12 @@ from tests.analysis.finished_run import copy_of
 
 @pytest.fixture
 def copy(toy_run: Path, tmp_path: Path) -> Path:
-    """A run folder to change."""
+    """A run folder to modify."""
     return copy_of(toy_run, tmp_path / "mine")
 
 
 def _labels(figure: Figure) -> list[str]:
-    figure.savefig(io.BytesIO())  # draw it, so that an error of the drawing shows
+    figure.savefig(io.BytesIO())  # drawing it shows errors
     return figure.axes[0].get_legend_handles_labels()[1]
 
 
@@ -32,7 +32,7 @@ def _line(figure: Figure, label: str) -> list[float]:
 
 
 def _maximize(run: Path) -> None:
-    """Make it a run that maximizes its metric, in percent."""
+    """Turn it into a run that maximizes its metric, in percent."""
     facts = json.loads((run / "run.json").read_text())
     facts["config"]["baseline"]["metric"] |= {"name": "accuracy", "direction": "maximize", "percent": True}
     (run / "run.json").write_text(json.dumps(facts))

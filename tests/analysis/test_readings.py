@@ -1,4 +1,4 @@
-"""Readings by numbers worked out by hand."""
+"""Derived values, with numbers worked by hand."""
 
 import pandas as pd
 import pytest
@@ -23,7 +23,7 @@ ACCURACY = Metric("accuracy", Direction.maximize)
 
 
 def candidates(*rows: dict[str, object]) -> pd.DataFrame:
-    """Candidates with an id and an outcome in order of their rows."""
+    """Candidates with an id and an outcome, in the order of their rows."""
     made = []
     for number, row in enumerate(rows):
         state = "scored" if "value" in row else "failed" if "kind" in row else "queued"
@@ -40,7 +40,7 @@ def test_the_best_so_far_in_either_direction() -> None:
     assert [one.candidate for one in steps(candidates(*rows), ACCURACY)] == ["c0"]
 
 
-def test_a_banned_candidate_is_no_best() -> None:
+def test_a_banned_candidate_is_never_the_best() -> None:
     rows = candidates({"value": 3.0}, {"value": 1.0, "mark": "banned"}, {"value": 2.0})
     assert [one.candidate for one in steps(rows, LOSS)] == ["c0", "c2"]
 
@@ -54,7 +54,7 @@ def test_saturation(values: tuple[float, ...], last: int | None, rising: bool) -
     assert (found.candidates, found.last, found.rising) == (len(values), last, rising)
 
 
-def test_the_funnel_counts_everybody_who_came_as_far() -> None:
+def test_the_funnel_counts_all_candidates_that_reached_a_stage() -> None:
     table_ = candidates(
         {"kind": "refused", "stage": "implement"},
         {"kind": "smoke", "stage": "implement"},
@@ -99,19 +99,19 @@ def test_narrowing() -> None:
 
 
 def test_slots() -> None:
-    """Two jobs, at work from 0 to 10 and from 5 to 10: 15 of 20 slot seconds."""
+    """Two jobs, running from 0 to 10 and from 5 to 10: 15 of 20 slot seconds."""
     jobs = table([{"started_at": 0.0, "ended_at": 10.0}, {"started_at": 5.0, "ended_at": 10.0}, {"job_id": "1"}], JOBS)
     assert slots(jobs).to_numpy().tolist() == [[0, 1], [5, 2], [10, 0]]
     assert utilisation(jobs, 2) == pytest.approx(0.75)
     assert utilisation(jobs.head(0), 2) is None
 
 
-def test_lineage_goes_up_to_the_baseline_once() -> None:
+def test_lineage_ends_at_the_baseline_once() -> None:
     table_ = candidates({}, {"parents": ["c0"]}, {"parents": ["c1", "c0"]})
     assert lineage(table_, ["c2"]) == [("c2", "c1"), ("c2", "c0"), ("c1", "c0"), ("c0", "baseline")]
 
 
-def test_nothing_at_all() -> None:
+def test_an_empty_run() -> None:
     empty = candidates()
     assert (completion(empty), steps(empty, LOSS), narrowing(empty), len(failures(empty))) == ((0, 0), [], [], 0)
     assert funnel(empty, "generation").empty and yields(empty, [], LOSS) == []

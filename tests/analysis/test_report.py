@@ -1,4 +1,5 @@
-"""The report as a file: what it says first, what it escapes, what it refuses. How it behaves is in test_browser.py."""
+"""The report as a file: what it shows first, what it escapes, what it refuses. Its behaviour is tested in
+test_browser.py."""
 
 import base64
 import hashlib
@@ -36,7 +37,7 @@ def without_end(folder: Path) -> Path:
     return run
 
 
-def test_the_recorded_run_has_all_that_a_report_shows() -> None:
+def test_the_recorded_run_contains_everything_that_a_report_shows() -> None:
     tables = load(RECORDED, cache=False)
     kinds = set(tables.candidates["kind"].dropna())
     assert {"refused", "duplicate", "smoke", "exception"} <= kinds and tables.damaged == []
@@ -70,7 +71,7 @@ def test_the_summary_of_a_finished_run() -> None:
         (None, "likely", "Not tested"),
     ],
 )
-def test_what_is_claimed_is_what_was_tested(
+def test_only_tested_gains_are_claimed(
     tmp_path: Path, change: dict[str, object] | None, answer: str, words: str
 ) -> None:
     run = copy_of(RECORDED, tmp_path / "run")
@@ -111,14 +112,14 @@ def test_its_policy_allows_its_own_scripts_only(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!#|data:,")', text)  # nothing is fetched
 
 
-def test_a_full_file_leaves_pages_out_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_at_its_size_limit_omits_pages_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(made, "MOST_MB", 1.0)  # all of it for the scripts
     text = made.html(load(RECORDED))
     assert 'class="block"' not in text
     assert "16 pages are left out" in text
 
 
-def test_damaged_files_are_named(tmp_path: Path) -> None:
+def test_damaged_files_are_reported(tmp_path: Path) -> None:
     run = copy_of(RECORDED, tmp_path / "run")
     (run / "generation_000/candidate_000/idea.json").write_text("{")
     text = made.html(load(run))
