@@ -1,4 +1,4 @@
-"""Markdown as the tests see it: fenced blocks, links, anchors."""
+"""Markdown as the tests use it: fenced blocks, links, anchors."""
 
 import os
 import re
@@ -24,7 +24,7 @@ class Block:
     language: str
     text: str
     label: str
-    """The path in bold above it: the block is that file. Empty where there is none."""
+    """The path in bold above it, to which the block is written. Empty if there is none."""
 
 
 def blocks(text: str) -> list[Block]:
@@ -37,7 +37,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def write_files(text: str, folder: Path) -> None:
-    """Write every block of a page that is a file to its place in a folder."""
+    """Write every block of a page that has a path to its place in a folder."""
     for block in blocks(text):
         if block.label:
             path = folder / block.label
@@ -56,7 +56,7 @@ def links(text: str) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """What `#…` may name in a page, by GitHub's rule."""
+    """The valid `#…` targets in a page, by GitHub's rule."""
     found: set[str] = set()
     for heading in re.findall(r"^#{1,6} +(.+?) *$", prose(text), re.M):
         slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -68,7 +68,7 @@ def anchors(text: str) -> set[str]:
 
 
 def broken_links(page: Path, text: str) -> Iterator[str]:
-    """Links of a page that lead nowhere in this repository. Links to other places are not followed."""
+    """Links of a page to missing places in this repository. External links are not followed."""
     for target in links(text):
         if re.match(r"[a-z]+:", target):
             continue
@@ -81,7 +81,7 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
 
 
 def command_lines(text: str) -> list[str]:
-    """The command lines of the `bash` blocks of a page: continued lines joined, comments left out."""
+    """The command lines of the `bash` blocks of a page: continued lines are joined, comments are left out."""
     lines = []
     for block in blocks(text):
         if block.language == "bash":
@@ -92,27 +92,27 @@ def command_lines(text: str) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """Every command a page tells the reader to type, as words: of its `bash` blocks, and in the running text."""
+    """Every command that the reader is told to type, as words: in `bash` blocks and in running text."""
     spans = [span for span in re.findall(r"`([^`\n]+)`", prose(text)) if re.match(r"(python|make|sbatch) ", span)]
     return [shlex.split(line) for line in (*command_lines(text), *spans)]
 
 
 def pages() -> list[Path]:
-    """The pages of the project: Markdown that is tracked, or will be, but is not material of a test."""
+    """The pages of the project: Markdown files that are tracked, or will be, but are not test material."""
     listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
     names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
     return sorted(ROOT / name for name in names if not name.startswith("tests/"))
 
 
 def shell_environment(home: Path) -> dict[str, str]:
-    """For what a page tells the reader to type: `python` is the interpreter of the tests, `PROJECT` their folder."""
+    """The environment for commands of a page: `python` is the interpreter of the tests, `PROJECT` their folder."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PROJECT": str(home), "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def type_in_shell(lines: Sequence[str], home: Path, timeout: float = 200) -> str:
-    """Type lines in one shell at the root of the checkout, with `PROJECT` a folder of the reader. What they print; fails
-    where one of them does."""
+    """Run lines in one shell at the root of the checkout, with `PROJECT` a folder of the reader. Returns their output;
+    fails if one of them fails."""
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(lines)],
         cwd=ROOT,
@@ -127,5 +127,5 @@ def type_in_shell(lines: Sequence[str], home: Path, timeout: float = 200) -> str
 
 
 def type_page(text: str, home: Path, timeout: float = 200) -> str:
-    """Type all `bash` blocks of a page, in order."""
+    """Run all `bash` blocks of a page, in order."""
     return type_in_shell([block.text for block in blocks(text) if block.language == "bash"], home, timeout)

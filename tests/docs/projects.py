@@ -19,13 +19,13 @@ class Project:
 
     @classmethod
     def of_page(cls, text: str, folder: Path, data: Path, *given: str) -> "Project":
-        """The files of a page, and the toy."""
+        """The files of a page, with the toy."""
         write_files(text, folder)
         shutil.copytree(CONF, folder / "conf", dirs_exist_ok=True)
         shutil.copytree(TOY, folder / "toy")
         return cls(folder, data, given)
 
     def arguments(self, name: str, *more: str) -> list[str]:
-        """Of `pipeline.run`."""
+        """The arguments for `pipeline.run`."""
         where = ["--config-dir", str(self.folder / "conf"), f"runs={self.folder}/runs", f"data={self.data}"]
         return [*where, "baseline=toy", "scale=tiny", f"run={name}", *self.given, *more]

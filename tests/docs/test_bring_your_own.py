@@ -1,4 +1,4 @@
-"""The how-to is a repository: its files are written out, its commands typed."""
+"""The how-to describes a repository: its files are written and its commands run."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ TEXT = PAGE.read_text()
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reader's repository, made of nothing but the page."""
+    """The reader's repository, made from the page alone."""
     folder = tmp_path_factory.mktemp("my-project")
     write_files(TEXT, folder)
     return folder
@@ -22,7 +22,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def typed(project: Path) -> str:
-    """What the page's commands print, in order, in one shell at the root of the checkout."""
+    """Output of the page's commands, run in order in one shell at the root of the checkout."""
     return type_page(TEXT, project)
 
 
@@ -51,7 +51,7 @@ def test_the_search_ends_with_a_report(typed: str, project: Path) -> None:
 
 
 def test_only_its_own_files_are_named() -> None:
-    """The page's commands go to the reader's folders, so that trying them leaves nothing in the checkout."""
+    """The page's commands use the reader's folders, so that nothing is left in the checkout."""
     runs = [line for line in command_lines(TEXT) if "pipeline.run" in line or "check_baseline" in line]
     assert runs
     assert all("data=$PROJECT/data" in line and "runs=$PROJECT/runs" in line for line in runs)

@@ -1,4 +1,5 @@
-"""The how-to: a candidate of two changes is trained again, transferred, ablated and exported by the commands of the page."""
+"""The how-to: a candidate with two changes is retrained, transferred, ablated and exported with the commands of the
+page."""
 
 import json
 import shlex
@@ -29,12 +30,12 @@ FEW = (
 
 @dataclass(frozen=True)
 class Folder:
-    """A person's folder, with the run `first` in `runs/`."""
+    """The reader's folder, with the run `first` in `runs/`."""
 
     path: Path
 
     def typed(self, line: str, *more: str) -> Done:
-        """What a line of the page does here."""
+        """Runs a line of the page here, and returns its output."""
         environment = {**shell_environment(self.path), "PYTHONPATH": str(ROOT)}
         words = ["bash", "-c", f"{line} {shlex.join(more)}"]
         done = subprocess.run(words, cwd=self.path, env=environment, capture_output=True, text=True, timeout=240)
@@ -95,7 +96,7 @@ def test_a_rerun_with_other_seeds_is_compared_by_a_test(folder: Folder) -> None:
     assert "checked against the record: code " in done.out
 
 
-def test_with_other_settings_it_is_a_transfer_beside_the_baseline_under_the_same(folder: Folder) -> None:
+def test_with_other_settings_it_is_a_transfer_compared_with_the_baseline_under_the_same(folder: Folder) -> None:
     found = folder.json(f"{LINES[2]} --seeds 1")
     assert found["kind"] == "transfer" and found["changed"] == ["train.budget_steps: 60 -> 240"]
     assert found["agrees"] is None and found["difference"] is None
@@ -105,14 +106,14 @@ def test_with_other_settings_it_is_a_transfer_beside_the_baseline_under_the_same
     assert json.loads((run / "run.json").read_text())["config"]["train"]["budget_steps"] == 240
 
 
-def test_an_ablation_says_what_each_change_contributes(folder: Folder) -> None:
+def test_an_ablation_shows_the_contribution_of_each_change(folder: Folder) -> None:
     found = folder.json(LINES[3].replace("--seeds 3", "--seeds 2"))
     momentum, batch = found["contributions"]
     assert (momentum["title"], batch["title"]) == ("momentum", "Larger batch")
     assert found["seeds"] == momentum["seeds"] == batch["seeds"] == 2
     for one in (momentum, batch):
         assert one["gain"]["low"] < one["gain"]["gain"] < one["gain"]["high"]
-        assert one["gain"]["gain"] == pytest.approx(one["without"] - found["value"])  # less is better
+        assert one["gain"]["gain"] == pytest.approx(one["without"] - found["value"])  # lower is better
     # Without its own change the code is the parent's, which the first run trained with the same seed.
     parent = read_archive(folder.path / "runs/first").candidate("generation_000/candidate_000")
     made = {one.idea.title: one for one in read_archive(Path(found["run"])).candidates}
@@ -150,7 +151,7 @@ def folder_data(run: Path) -> Path:
     return Path(json.loads((run / "live.json").read_text())["data"]) / "toy/tiny"
 
 
-def test_nothing_is_trained_by_a_patch_that_was_changed(folder: Folder) -> None:
+def test_a_modified_patch_is_not_trained(folder: Folder) -> None:
     patch = folder.path / "runs/first/generation_001/candidate_001/attempt_0/patch.diff"
     text = patch.read_text()
     patch.write_text(text.replace("+    batch: int = 16", "+    batch: int = 17"))

@@ -1,4 +1,5 @@
-"""The how-to for code with its own config: its files are written out, its commands typed, on a library of another author."""
+"""The how-to for code with its own config: its files are written and its commands run, on a library by other
+authors."""
 
 import importlib.util
 import json
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.skipif(bool(missing), reason=f"the page's code needs pa
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reader's repository, made of nothing but the page."""
+    """The reader's repository, made from the page alone."""
     folder = tmp_path_factory.mktemp("my-project")
     write_files(TEXT, folder)
     return folder
@@ -26,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def typed(project: Path) -> str:
-    """What the page's commands print, in order, in one shell at the root of the checkout."""
+    """Output of the page's commands, run in order in one shell at the root of the checkout."""
     return type_page(TEXT, project, timeout=280)
 
 
@@ -56,7 +57,7 @@ def test_settings_of_the_yaml_file_are_tuned(typed: str, project: Path) -> None:
         assert f"node_add_prob: {one.idea.change.settings['DefaultGenome.node_add_prob']}  # new nodes" in added
 
 
-def test_metrics_come_from_what_the_program_prints(typed: str, project: Path) -> None:
+def test_metrics_are_read_from_the_programs_output(typed: str, project: Path) -> None:
     rows = [
         json.loads(line)
         for path in (project / "runs/tuned").glob("baseline/trial_0/try_0/**/metrics.jsonl")

@@ -1,4 +1,4 @@
-"""The how-to is a user's package: its files are written out, its commands run a search on the toy baseline."""
+"""The how-to is a user's package: its files are written, and its commands run a search on the toy baseline."""
 
 import json
 import random
@@ -19,7 +19,7 @@ FAST = ("select.elites=0", "select.baseline_seeds=1", "cluster.poll_s=0.1", "sto
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project:
-    """The page's files, and the toy in place of the page's baseline."""
+    """The page's files, with the toy in place of the page's baseline."""
     return Project.of_page(
         TEXT, tmp_path_factory.mktemp("my-project"), toy_data, "select=tournament", "cluster=local", *FAST
     )
@@ -27,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project
 
 @pytest.fixture(scope="module")
 def typed(project: Project) -> str:
-    """What the page's commands print, in order, in one shell at the root of the checkout."""
+    """Output of the page's commands, run in order in one shell at the root of the checkout."""
     toy = " ".join(("baseline=toy", f"data={project.data}", *FAST))
     lines = [line.replace("baseline=grpo", toy) for line in command_lines(TEXT)]
     assert sum(toy in line for line in lines) == 1
@@ -35,7 +35,7 @@ def typed(project: Project) -> str:
 
 
 def values(run: Path, before: int) -> dict[str, float]:
-    """Score of every scored candidate of the generations before one."""
+    """Score of every scored candidate of the earlier generations."""
     found = {}
     for path in run.glob("generation_*/candidate_*/attempt_0/trial_0/score.json"):
         candidate = "/".join(path.relative_to(run).parts[:2])
@@ -60,7 +60,7 @@ def test_its_parents_won_tournaments(typed: str, project: Project) -> None:
     for number in (1, 2):
         parents = files.read(run / f"generation_{number:03d}/parents.json", Parents)
         scored = sorted((value, name) for name, value in values(run, number).items())
-        rng = random.Random(f"0/{3 * number}")  # the draw of the page, by its description
+        rng = random.Random(f"0/{3 * number}")  # the draw that the page describes
         winners = [min(rng.sample(scored, min(3, len(scored)))) for _ in scored]
         assert parents.candidates == tuple(dict.fromkeys(name for _, name in winners))[:4] != ()
         assert (parents.exploit_share, parents.ideas) == (0.5, 3)
@@ -81,7 +81,7 @@ def test_its_setting_is_used(typed: str, project: Project) -> None:
 
 
 def test_other_commands_find_the_class(typed: str) -> None:
-    assert "the unmodified code" in typed.rpartition("files: ")[2]  # what `status` prints
+    assert "the unmodified code" in typed.rpartition("files: ")[2]  # the name that `status` prints
 
 
 def test_it_works_in_steady_mode(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""The pages are correct: links resolve, commands can be typed, the reference is current."""
+"""The pages are correct: links resolve, commands are valid, the reference is current."""
 
 import dataclasses
 import importlib.util
@@ -20,9 +20,9 @@ from tests.docs.pages import ROOT, anchors, blocks, broken_links, commands, link
 
 PAGES = [path for path in pages() if path.is_file()]
 CURRENT = [path for path in PAGES if path.name != "CHANGELOG.md"]
-"""Pages about the program as it is, without its history."""
+"""Pages that describe the program as it is, without its history."""
 READING = ("status", "show", "evaluate")
-"""Commands that only read a run, so that the pages' examples can be typed on the toy's run."""
+"""Commands that only read a run, so that the pages' examples can be run on the toy's run."""
 
 
 def name(path: Path) -> str:
@@ -31,7 +31,7 @@ def name(path: Path) -> str:
 
 @cache
 def usage(command: str) -> str:
-    """Help of a command, which is named as in `python -m COMMAND`."""
+    """Help of a command, named as in `python -m COMMAND`."""
     done = subprocess.run(
         [sys.executable, "-m", *command.split(), "--help"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -40,7 +40,8 @@ def usage(command: str) -> str:
 
 
 def split_command(words: list[str]) -> tuple[str, list[str]]:
-    """Name and arguments of a command of ours: `pipeline status` or `pipeline.run`; no name for anything else."""
+    """Name and arguments of a command of the program: `pipeline status` or `pipeline.run`; no name for any other
+    command."""
     if words[0].rpartition("/")[2] != "python" or words[1:2] != ["-m"]:
         return "", words
     module, rest = words[2], words[3:]
@@ -66,7 +67,7 @@ def troubles(words: list[str]) -> list[str]:
     if words[0].rpartition("/")[2] != "python" or words[1:2] != ["-m"]:
         return found
     module = words[2]
-    if module == "pip":  # setuptools warns when it is looked up
+    if module == "pip":  # setuptools warns when it is imported
         return found
     if importlib.util.find_spec(module.partition(".")[0]) is None or importlib.util.find_spec(module) is None:
         return [*found, f"there is no module {module}"]
@@ -80,7 +81,7 @@ def troubles(words: list[str]) -> list[str]:
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     if overrides and "--config-dir" not in options and not any(map(placeholder, rest)):
         for one in [member.overrides for member in members(overrides)] if "-m" in options else [overrides]:
-            compose_config(one)  # raises, with the message a reader would see
+            compose_config(one)  # raises, with the message that a reader would see
     return found
 
 
@@ -95,12 +96,12 @@ def _make_trouble(word: str) -> str | None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     assert list(broken_links(page, page.read_text())) == []
 
 
 @pytest.mark.parametrize("page", CURRENT, ids=name)
-def test_commands_can_be_typed(page: Path) -> None:
+def test_commands_are_valid(page: Path) -> None:
     assert [trouble for words in commands(page.read_text()) for trouble in troubles(words)] == []
 
 
@@ -114,7 +115,7 @@ def test_commands_that_read_a_run_work(page: Path, toy_run: Path, tmp_path: Path
 
 
 def reading(text: str, run: Path) -> list[list[str]]:
-    """The commands of a page that only read a run, typed on another run."""
+    """The commands of a page that only read a run, applied to another run."""
     found = []
     for words in commands(text):
         command, rest = split_command(words)
@@ -127,7 +128,7 @@ def reading(text: str, run: Path) -> list[list[str]]:
 
 
 def test_some_commands_read_a_run(toy_run: Path) -> None:
-    """Otherwise the test above checks nothing."""
+    """Otherwise the test above would check nothing."""
     typed = [words[3] for page in CURRENT for words in reading(page.read_text(), toy_run)]
     assert set(typed) == set(READING)
 
@@ -139,8 +140,8 @@ def test_commands_are_named_as_they_are_typed(page: Path) -> None:
     assert re.findall(rf"(?<![/\w])pipeline\.(?:{dotted})\b(?!\.)", page.read_text()) == []
 
 
-def test_messages_that_are_explained_exist() -> None:
-    """The first column of a table of messages is what the program prints, or a kind of failure."""
+def test_explained_messages_exist() -> None:
+    """The first column of a table of messages contains what the program prints, or a kind of failure."""
     page = (ROOT / "docs/how-to/first-run-on-a-cluster.md").read_text()
     rows = page.partition("| message | meaning |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
     quoted = [part for row in rows for part in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
@@ -160,16 +161,16 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_the_reference_is_current() -> None:
     stale = [name(path) for path, text in generate.pages().items() if not path.is_file() or path.read_text() != text]
-    assert stale == [], f"write them again with: {generate.COMMAND}"
+    assert stale == [], f"renew it with: {generate.COMMAND}"
 
 
 @pytest.mark.parametrize("module", [config, records], ids=lambda module: module.__name__)
-def test_every_field_says_what_it_is(module: object) -> None:
+def test_every_field_has_a_docstring(module: object) -> None:
     texts = generate.documented(module)  # type: ignore[arg-type]
     for cls in vars(module).values():
         if dataclasses.is_dataclass(cls) and isinstance(cls, type) and cls.__module__ == module.__name__:  # type: ignore[attr-defined]
             empty = [field.name for field in dataclasses.fields(cls) if not texts[cls.__name__].names[field.name]]
-            assert empty == [], f"{cls.__name__} has fields with no string under them"
+            assert empty == [], f"{cls.__name__} has fields without a docstring"
 
 
 def test_the_reference_names_every_setting_and_record() -> None:
@@ -183,7 +184,7 @@ def test_the_reference_names_every_setting_and_record() -> None:
 
 
 def test_the_reference_names_every_file() -> None:
-    """A file in `store/paths.py` that the page does not name needs a line in `_FILES` of docs/generate.py."""
+    """A file in `store/paths.py` that the page does not list needs a line in `_FILES` of docs/generate.py."""
     known = set(re.findall(r'"([\w.]+\.(?:json|jsonl|log|diff|md))"', Path(str(paths.__file__)).read_text()))
     assert {"pause.json", "train.log", "patch.diff"} < known
     assert {file for file in known if f"{file}`" not in generate.run_folder_page()} == set()
@@ -192,7 +193,7 @@ def test_the_reference_names_every_file() -> None:
 # ---- the tools of these tests ----
 
 
-def test_a_broken_link_is_seen() -> None:
+def test_a_broken_link_is_detected() -> None:
     page = ROOT / "docs/index.md"
     text = "# A page\n[a](tutorial.md) [b](nothing.md) [c](#a-page) [d](#b) [e](https://example.org) [f](tutorial.md#zzz)\n"
     assert [one.partition(":")[0] for one in broken_links(page, text)] == ["nothing.md", "#b", "tutorial.md#zzz"]
@@ -207,7 +208,7 @@ def test_anchors_follow_the_rule_of_github() -> None:
     }
 
 
-def test_a_command_that_cannot_be_typed_is_seen() -> None:
+def test_an_invalid_command_is_detected() -> None:
     text = "```bash\nmake nothing   # a comment\npython -m pipeline.nothing\npython -m pipeline nothing runs/x\n"
     text += "python -m pipeline status --nothing runs/x\npython -m pipeline\npython -m pipeline COMMAND --help\n"
     text += "python -m pipeline.run --nothing \\\n  run=x\n```\n"
@@ -232,6 +233,6 @@ def test_a_class_is_a_type_of_setting() -> None:
     assert row in generate.settings_page()
 
 
-def test_blocks_know_the_file_they_are() -> None:
+def test_blocks_have_the_path_of_their_file() -> None:
     (block,) = blocks("**`a/b.py`**\n\n```python\nx = 1\n```\n")
     assert (block.language, block.label, block.text) == ("python", "a/b.py", "x = 1\n")

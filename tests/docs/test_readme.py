@@ -1,4 +1,5 @@
-"""README's tree and CONTRIBUTING's tour match the repository. (Links and commands are checked with those of all pages.)"""
+"""README's tree and CONTRIBUTING's tour match the repository. (Links and commands are checked on all pages
+together.)"""
 
 import re
 import subprocess
@@ -8,7 +9,7 @@ from tests.docs.pages import ROOT, blocks
 
 TEXT = (ROOT / "README.md").read_text() if (ROOT / "README.md").is_file() else ""
 _CONTINUED = 10
-"""A line that is indented more than this goes on with the words of the line above."""
+"""A line with a larger indentation continues the text of the line above."""
 
 
 def tree_block(text: str) -> str:
@@ -20,7 +21,7 @@ def tree_block(text: str) -> str:
 
 
 def entries(tree: str) -> Iterator[str]:
-    """Paths of a tree: two spaces for each level; one or more names, then two spaces or more, then words about them."""
+    """Paths of a tree: two spaces per level; one or more names, then at least two spaces, then their description."""
     above: list[str] = []
     for line in filter(str.strip, tree.splitlines()):
         indent = len(line) - len(line.lstrip())
@@ -35,7 +36,7 @@ def entries(tree: str) -> Iterator[str]:
 
 
 def missing(tree: str) -> list[str]:
-    """Entries that are not there as what they are said to be: a folder if they end with a slash, else a file."""
+    """Entries that do not exist as stated: as a folder if they end with a slash, else as a file."""
     wrong = []
     for entry in entries(tree):
         found = list(ROOT.glob(entry.rstrip("/")))
@@ -45,16 +46,16 @@ def missing(tree: str) -> list[str]:
 
 
 def top_level() -> set[str]:
-    """First parts of what git tracks."""
+    """First components of the paths that git tracks."""
     listed = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True)
     return {name.partition("/")[0] for name in listed.stdout.splitlines()}
 
 
-def test_every_path_of_the_tree_is_there() -> None:
+def test_every_path_of_the_tree_exists() -> None:
     assert missing(tree_block(TEXT)) == []
 
 
-def test_everything_at_the_top_is_in_the_tree() -> None:
+def test_every_top_level_entry_is_in_the_tree() -> None:
     named = {entry.partition("/")[0] for entry in entries(tree_block(TEXT))}
     assert top_level() - named == set()
 
@@ -75,7 +76,7 @@ def test_every_room_is_in_the_tour() -> None:
     assert rooms() == named
 
 
-def test_nothing_is_left_to_fill_in() -> None:
+def test_no_placeholders_are_left() -> None:
     assert re.findall(r"^[A-Z][A-Z_]{3,}$|\b[A-Z]+_T(?:ABLE|EXT)\b", TEXT, re.M) == []
 
 
@@ -87,7 +88,7 @@ def test_two_commands_come_first() -> None:
 # ---- the tools of these tests ----
 
 
-def test_a_tree_is_read() -> None:
+def test_a_tree_is_parsed() -> None:
     tree = (
         "README.md  the page\n"
         "conf/      values\n"

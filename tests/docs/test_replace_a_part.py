@@ -1,4 +1,4 @@
-"""The how-to is a user's package: each of its parts works, chosen as the page says."""
+"""The how-to is a user's package: each of its parts works if chosen as described on the page."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ FAST = ("select.elites=0", "select.baseline_seeds=1", "cluster.poll_s=0.1", "sto
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Project:
-    """The page's files, and the toy in place of the page's baseline."""
+    """The page's files, with the toy in place of the page's baseline."""
     return Project.of_page(TEXT, tmp_path_factory.mktemp("my-project"), toy_data, *FAST)
 
 
@@ -51,7 +51,7 @@ def test_the_cluster_leaves_slots_free(project: Project) -> None:
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
 
 
-def test_the_implementer_writes_the_code_of_a_person(project: Project) -> None:
+def test_the_implementer_uses_code_written_by_a_person(project: Project) -> None:
     arguments = project.arguments("replace", "cluster=local", "implement=replace", "ideate.candidates=0")
     program("run", *arguments, "--once").ok()
     for name, text in (

@@ -1,4 +1,4 @@
-"""The messages of the troubleshooting page are those of the program."""
+"""The messages of the troubleshooting page are the program's."""
 
 import re
 
@@ -12,6 +12,6 @@ MESSAGES = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), re.M)
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_the_program_says_so(message: str) -> None:
+def test_the_program_prints_the_message(message: str) -> None:
     parts = [part.strip() for part in message.split("…") if part.strip()]
     assert parts and all(any(part in source for source in SOURCES) for part in parts), message

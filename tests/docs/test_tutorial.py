@@ -11,10 +11,10 @@ from tests.toy import listing
 TEXT = (ROOT / "docs/tutorial.md").read_text()
 SECTION = TEXT.partition("## 4.")[2].partition("\n## ")[0]
 GOES = {"controller.json", "waiting.json", "resume/"}
-"""Files that exist only for a while."""
+"""Files that exist only temporarily."""
 
 
-def test_every_file_it_names_is_there(toy_run: Path) -> None:
+def test_every_file_that_it_names_exists(toy_run: Path) -> None:
     named = [path for row in re.findall(r"^\| (.+?) \|", SECTION, re.M) for path in re.findall(r"`([^`]+)`", row)]
     assert len(named) > 20
     there = [path for path in named if path not in GOES]
@@ -22,7 +22,7 @@ def test_every_file_it_names_is_there(toy_run: Path) -> None:
     assert [path for path in GOES if any(toy_run.glob(f"**/{path}"))] == []
 
 
-def test_every_file_that_is_there_is_named(toy_run: Path) -> None:
+def test_every_existing_file_is_named(toy_run: Path) -> None:
     ours = [path for path in listing(toy_run, ("code/", "jobs/")) if not {"variant", "checkpoint"} & {*path.split("/")}]
     assert len(ours) > 50
     assert {path.rpartition("/")[2] for path in ours if path.rpartition("/")[2] not in SECTION} == set()
