@@ -1,11 +1,11 @@
-"""A whole Slurm on one machine, so that tests and newcomers meet the real thing.
+"""A complete Slurm on one machine, so that tests and newcomers can use a real one.
 
     python -m tests.slurm_cluster up        # prints the line to export
     python -m tests.slurm_cluster status
     python -m tests.slurm_cluster down
 
 It runs Debian's own munge, MariaDB, slurmdbd, slurmctld and four slurmd as root on loopback, each node with eight
-pretended GPUs (device files like /dev/null). Nothing of the machine is used or changed: its own munge key and
-socket, its own database, its own SLURM_CONF and ports, all below one folder (`DEV_CLUSTER_DIR`, default
-/tmp/groundwork-slurm). A Slurm that this program did not start is never asked for anything.
+simulated GPUs (device files like /dev/null). Nothing of the machine is used or changed: munge key and socket, database,
+SLURM_CONF and ports are its own, all below one folder (`DEV_CLUSTER_DIR`, default /tmp/groundwork-slurm). A Slurm that
+this program did not start is never contacted.
 """

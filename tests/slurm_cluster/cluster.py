@@ -1,4 +1,5 @@
-"""Start, repair and stop the dev cluster. Read `DevCluster.up` first: it is the order in which Slurm wants to start."""
+"""Start, repair and stop the dev cluster. Read `DevCluster.up` first: it starts the daemons in the order that Slurm
+requires."""
 
 import fcntl
 import json
@@ -20,7 +21,7 @@ import psutil
 from tests.debian import NotInstalled, install
 
 PACKAGES = ("munge", "mariadb-server", "slurmdbd", "slurm-wlm", "shellcheck")
-"""The last is for the wrappers, whose tests are to be skipped as little as those of the cluster."""
+"""The last is for the wrappers, whose tests must be skipped as rarely as those of the cluster."""
 PROGRAMS = (
     "munged", "mariadbd", "mariadb-install-db", "slurmdbd", "slurmctld", "slurmd", "sbatch", "sacct", "shellcheck",
 )  # fmt: skip
@@ -29,22 +30,22 @@ GPUS_PER_NODE = 8
 CPUS_PER_NODE = 32
 MEM_MB_PER_NODE = 256_000
 MAX_ARRAY_SIZE = 65
-"""Small on purpose, so that a wave of a test must be split."""
+"""Small on purpose, so that a test's wave must be split."""
 NARROW_QOS = "narrow"
-"""A QOS for tests of limits: `NARROW_MAX_SUBMIT` jobs in the queue (an array task is one), two GPUs at work."""
+"""A QOS for tests of limits: `NARROW_MAX_SUBMIT` jobs in the queue (an array task counts as one), two GPUs in use."""
 NARROW_MAX_SUBMIT = 4
 
 SACCTMGR = ("sacctmgr", "--immediate", "--quiet")
 
 NULL_DEVICE = os.makedev(1, 3)
-"""What /dev/null is; the pretended GPUs are more of it."""
+"""Device type of /dev/null; the simulated GPUs have the same."""
 
 MARK = "GROUNDWORK_SLURM_DIR"
 """Every daemon is started with this variable; a process without it is not ours, whatever a pid file says."""
 
 
 class DevClusterError(RuntimeError):
-    """The cluster cannot be brought to the wanted state; the message says what to look at."""
+    """The cluster cannot be brought to the requested state; the message says where to look."""
 
 
 def default_folder() -> Path:
@@ -52,21 +53,21 @@ def default_folder() -> Path:
 
 
 # ------------------------------------------------------------------------------------------
-# What the configuration files say. Pure: settings in, text out.
+# Contents of the configuration files. Pure functions: settings in, text out.
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is decided once per state folder, at the first `up`."""
+    """Decided once per state folder, at the first `up`."""
 
     folder: Path
-    """Holds everything: configuration, keys, database, spool, logs, pid files."""
+    """Contains everything: configuration, keys, database, spool, logs, pid files."""
     host: str
     """Short host name of this machine; slurmctld refuses to start under another one."""
     first_port: int
-    """The cluster takes the ports from here on; two state folders take two ranges."""
+    """First port of the cluster; two state folders use two ranges."""
     password: str
-    """Of the database user; the database listens on loopback only."""
+    """Password of the database user; the database listens on loopback only."""
 
     @property
     def database_port(self) -> int:
@@ -86,7 +87,7 @@ class Settings:
 
 
 def slurm_conf(s: Settings) -> str:
-    """Text of slurm.conf. Every line here was needed or is tested; the reasons stand next to the surprising ones."""
+    """Text of slurm.conf. Every line is necessary or tested; surprising ones have their reason beside them."""
     first, last = s.slurmd_ports[0], s.slurmd_ports[-1]
     return f"""\
 # Written by tests/slurm_cluster; changes are lost at the next `up`.
@@ -179,7 +180,7 @@ StorageLoc=slurm_acct
 
 
 class DevCluster:
-    """One Slurm below one folder. Every method may be called at any time, and again."""
+    """A whole Slurm below one folder. Every method may be called at any time, also repeatedly."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = (folder or default_folder()).resolve()
@@ -187,8 +188,8 @@ class DevCluster:
     # ---- what users call
 
     def up(self) -> None:
-        """Bring everything up, or repair what is down. Each daemon starts only when the one it needs answers:
-        slurmctld exits when slurmdbd does not answer, slurmdbd when the database does not."""
+        """Start everything, or repair what is down. Each daemon starts only when the one it needs answers: slurmctld
+        exits when slurmdbd does not answer, slurmdbd when the database does not."""
         require_root()
         install_packages()
         with self._lock():
@@ -204,7 +205,7 @@ class DevCluster:
             self._resume_nodes()
 
     def down(self) -> None:
-        """Stop everything that `up` started and every process that a job left behind."""
+        """Stop everything that `up` started, and every process that a job left."""
         with self._lock():
             self._stop(*NODES)
             self._kill_steps(None)
@@ -212,7 +213,8 @@ class DevCluster:
                 self._stop(name)
 
     def stop_node(self, node: str) -> None:
-        """The machine `node` dies: its slurmd and all its jobs. Slurm notices after SlurmdTimeout (NODE_FAIL)."""
+        """Simulate the death of `node`: its slurmd and all its jobs end. Slurm notices after SlurmdTimeout
+        (NODE_FAIL)."""
         require_node(node)
         with self._lock():
             self._stop(node, how=signal.SIGKILL)
@@ -225,7 +227,7 @@ class DevCluster:
             self._resume_nodes((node,))
 
     def stop_controller(self) -> None:
-        """slurmctld goes away; jobs run on."""
+        """Stop slurmctld; jobs keep running."""
         with self._lock():
             self._stop("slurmctld")
 
@@ -237,24 +239,24 @@ class DevCluster:
         return all(self.daemons().values()) and not self._run(["scontrol", "ping"], check=False).returncode
 
     def daemons(self) -> dict[str, bool]:
-        """Every daemon and whether it runs."""
+        """Every daemon, and whether it runs."""
         return {
             name: self._process(name) is not None for name in ("munged", "mariadbd", "slurmdbd", "slurmctld", *NODES)
         }
 
     def environment(self) -> dict[str, str]:
-        """The caller's environment, pointed at this cluster and at no other."""
+        """The caller's environment, set up for this cluster only."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "SBATCH_", "SACCT_", "SQUEUE_"))}
         return {**kept, "SLURM_CONF": str(self.folder / "slurm.conf")}
 
     def run(self, *command: str) -> str:
-        """Output of a Slurm command on this cluster; DevClusterError when it fails."""
+        """Output of a Slurm command on this cluster. Raises DevClusterError if it fails."""
         return self._run(list(command)).stdout
 
     # ---- one daemon each, in the order of `up`
 
     def _start_munged(self) -> None:
-        """A munged of our own: the machine's, if there is one, keeps its key and its socket."""
+        """A munged of our own: the machine's, if it exists, has its own key and socket."""
         if self._process("munged"):
             return
         socket_path = self.folder / "run" / "munge.socket"
@@ -271,7 +273,7 @@ class DevCluster:
     def _start_database(self, settings: Settings) -> None:
         data = self.folder / "mariadb"
         if not data.exists():
-            # Beside its place first: a half-made database after Ctrl-C would never start again.
+            # Built beside its place: a database left incomplete by Ctrl-C would never start again.
             half_made = self.folder / "mariadb.new"
             shutil.rmtree(half_made, ignore_errors=True)
             install = ["mariadb-install-db", "--no-defaults", "--user=root", f"--datadir={half_made}"]
@@ -304,7 +306,7 @@ class DevCluster:
         self._wait("slurmctld", lambda: self._answers(["scontrol", "ping"]))
 
     def _add_narrow_qos(self) -> None:
-        """After slurmctld, which tells slurmdbd that there is such a thing as gres/gpu."""
+        """After slurmctld, which registers gres/gpu with slurmdbd."""
         if NARROW_QOS not in self.run("sacctmgr", "--noheader", "show", "qos", "format=name"):
             limits = [f"MaxSubmitJobsPerUser={NARROW_MAX_SUBMIT}", "MaxTRESPerUser=gres/gpu=2"]
             self._run([*SACCTMGR, "add", "qos", NARROW_QOS, *limits])
@@ -315,7 +317,7 @@ class DevCluster:
             self._daemon("slurmd", "-N", node)
 
     def _resume_nodes(self, nodes: tuple[str, ...] = NODES) -> None:
-        """Wait until the nodes take jobs; give back those that are down or drained."""
+        """Wait until the nodes accept jobs; resume those that are down or drained."""
 
         def all_ready() -> bool:
             listing = self.run("sinfo", "--noheader", "--Node", "--format=%N %T", "--partition=gpu")
@@ -330,14 +332,14 @@ class DevCluster:
     # ---- processes
 
     def _daemon(self, *command: str) -> None:
-        """Start a program that puts itself into the background; its log tells the rest."""
+        """Start a program that moves itself to the background; its log has further details."""
         self._run(list(command), extra_environment={MARK: str(self.folder)})
 
     def _pid_file(self, name: str) -> Path:
         return self.folder / "run" / f"{name}.pid"
 
     def _process(self, name: str) -> psutil.Process | None:
-        """The running daemon of that name if it is ours. A pid alone proves nothing: pids are used again."""
+        """The running daemon of that name if it is ours. A pid alone proves nothing, since pids are reused."""
         try:
             process = psutil.Process(int(self._pid_file(name).read_text()))
             ours = process.environ().get(MARK) == str(self.folder)
@@ -358,7 +360,7 @@ class DevCluster:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(how)
         deadline = time.monotonic() + 20
-        # Not psutil.wait_procs: a daemon's zombie stays for seconds where the machine's init is slow to reap.
+        # Not psutil.wait_procs: a daemon stays a zombie for seconds if the machine's init reaps slowly.
         while alive := [process for process in processes if _is_alive(process)]:
             if time.monotonic() > deadline:
                 for process in alive:
@@ -367,8 +369,8 @@ class DevCluster:
             time.sleep(0.05)
 
     def _kill_steps(self, node: str | None) -> None:
-        """End the jobs of a node (of all nodes: None): slurmstepd outlives its slurmd, so a stopped slurmd alone
-        would leave the job running on a node that is said to be dead."""
+        """End the jobs of a node (of all nodes if none is given): slurmstepd outlives its slurmd, so a stopped slurmd
+        alone would leave the job running on a node reported as dead."""
         spool = str(self.folder / "spool" / (node or "")).rstrip("/") + "/"
         victims: list[psutil.Process] = []
         for process in psutil.process_iter():
@@ -379,14 +381,14 @@ class DevCluster:
 
     @staticmethod
     def _listens_below(process: psutil.Process, folder: str) -> bool:
-        """Whose step it is, its socket tells: slurmstepd writes its title over its environment."""
+        """Whose step it is, recognized by its socket, since slurmstepd overwrites its environment with its title."""
         return any(str(c.laddr).startswith(folder) for c in process.net_connections(kind="unix"))
 
     def _run(
         self, command: list[str], check: bool = True, extra_environment: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = {**self.environment(), **(extra_environment or {})}
-        # Output goes to a file: a daemon keeps the pipe open that it inherits, and reading it would never end.
+        # Output goes to a file: a daemon keeps an inherited pipe open, and reading it would never end.
         with (self.folder / "log" / "commands.log").open("a") as log:
             daemon = extra_environment is not None
             done = subprocess.run(
@@ -421,7 +423,7 @@ class DevCluster:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One `up` or `down` at a time: two test runs may start together."""
+        """One `up` or `down` at a time, since two test runs may start together."""
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         for name in ("run", "log", "state", "gpu", "munge", *(f"spool/{node}" for node in NODES)):
             (self.folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -430,7 +432,7 @@ class DevCluster:
             yield
 
     def _settings(self) -> Settings:
-        """Those of the first `up`, or new ones. A renamed machine takes new ones, too."""
+        """Those of the first `up`, or new ones, also if the machine was renamed."""
         path = self.folder / "settings.json"
         host = socket.gethostname().split(".")[0]
         if path.exists():
@@ -457,13 +459,14 @@ class DevCluster:
         paths = {self.folder / name: text for name, text in wanted.items()}
         changed = [path for path, text in paths.items() if not path.exists() or path.read_text() != text]
         if changed:
-            self._stop(*NODES, "slurmctld", "slurmdbd")  # they read their files once, at the start
+            self._stop(*NODES, "slurmctld", "slurmdbd")  # they read their files only at start
         for path in changed:
             path.touch(mode=0o600)
             path.write_text(paths[path])
 
     def _make_gpus(self) -> None:
-        """Device files that nobody opens. With plain files Slurm counts the GPUs but sets no CUDA_VISIBLE_DEVICES."""
+        """Device files that are never opened. With plain files Slurm counts the GPUs but sets no
+        CUDA_VISIBLE_DEVICES."""
         for number in range(GPUS_PER_NODE):
             path = self.folder / "gpu" / str(number)
             if path.exists():
@@ -482,7 +485,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def free_ports() -> int:
-    """First of 20 ports in a row on which nobody listens."""
+    """First of 20 consecutive free ports."""
     for first in range(17_000, 19_000, 20):
         if all(_is_free(port) for port in range(first, first + 20)):
             return first
@@ -505,12 +508,12 @@ def require_node(node: str) -> None:
 
 
 def install_packages() -> None:
-    """Fetch Debian's packages where a program is missing, and keep their services from starting."""
+    """Install the Debian packages of missing programs, without starting their services."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = [program for program in PROGRAMS if not shutil.which(program, path=path)]
     if not missing:
         return
-    # invoke-rc.d asks this program before it starts a service; 101 forbids it. An existing one is put back.
+    # invoke-rc.d calls this program before it starts a service; 101 forbids the start. An existing one is restored.
     policy = Path("/usr/sbin/policy-rc.d")
     before = (policy.read_bytes(), policy.stat().st_mode) if policy.exists() else None
     policy.write_text("#!/bin/sh\nexit 101\n")

@@ -1,7 +1,7 @@
-"""The dev cluster for tests: `slurm_cluster` (the cluster itself) and `slurm_environment` (this process talks to it).
+"""The dev cluster for tests: `slurm_cluster` (the cluster itself) and `slurm_environment` (this process uses it).
 
-Slurm tests run with DEV_CLUSTER=1 and are skipped, visibly, without it. With it a cluster that does not start is an
-error, never a skip: otherwise a broken cluster would look like a passing test run. A test file asks for them by
+Slurm tests run with DEV_CLUSTER=1 and are visibly skipped without it. With it, a cluster that does not start is an
+error, never a skip: otherwise a broken cluster would look like a passing test run. A test file loads them with
 `pytest_plugins = ["tests.slurm_cluster.fixture"]`.
 """
 
@@ -17,19 +17,20 @@ from tests.slurm_cluster.cluster import DevCluster
 
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[DevCluster]:
-    """A running cluster. One that was up before stays up; one that tests started ends with the last of them."""
+    """A running cluster. One that was already running is kept; one that tests started is stopped after the last of
+    them."""
     if os.environ.get("DEV_CLUSTER") != "1":
         pytest.skip("no Slurm started: DEV_CLUSTER=1 runs these tests on a real one (tests/slurm_cluster)")
     cluster = DevCluster()
     cluster.folder.mkdir(parents=True, exist_ok=True)
     started_by_tests = cluster.folder / "started_by_tests"
     with (cluster.folder / "users").open("w") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)  # held while this test run lives, whatever ends it
+        fcntl.flock(users, fcntl.LOCK_SH)  # released when this test run ends for any reason
         if not cluster.is_up():
             started_by_tests.touch()
             cluster.up()
         yield cluster
-        # Two test runs may share the cluster: only the last one finds nobody else holding the file.
+        # Two test runs may share the cluster: only the last one can lock the file exclusively.
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if started_by_tests.exists():
@@ -39,7 +40,8 @@ def slurm_cluster() -> Iterator[DevCluster]:
 
 @pytest.fixture
 def slurm_environment(slurm_cluster: DevCluster, monkeypatch: pytest.MonkeyPatch) -> DevCluster:
-    """For tests that call Slurm from this process, as submitit does: SLURM_CONF is set, a caller's SLURM_* are gone."""
+    """For tests that call Slurm from this process, as submitit does: SLURM_CONF is set, the caller's SLURM_* are
+    removed."""
     wanted = slurm_cluster.environment()
     for name in set(os.environ) - set(wanted):
         monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""What jobs of the cluster tests do. A module of its own: jobs import it by name."""
+"""Jobs of the cluster tests. A module of its own, since jobs import it by name."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from pipeline.cluster.jobs import current_job_id
 
 
 def report(folder: str) -> None:
-    """Write down who and where this job is, and count the starts."""
+    """Record the identity and place of this job, and count the starts."""
     place = Path(folder)
     with (place / "starts").open("a") as starts:
         starts.write(f"{current_job_id()}\n")
@@ -35,7 +35,7 @@ def stay(folder: str) -> None:
 
 
 def linger(folder: str) -> None:
-    """Report, then go on although told to end."""
+    """Report, then keep running although told to end."""
     signal.signal(signal.SIGTERM, lambda number, frame: (Path(folder) / "told").touch())
     report(folder)
     while True:
@@ -43,7 +43,7 @@ def linger(folder: str) -> None:
 
 
 def fail(folder: str) -> None:
-    """Report, then end badly."""
+    """Report, then fail."""
     report(folder)
     raise RuntimeError("this job fails")
 
@@ -54,7 +54,7 @@ def fail_or_stay(folder: str) -> None:
 
 
 def submit_from_inside(folder: str) -> None:
-    """As a controller that is a job itself: submit one `report` and write down its id."""
+    """As a controller that is itself a job: submit one `report` and record its id."""
     from pipeline.cluster.base import Request, Work
     from pipeline.cluster.slurm import SlurmCluster
     from pipeline.config import ClusterConfig, SlurmConfig

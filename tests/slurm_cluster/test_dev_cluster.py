@@ -1,4 +1,5 @@
-"""What the rest of the project relies on, seen on the real thing once: arrays, requeue, preemption, dying parts."""
+"""What the rest of the project relies on, checked once on the real Slurm: arrays, requeue, preemption, failing
+parts."""
 
 import subprocess
 import sys
@@ -26,7 +27,7 @@ pytest_plugins = ["tests.slurm_cluster.fixture"]
 
 @pytest.fixture
 def jobs(slurm_cluster: DevCluster, tmp_path: Path) -> Iterator["Jobs"]:
-    """Submits jobs and cancels them in the end."""
+    """Submits jobs, and cancels them at the end."""
     helper = Jobs(slurm_cluster, tmp_path)
     yield helper
     if helper.ids:
@@ -48,7 +49,7 @@ class Jobs:
         return job
 
     def states(self, job: str) -> list[str]:
-        """State of every incarnation of every task, as `sacct -D` tells it."""
+        """State of every incarnation of every task, as `sacct -D` reports it."""
         listing = self.cluster.run("sacct", "-DXnPj", job, "--format=State")
         return [line.split()[0] for line in listing.splitlines()]
 
@@ -103,7 +104,7 @@ def test_the_urgent_partition_preempts(jobs: Jobs) -> None:
     jobs.wait(first, ["PREEMPTED", "RUNNING"])
 
 
-def test_a_node_dies_with_its_job_and_comes_back(jobs: Jobs) -> None:
+def test_a_node_dies_with_its_job_and_returns(jobs: Jobs) -> None:
     job = jobs.submit("sleep 601", "--nodelist=n4")
     jobs.wait(job, ["RUNNING"])
     jobs.cluster.stop_node("n4")
@@ -116,8 +117,8 @@ def test_a_node_dies_with_its_job_and_comes_back(jobs: Jobs) -> None:
     jobs.wait(job, ["NODE_FAIL", "RUNNING"])
 
 
-def test_the_controller_goes_away_and_jobs_run_on(jobs: Jobs) -> None:
-    # Not a sleep: accounting may tell of a start some seconds late.
+def test_jobs_keep_running_without_slurms_controller(jobs: Jobs) -> None:
+    # Not a sleep: accounting may report a start some seconds late.
     go, went = jobs.folder / "go", jobs.folder / "went"
     job = jobs.submit(f"until [ -e {go} ]; do sleep 0.1; done; touch {went}")
     jobs.wait(job, ["RUNNING"])
@@ -157,13 +158,13 @@ def test_everything_listens_on_loopback_with_its_own_munge() -> None:
     settings = Settings(Path("/state"), "host", 17_000, "secret")
     text = slurm_conf(settings)
     assert "SlurmctldHost=host(127.0.0.1)" in text and "NoInAddrAny" in text
-    assert text.count("/state/run/munge.socket") == 2  # to slurmctld and, by another key, to slurmdbd
+    assert text.count("/state/run/munge.socket") == 2  # to slurmctld and, with another key, to slurmdbd
     assert "Port=[17011-17014]" in text
     assert gres_conf(settings) == "NodeName=n[1-4] Name=gpu Type=h100 File=/state/gpu/[0-7]\n"
     assert "DbdAddr=127.0.0.1" in slurmdbd_conf(settings)
 
 
-def test_a_foreign_process_in_a_pid_file_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_process_in_a_pid_file_is_not_touched(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "slurmctld.pid").write_text(str(stranger.pid))

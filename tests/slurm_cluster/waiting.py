@@ -1,4 +1,4 @@
-"""Waiting for what a cluster does in its own time."""
+"""Waiting for asynchronous changes of a cluster."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ SEEN = (
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 200) -> None:
-    """Return when `condition` holds. A busy machine may need minutes for what takes a second; after `seconds` an
-    AssertionError shows what Slurm was doing, if this process talks to one."""
+    """Return when `condition` holds. A busy machine may need minutes for what usually takes a second; after `seconds`
+    an AssertionError shows Slurm's state, if this process uses one."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s\n{queue()}"
