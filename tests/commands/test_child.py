@@ -1,4 +1,4 @@
-"""A baseline's own command in a person's terminal: its output is shown, and how it failed is one line."""
+"""A baseline's own command in a user's terminal: its output is shown, and its failure is one line."""
 
 import sys
 from pathlib import Path
@@ -37,8 +37,8 @@ def test_a_traceback_becomes_one_line(raised: str, words: str, capfd: pytest.Cap
     assert capfd.readouterr() == ("fetching\n", "50 %\n")
 
 
-def test_the_last_of_several_exceptions_is_named() -> None:
-    """Such as of a retry that failed while an error was handled."""
+def test_the_last_of_several_exceptions_is_reported() -> None:
+    """For example a retry that failed while an error was handled."""
     text = (
         "Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyError: 'a'\n\nDuring handling of the above "
         'exception, another exception occurred:\n\nTraceback (most recent call last):\n  File "b.py", line 2\n'
@@ -48,14 +48,14 @@ def test_the_last_of_several_exceptions_is_named() -> None:
     assert last_line("") == last_line("Traceback (most recent call last):\n") == ""
 
 
-def test_what_a_command_says_itself_is_above_the_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_command_is_above_the_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CannotContinue, match=r"exit code 1; its message is above: `\S*python"):
         running("raise SystemExit('not today')")
     assert capfd.readouterr().err == "not today\n"
 
 
-def test_all_is_passed_on_where_nothing_failed(capfd: pytest.CaptureFixture[str]) -> None:
-    """A traceback that a command survived, too, and what may have been the begin of one."""
+def test_everything_is_passed_on_if_nothing_failed(capfd: pytest.CaptureFixture[str]) -> None:
+    """Including a traceback that the command survived, and text that may have been the beginning of one."""
     shown = "Trace of 7\nTraceback (most rec"
     running(f"import sys; sys.stderr.write({shown!r}); sys.stderr.flush()")
     assert capfd.readouterr().err == shown
@@ -70,7 +70,7 @@ def test_verbose_shows_the_traceback(capfd: pytest.CaptureFixture[str]) -> None:
     assert "Traceback (most recent call last)" in capfd.readouterr().err
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_a_missing_program_is_named() -> None:
     with pytest.raises(BadInput, match=r"baseline\.commands\.prepare: /nowhere/fetch cannot be run \(No such file"):
         run_shown(BASELINE, "prepare", ["/nowhere/fetch"])
 

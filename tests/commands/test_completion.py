@@ -1,4 +1,4 @@
-"""Shell completion: what can stand at the cursor, and a real bash that asks."""
+"""Shell completion: the choices at the cursor, and a real bash that requests them."""
 
 import importlib
 import re
@@ -17,7 +17,7 @@ from tests.toy import CONF, ROOT, environment, program
 
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folders of two runs in the working directory, and one that is no run."""
+    """The folders of two runs in the working directory, and one folder that is not a run."""
     for name in ("first", "second"):
         for inside in ("baseline/trial_0", "generation_000/candidate_000", "generation_000/candidate_001", "llm"):
             (tmp_path / "runs" / name / inside).mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_a_baseline_is_a_name_and_then_come_settings() -> None:
         pytest.param(["status"], "", ["runs/first", "runs/older/", "runs/second"], id="a run"),
         pytest.param(["pause"], "runs/f", ["runs/first"], id="its beginning"),
         pytest.param(["status", "runs/first"], "", [], id="nothing after it"),
-        pytest.param(["pause", "runs/first", "--reason"], "", [], id="no run where a reason stands"),
+        pytest.param(["pause", "runs/first", "--reason"], "", [], id="no run in place of a reason"),
         pytest.param(["pause", "--reason", "lunch"], "ru", ["runs/first", "runs/older/", "runs/second"], id="after it"),
         pytest.param(["show"], "runs/s", ["runs/second/"], id="the run of a candidate"),
         pytest.param(["mark"], "runs/first/", ["runs/first/generation_000/"], id="its generation"),
@@ -99,7 +99,7 @@ def test_a_baseline_is_a_name_and_then_come_settings() -> None:
             ["runs/first/generation_000/candidate_001"],
             id="a parent",
         ),
-        pytest.param(["status"], "nowhere/", [], id="a folder that is not there"),
+        pytest.param(["status"], "nowhere/", [], id="a folder that does not exist"),
         pytest.param(["run"], "run=", ["run=first", "run=second"], id="the name of a run"),
         pytest.param(["run", "runs=elsewhere"], "run=", [], id="of another folder"),
     ],
@@ -132,7 +132,7 @@ def test_nothing_slow_is_imported() -> None:
 
 
 def in_bash(folder: Path, completion: str, function: str, lines: list[str]) -> list[list[str]]:
-    """What a bash, with some completion loaded, offers at the end of each line."""
+    """Completions that a bash offers at the end of each line, after loading a completion."""
     (folder / "bin").mkdir()
     groundwork = folder / "bin/groundwork"
     groundwork.write_text(f'#!/bin/bash\nexec {sys.executable} -m groundwork_hpc "$@"\n')
@@ -162,7 +162,7 @@ def in_bash(folder: Path, completion: str, function: str, lines: list[str]) -> l
 def test_bash_completes_the_command(tmp_path: Path) -> None:
     lines = ["groundwork sta", "groundwork run +experiment=evolve_p", f"groundwork run --config-dir {CONF} baseline=t"]
     found = in_bash(tmp_path, "source <(groundwork completion bash)", "_python_argcomplete", lines)
-    # bash takes what comes after the = for a word of its own
+    # bash treats the text after = as a separate word
     assert found == [["status "], ["evolve_posttrain", "evolve_pretrain"], ["toy "]]
 
 

@@ -1,4 +1,4 @@
-"""What a person sees of a run: the page at two sizes of a terminal, the last table, and the numbers behind them."""
+"""The display of a run: the page at two terminal sizes, the final table, and the numbers behind them."""
 
 import io
 import os
@@ -39,7 +39,7 @@ def golden(case: str, text: str) -> None:
 
 
 def printed(what: RenderableType, width: int, height: int) -> str:
-    """What a terminal of this size shows, without the spaces at the ends of lines."""
+    """The content of a terminal of this size, without trailing spaces."""
     console = Console(width=width, height=height, file=io.StringIO(), record=True, force_terminal=False)
     console.print(what)
     return "".join(f"{line.rstrip()}\n" for line in console.export_text().splitlines())
@@ -55,7 +55,7 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(paths: AttemptPaths, number: int, purpose: Purpose, seed: int, started: float | None) -> Trial:
-    """A trial whose job waits, or runs since then."""
+    """A trial whose job is pending, or running since the given time."""
     place = paths.trial(number)
     claim = Claim("7", "n1", 1, started) if started is not None else None
     one = Try(
@@ -71,7 +71,7 @@ def with_jobs(attempt: Attempt, purpose: Purpose, *started: float | None) -> Att
 
 
 def busy(archive: Archive, jobs: Sequence[tuple[int, Purpose, float | None]]) -> Archive:
-    """The archive with a job in flight for each candidate named by its number; -1 is the baseline."""
+    """The archive with a job in flight for each candidate given by its number; -1 is the baseline."""
     for number, purpose, started in jobs:
         if number < 0:
             archive = replace(archive, baseline=with_jobs(archive.baseline, purpose, started))
@@ -84,7 +84,7 @@ def busy(archive: Archive, jobs: Sequence[tuple[int, Purpose, float | None]]) ->
 
 
 def watch(one: Try) -> str:
-    """Every job is at another step."""
+    """Every job is at a different step."""
     return f"step {one.job.seed + 40}  loss 0.531"
 
 
@@ -106,13 +106,13 @@ def searching() -> tuple[Terms, Archive]:
 
 
 def confirming() -> tuple[Terms, Archive]:
-    """The search is over, the best two are trained again."""
+    """The search is over, and the best two are retrained."""
     made = [Made(0.50 + number / 100, confirmed=[0.58] if number == 11 else ()) for number in range(12)]
     return terms_of(config_of()), busy(archive_of(made), [(11, Purpose.CONFIRM, 1900.0), (10, Purpose.CONFIRM, 1940.0)])
 
 
 def racing() -> tuple[Terms, Archive]:
-    """The same in the second round of a race; one of four was clearly out."""
+    """The same in the second round of a race; one of four was eliminated."""
     made = [Made(0.50 + number / 100) for number in range(8)]
     made += [
         Made(0.60, confirmed=(0.59,)),
@@ -162,14 +162,14 @@ def test_it_fits_any_size(case: str, width: int, height: int) -> None:
         assert len(shown) < height and all(line.cell_len <= width for line in shown)
 
 
-def test_a_command_in_a_notice_can_be_copied_where_no_page_is_drawn_again() -> None:
+def test_a_command_in_a_notice_can_be_copied_where_the_page_is_not_redrawn() -> None:
     terms, archive = searching()
     reason = f"the disk is full; free some space, then: python -m pipeline resume /{'scratch/' * 9}runs/first"
     shown = lines(page(terms, replace(archive, pause=Pause("me", reason, 1.0))), 80, None)
     assert f"PAUSED: {reason}" in [line.plain for line in shown]
 
 
-def test_what_runs_goes_before_all_else() -> None:
+def test_running_candidates_come_first() -> None:
     """Twelve run and four wait; a small terminal shows those that run."""
     text = printed(page(*searching()), 80, 24)
     shown = [line.split()[0] for line in text.splitlines() if "  step " in line]
@@ -182,8 +182,8 @@ def test_what_runs_goes_before_all_else() -> None:
     [
         pytest.param([2, 3, 1], None, [3, 4, 2], id="no limit"),
         pytest.param([2, 3, 1], 9, [3, 4, 2], id="all fit"),
-        pytest.param([20, 20, 20], 20, [12, 4, 4], id="the first goes before the others"),
-        pytest.param([1, 20, 20], 20, [2, 14, 4], id="what the first leaves, the next takes"),
+        pytest.param([20, 20, 20], 20, [12, 4, 4], id="the first has priority"),
+        pytest.param([1, 20, 20], 20, [2, 14, 4], id="the next one gets what the first leaves"),
         pytest.param([20, 20, 1], 10, [4, 4, 2], id="all keep a few"),
         pytest.param([20, 20, 20], 7, [7, 0, 0], id="too small for all"),
         pytest.param([20, 20], 1, [0, 0], id="no room"),
@@ -191,7 +191,7 @@ def test_what_runs_goes_before_all_else() -> None:
         pytest.param([], 10, [], id="nothing to show"),
     ],
 )
-def test_lines_are_shared_out(counts: list[int], room: int | None, wanted: list[int]) -> None:
+def test_lines_are_distributed(counts: list[int], room: int | None, wanted: list[int]) -> None:
     assert shares(counts, room) == wanted
 
 
@@ -203,7 +203,7 @@ def test_titles_and_reasons_cannot_write_to_the_terminal() -> None:
         assert "\x1b" not in printed(what, 80, 24)
 
 
-# ---- what a job is doing
+# ---- the progress of a job
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_titles_and_reasons_cannot_write_to_the_terminal() -> None:
             '{"step": 3, "name": "x", "on": true, "none": null, "nan": NaN}\n', {"step": 3.0}, id="no numbers"
         ),
         pytest.param(
-            '{"step": 3, "big": 1e999, "long": %s}\n' % ("9" * 4000), {"step": 3.0}, id="numbers that are none"
+            '{"step": 3, "big": 1e999, "long": %s}\n' % ("9" * 4000), {"step": 3.0}, id="numbers that are not finite"
         ),
         pytest.param("[1, 2]\n", {}, id="no object"),
         pytest.param("[" * 5000 + "\n", {}, id="nested"),
@@ -231,7 +231,7 @@ def test_the_last_metrics_of_a_file_that_a_variant_writes(text: str, wanted: dic
     assert last_metrics(tmp_path / "metrics.jsonl") == wanted
 
 
-def test_what_a_job_is_doing(tmp_path: Path) -> None:
+def test_the_progress_of_a_job(tmp_path: Path) -> None:
     paths = TryPaths(tmp_path / "try_0")
     one = Try(paths, Job("job", 0, "validation"), None, None)
     assert doing(one) == "starting"
@@ -260,7 +260,7 @@ def test_the_phase_of_a_run() -> None:
     assert phase(terms, archive_of(confirmed)) == "scoring on the test split"
 
 
-def test_a_trial_that_promises_more_is_not_the_best_once_others_are_confirmed() -> None:
+def test_an_unconfirmed_trial_is_not_the_best_once_others_are_confirmed() -> None:
     terms = terms_of(config_of())
     archive = archive_of([Made(0.60, confirmed=(0.57, 0.58)), Made(0.61), Made(0.3), Made(0.2)])
     now = progress(terms, archive, 1)
@@ -272,7 +272,7 @@ def test_a_trial_that_promises_more_is_not_the_best_once_others_are_confirmed() 
     assert "best 0.5750 (g0/c0, confirmed by 2 seeds)" in line and "generation 1 of 3" in line
 
 
-def test_scorings_on_the_test_split_are_no_trainings() -> None:
+def test_scorings_on_the_test_split_are_not_trainings() -> None:
     made = [Made(0.5 + number / 100, confirmed=(0.5, 0.5)) for number in range(12)]
     terms, archive = terms_of(config_of()), archive_of(made)
     assert len(elites(terms, archive)) == 2
@@ -289,11 +289,11 @@ def test_durations(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
-# ---- what a run would cost
+# ---- the expected cost of a run
 
 
 @pytest.mark.parametrize("usd", [None, 0.125])
-def test_a_price_that_is_not_known_is_said_once(usd: float | None) -> None:
+def test_an_unknown_price_is_reported_once(usd: float | None) -> None:
     usage = Usage(9000, 3000, 1600, usd)
     sent = ("openai/m", "max_tokens=100")
     part = (Requests("ideas", 2, usage, *sent), Requests("code", 4, usage, *sent))
@@ -309,7 +309,7 @@ def test_a_price_that_is_not_known_is_said_once(usd: float | None) -> None:
 
 
 def finished() -> tuple[Metric, Archive]:
-    """A single trial is better than what was confirmed."""
+    """A single trial is better than the confirmed ones."""
     made = [
         Made(0.742, parents=()),
         Made(0.70, confirmed=(0.752, 0.75)),
@@ -362,7 +362,7 @@ def test_results_on_the_test_split(width: int, height: int) -> None:
     ],
     ids=str,
 )
-def test_what_the_table_of_the_test_split_says(change: dict[str, object], said: str) -> None:
+def test_the_table_of_the_test_split(change: dict[str, object], said: str) -> None:
     metric, archive = on_the_test_split()
     assert archive.report is not None
     tests = tuple(replace(one, **change) for one in archive.report.tests)  # type: ignore[arg-type]
@@ -380,7 +380,7 @@ def test_kinds_of_sandbox_that_differ_are_a_column() -> None:
         assert ("touches  sandbox" in text) is shown
 
 
-def test_who_lost_the_race_is_shown_by_the_trials_of_the_race() -> None:
+def test_a_loser_of_the_race_is_shown_with_the_trials_of_the_race() -> None:
     _, archive = racing()
     metric = replace(terms_of(config_of()).metric, percent=True)
     report = final_report(archive, metric, [archive.candidate(name(11))], "stop.generations=3 reached", ())
@@ -394,7 +394,7 @@ def test_who_lost_the_race_is_shown_by_the_trials_of_the_race() -> None:
     ]
 
 
-def test_no_single_trial_stands_above_what_was_confirmed() -> None:
+def test_no_single_trial_is_listed_above_confirmed_ones() -> None:
     metric, archive = finished()
     assert archive.report is not None
     text = printed(results(archive, archive.report, metric), 120, 40)

@@ -1,4 +1,4 @@
-"""`prepare` of a baseline whose training and evaluator data are not apart."""
+"""`prepare` of a baseline whose training and evaluator data are not separate."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.toy import TOY, baseline, program
 
 
-def test_shared_data_is_refused_and_not_closed(tmp_path: Path) -> None:
+def test_shared_data_is_refused_and_gets_no_manifest(tmp_path: Path) -> None:
     lines = "    (arguments.output / 'train/more.json').hardlink_to(arguments.output / 'evaluator/test.json')\n"
     text = (TOY / "prepare.py").read_text().replace("\n\nif __name__", f"{lines}\n\nif __name__")
     conf = baseline(tmp_path, files={"prepare.py": text})
@@ -15,7 +15,7 @@ def test_shared_data_is_refused_and_not_closed(tmp_path: Path) -> None:
     assert not (tmp_path / "data/toy/tiny/manifest.json").exists()
 
 
-def test_what_was_left_out_is_printed_and_kept(tmp_path: Path) -> None:
+def test_omitted_data_is_printed_and_recorded(tmp_path: Path) -> None:
     note = json.dumps({"train": {"exact": 2, "near": 3}, "test": {"exact": 0, "near": 1}})
     lines = f"    (arguments.output / 'evaluator/duplicates.json').write_text('{note}')\n"
     text = (TOY / "prepare.py").read_text().replace("\n\nif __name__", f"{lines}\n\nif __name__")

@@ -1,4 +1,4 @@
-"""Habits of people who know Hydra, and what `pipeline.run` answers."""
+"""Habits of Hydra users, and the responses of `pipeline.run`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`show --prompt`: what a language model was asked, as text."""
+"""`show --prompt`: the prompts sent to a language model, as text."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ ELSE = talk("implement", f"Write it.\n\n{OTHER.title}\n\n{OTHER.text}\n")
 
 @pytest.fixture
 def paths(tmp_path: Path) -> RunPaths:
-    """A run with a model's ideas and one of the bank's."""
+    """A run with ideas of a model and one of the bank."""
     paths = RunPaths(tmp_path / "r")
     for number, idea in enumerate((IDEA, Idea("Bank", "Of the bank.", "explore"))):
         folder = paths.generation(0).candidate(number)
@@ -55,7 +55,7 @@ def paths(tmp_path: Path) -> RunPaths:
     return paths
 
 
-def test_the_prompts_of_an_idea_are_those_that_it_and_its_code_came_from(paths: RunPaths) -> None:
+def test_the_prompts_of_an_idea_are_those_of_the_idea_and_its_code(paths: RunPaths) -> None:
     assert list(prompts_of(Ledger(paths), IDEA)) == [MORE, CODE, AGAIN]
     assert list(prompts_of(Ledger(paths), OTHER)) == [FIRST, ELSE]
 
@@ -78,15 +78,15 @@ def test_show_prints_prompts_by_candidate_and_by_key(paths: RunPaths) -> None:
     assert out.startswith(f"==== llm/{CODE.key}\n") and "Keep nine tenths." in out and "Propose" not in out
 
 
-def test_show_says_where_there_is_no_prompt(paths: RunPaths) -> None:
+def test_show_reports_that_there_is_no_prompt(paths: RunPaths) -> None:
     bank = paths.folder / "generation_000/candidate_001"
     assert program("show", "--prompt", str(bank)).ok().out.startswith("no prompt led to g0/c1: no language model")
     program("show", "--prompt", str(paths.llm / "first-0")).refused(2, "holds no prompt.json", "ls ")
     program("show", "--prompt", str(paths.folder)).refused(2, "is not a candidate")
 
 
-def test_an_ancestor_on_several_ways_is_shown_once() -> None:
-    """A chain of joins has 2^n ways through n of them."""
+def test_an_ancestor_on_several_paths_is_shown_once() -> None:
+    """A chain of n joins has 2^n paths through it."""
     chain = [Made(0.5), Made(0.5), *(Made(0.6, parents=(number - 1, number - 2)) for number in range(2, 40))]
     archive = archive_of(chain)
     lines = list(describe(archive, archive.candidates[-1], config_of().baseline.metric.metric))

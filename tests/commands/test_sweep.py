@@ -1,4 +1,4 @@
-"""Runs of a group: several values of a setting (`run -m`), or several methods (`arms`)."""
+"""Groups of runs: several values of a setting (`run -m`), or several methods (`arms`)."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def test_each_combination_is_a_run_with_a_name_of_its_own(
         ("seed=1,2,[", "give values as in"),
     ],
 )
-def test_what_is_no_sweep_is_refused_with_a_line(given: str, words: str) -> None:
+def test_an_invalid_sweep_is_refused_in_one_line(given: str, words: str) -> None:
     with pytest.raises(BadInput) as caught:
         members([given])
     assert words in str(caught.value) and "\n" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_arms_are_runs_that_share_baselines_seed_by_seed() -> None:
     assert compose_config(found[3].overrides, CONF).arm == "rl_posttrain rl.k=2"
 
 
-def test_the_makers_of_an_arm_stand_whatever_is_given_for_all() -> None:
+def test_the_makers_of_an_arm_override_those_given_for_all() -> None:
     evolve, best_of_n, tune = of_arms("ideate=llm", "implement=llm")
     assert "ideate=llm" in evolve.overrides and "implement=llm" in best_of_n.overrides
     assert not {"ideate=llm", "implement=llm"} & set(tune.overrides)
@@ -103,7 +103,7 @@ def test_arms_have_equal_budgets() -> None:
         check_budgets(configs)
 
 
-def test_whatever_is_wrong_with_one_run_is_said_before_any_starts(bench: Bench) -> None:
+def test_an_error_of_one_run_is_reported_before_any_starts(bench: Bench) -> None:
     bench.run("g", "-m", "seed=1,x").refused(2, "seed=x")
     bench.run("g", "-m", "seed=1,2", "--parallel", "0").refused(2, "give 1 or more")
     bench.run("g", "--parallel", "2").refused(2, "add -m")
@@ -123,7 +123,7 @@ def test_a_comparison_shares_baselines_and_ends_with_its_report(bench: Bench) ->
 
 
 def test_a_group_is_stopped_resumed_and_listed(bench: Bench) -> None:
-    """Ctrl-C in the first of two runs starts no second; the same command then brings both to an end, side by side."""
+    """Ctrl-C in the first of two runs prevents the second; the same command then finishes both, side by side."""
     given = (*CHEAP, "ideate.candidates=1", "-m", "seed=1,2")
     process = subprocess.Popen(
         command("run", *bench.arguments("g", *given)),

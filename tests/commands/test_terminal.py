@@ -1,4 +1,4 @@
-"""What all commands share: what a person typed, and errors in one line."""
+"""Shared by all commands: the name under which the program was started, and errors in one line."""
 
 import argparse
 import errno
@@ -49,7 +49,7 @@ def test_the_program_is_named_as_it_was_typed(
     assert typed_program("run", argv) == wanted
 
 
-# ---- errors of the system
+# ---- system errors
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_program_is_named_as_it_was_typed(
         pytest.param(OSError("connection\nlost"), "connection lost (-v shows where)", id="words only"),
     ],
 )
-def test_errors_of_the_system_are_one_line(error: OSError, wanted: str) -> None:
+def test_system_errors_are_one_line(error: OSError, wanted: str) -> None:
     assert error_line(error) == wanted
 
 
@@ -93,7 +93,7 @@ def test_a_command_ends_with_one_line(verbose: bool, capsys: pytest.CaptureFixtu
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """A run that was made and never ticked."""
+    """A run that was created and never ticked."""
     context = search_in(tmp_path, Clock(1e9), SimulatedCluster(Clock(1e9), 1, lambda rng: 1.0))
     context.background.close()
     return context.run.paths.folder
@@ -123,7 +123,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(command: str, made: Path) -
     done.refused(1, str(run))
 
 
-def test_a_missing_interpreter_is_called_missing(bench: Bench) -> None:
+def test_a_missing_interpreter_is_reported(bench: Bench) -> None:
     bench.run("r", "baseline.interpreter=/nowhere/python").refused(
         2, "baseline.interpreter=/nowhere/python is missing", "leave it empty"
     )
@@ -131,7 +131,7 @@ def test_a_missing_interpreter_is_called_missing(bench: Bench) -> None:
     assert not bench.folder.exists()
 
 
-# ---- a run that was left unfinished
+# ---- an unfinished run
 
 
 def test_an_unfinished_run_of_the_same_settings_is_found(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_an_unfinished_run_of_the_same_settings_is_found(tmp_path: Path) -> None
     ],
 )
 def test_make_resumes_a_run_and_opens_the_notebook(target: str, last: str) -> None:
-    # `make test` hands its own flags down; a person's shell has none.
+    # `make test` passes its own flags down; a user's shell has none.
     outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
     make = ["make", "-n", *target.split()]
     done = subprocess.run(make, cwd=ROOT, env=outside, capture_output=True, text=True, check=True)

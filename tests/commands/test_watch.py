@@ -1,4 +1,4 @@
-"""The terminal that stays: rows, order, the log of the chosen candidate, by keyboard and mouse."""
+"""The interactive terminal: rows, sorting, the log of the chosen candidate, by keyboard and mouse."""
 
 import asyncio
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_it_sorts_follows_and_shows_the_log() -> None:
             await pilot.press("down")
             assert detail() == "log of g0/c1"
             assert table.get_row_at(1)[4].plain == "[red]not mark-up[/red]"
-            await pilot.press("s", "s", "r")  # by value, the largest first; without a value last
+            await pilot.press("s", "s", "r")  # by value, the largest first; those without a value last
             assert names() == ["g0/c2", "g0/c0", "g0/c1"] and detail() == "log of g0/c1"
             await pilot.press("r")
             assert names() == ["g0/c0", "g0/c2", "g0/c1"]
@@ -48,6 +48,6 @@ def test_it_sorts_follows_and_shows_the_log() -> None:
     asyncio.run(use())
 
 
-def test_it_is_plain_where_nobody_looks() -> None:
+def test_it_is_plain_without_a_terminal() -> None:
     recorded = Path(__file__).resolve().parents[1] / "analysis/recorded"
     assert program("status", str(recorded), "--watch").ok().out == program("status", str(recorded)).ok().out
