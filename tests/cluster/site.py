@@ -1,5 +1,5 @@
-"""A Slurm site that can be as odd as real ones are: programs that stand before the real ones on PATH, all of them this file.
-They keep their state in a folder, and run jobs only where a test asks for that."""
+"""A Slurm site with the peculiarities of real ones: programs that precede the real ones on PATH, all of them this file.
+They keep their state in a folder, and run jobs only if a test requires it."""
 
 import json
 import os
@@ -18,14 +18,14 @@ _SQUEUE, _SACCT = "JOBID|STATE|REASON|NODELIST|NAME", "JobID|State|ExitCode|Node
 
 @dataclass(frozen=True)
 class Site:
-    """The site, seen from a test."""
+    """The site, as a test uses it."""
 
     folder: Path
 
     @classmethod
     def open(cls, folder: Path, **rules: Any) -> "Site":
-        """Write the programs. Rules: `runs` (jobs are really run), `memory` (the option that is required, or `none`),
-        `arrays` (false refuses them), `max_array_size`, `clusters` (jobs go there, by name; the machine itself has none)."""
+        """Write the programs. Rules: `runs` (jobs are really run), `memory` (the required option, or `none`), `arrays`
+        (false refuses them), `max_array_size`, `clusters` (names of clusters for jobs; the machine itself has none)."""
         site = cls(folder)
         (folder / "bin").mkdir(parents=True)
         site.rule(**rules)
@@ -38,7 +38,7 @@ class Site:
         return site
 
     def rule(self, **rules: Any) -> None:
-        """Change rules. `queue` and `accounts` replace what squeue and sacct print: lines below the header."""
+        """Change rules. `queue` and `accounts` replace the output of squeue and sacct: lines below the header."""
         path = self.folder / "rules.json"
         old = json.loads(path.read_text()) if path.exists() else {}
         path.write_text(json.dumps({**old, **rules}))
@@ -54,7 +54,7 @@ class Site:
         return log.read_text().splitlines() if log.exists() else []
 
     def scripts(self) -> list[str]:
-        """The scripts that were accepted, oldest first."""
+        """The accepted scripts, oldest first."""
         return [path.read_text() for path in sorted(self.folder.glob("*.sh"))]
 
 

@@ -1,5 +1,5 @@
-"""The promises of `pipeline/cluster/base.py`, kept by every cluster. A new one joins `CLUSTERS` and changes nothing
-else; a new promise is written here and then kept by all."""
+"""The contract of `pipeline/cluster/base.py`, tested for every cluster. A new cluster is added to `CLUSTERS`, and
+nothing else changes; a new promise is first written here and then kept by all."""
 
 import json
 import os
@@ -27,7 +27,7 @@ CLUSTERS: dict[str, Callable[[Work, Callable[[], float]], Cluster]] = {
 
 
 class Desk:
-    """A cluster and a place to work."""
+    """A cluster and a folder to work in."""
 
     def __init__(self, make: Callable[[Work, Callable[[], float]], Cluster], folder: Path) -> None:
         self.make = make
@@ -87,7 +87,7 @@ def test_a_wave_runs_every_request_once_in_its_own_folder(desk: Desk) -> None:
         assert (request.folder / "starts").read_text().split() == [taken[request.name]]
 
 
-def test_a_single_request_knows_its_own_id(desk: Desk) -> None:
+def test_a_single_request_has_its_own_id(desk: Desk) -> None:
     (request,) = desk.requests("alone")
     taken = desk.submit(desk.cluster(jobs.report), [request])
     assert seen(request)["job"] == taken[request.name]
@@ -106,10 +106,10 @@ def test_the_environment_is_the_allow_list_and_nothing_of_the_caller(
     assert "FAKE_API_KEY" not in environment
     assert environment["ALLOWED"] == "a 'quoted' value"
     assert path[0] == str(REPOSITORY)  # the code, not the working directory
-    assert os.environ["FAKE_API_KEY"] == "secret"  # ours is as it was
+    assert os.environ["FAKE_API_KEY"] == "secret"  # the caller's environment is unchanged
 
 
-def test_a_job_goes_from_running_to_ended_and_another_controller_sees_it_too(desk: Desk) -> None:
+def test_a_job_changes_from_running_to_ended_also_for_another_controller(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay)
     (request,) = desk.requests("long")
     job = desk.submit(cluster, [request])[request.name]
@@ -133,7 +133,7 @@ def test_only_the_named_jobs_are_cancelled_and_unknown_ones_ignored(desk: Desk) 
     assert not (second.folder / "told").exists()
 
 
-def test_a_job_that_fails_is_over(desk: Desk) -> None:
+def test_a_job_that_fails_has_ended(desk: Desk) -> None:
     cluster = desk.cluster(jobs.fail)
     (request,) = desk.requests("bad")
     job = desk.submit(cluster, [request])[request.name]
@@ -141,7 +141,7 @@ def test_a_job_that_fails_is_over(desk: Desk) -> None:
     wait_for(lambda: phase(cluster, job) is Phase.ENDED)
 
 
-def test_an_unknown_id_has_vanished_sooner_or_later(desk: Desk) -> None:
+def test_an_unknown_id_is_eventually_vanished(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay, clock=lambda: 100 * time.monotonic())
     first = cluster.poll(["999999"])["999999"]
     assert first.phase is not Phase.PENDING and first.reason
@@ -150,18 +150,18 @@ def test_an_unknown_id_has_vanished_sooner_or_later(desk: Desk) -> None:
     assert status.fault is FailureKind.VANISHED and status.reason
 
 
-def test_an_id_without_accounts_used_nothing_that_is_known(desk: Desk) -> None:
+def test_an_id_without_accounts_has_no_known_usage(desk: Desk) -> None:
     assert dict(desk.cluster(jobs.stay).usage(["999999"])) == {}
 
 
-def test_nothing_in_nothing_out(desk: Desk) -> None:
+def test_empty_requests_give_empty_answers(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay)
     assert dict(cluster.submit([])) == {} and dict(cluster.poll([])) == {} and dict(cluster.find([])) == {}
     assert dict(cluster.usage([])) == {}
     cluster.cancel([])
 
 
-def test_find_gives_the_right_id_or_none(desk: Desk) -> None:
+def test_find_returns_the_right_id_or_none(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay)
     first, second = desk.requests("first", "second")
     taken = desk.submit(cluster, [first, second])

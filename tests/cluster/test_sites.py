@@ -1,5 +1,5 @@
-"""What real sites do: other clusters, other people's jobs, no arrays, other ways to request memory. Stand-ins come first on
-PATH (`site.py`); none of these tests needs a Slurm."""
+"""Peculiarities of real sites: other clusters, other users' jobs, no arrays, different ways to request memory.
+Stand-ins come first on PATH (`site.py`); none of these tests requires a Slurm."""
 
 import os
 import time
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 class Clock:
-    """A clock that only tests move."""
+    """A clock that only tests advance."""
 
     now = 1000.0
 
@@ -33,7 +33,7 @@ class Clock:
 
 
 class Desk:
-    """A site and a place to work."""
+    """A site and a folder to work in."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
@@ -82,7 +82,7 @@ def test_every_command_names_the_cluster(desk: Desk) -> None:
     cluster.cancel(ids)
     (wave,) = (desk.folder / "jobs").iterdir()
     desk.site.rule(queue=[row("1000_0", name=wave.name)])
-    assert desk.cluster(clusters="").find(["gw-1"]) == {"gw-1": "1000_1@c2"}  # a wave knows where it went
+    assert desk.cluster(clusters="").find(["gw-1"]) == {"gw-1": "1000_1@c2"}  # a wave records its cluster
     for command in ("squeue", "sacct", "scancel", "scontrol"):
         calls = desk.site.calls(command)
         assert calls and all("--clusters=c2" in call for call in calls), command
@@ -111,7 +111,7 @@ def test_without_the_setting_no_command_names_a_cluster(desk: Desk, monkeypatch:
     assert "cluster" not in text.replace(str(desk.folder), "").lower()
 
 
-def test_a_job_knows_its_id_with_the_cluster(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_id_of_a_job_includes_the_cluster(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"export {CLUSTER_VARIABLE}=c2" in desk.cluster(clusters="c2").script(1)
     monkeypatch.setenv("SLURM_JOB_ID", "1000")
     assert current_job_id() == "1000"
@@ -139,10 +139,10 @@ def test_an_unknown_cluster_is_an_error_that_names_the_setting(desk: Desk) -> No
         desk.cluster(clusters="c9").submit(desk.requests(1))
 
 
-# ---- ids that nobody knows, and lines that cannot be parsed
+# ---- unknown ids, and lines that cannot be parsed
 
 
-def test_an_id_that_nobody_knows_is_unknown_first_and_vanished_later(desk: Desk) -> None:
+def test_an_id_without_a_record_is_unknown_first_and_vanished_later(desk: Desk) -> None:
     desk.site.rule(queue=[], accounts=[])
     cluster = desk.cluster()
     for after_s in (0, 1, _UNKNOWN_GRACE_S - 2):
@@ -151,13 +151,13 @@ def test_an_id_that_nobody_knows_is_unknown_first_and_vanished_later(desk: Desk)
     desk.site.rule(queue=[row("7")])
     assert desk.poll(cluster, "7", 2).reason == "RUNNING"
     desk.site.rule(queue=[])
-    assert desk.poll(cluster, "7", 1).phase is Phase.RUNNING  # the time begins anew
+    assert desk.poll(cluster, "7", 1).phase is Phase.RUNNING  # the time starts again
     vanished = desk.poll(cluster, "7", _UNKNOWN_GRACE_S)
     assert vanished.phase is Phase.ENDED and vanished.fault is FailureKind.VANISHED
 
 
-def test_with_cron_a_job_that_nobody_knows_is_not_waited_for_for_ever(desk: Desk) -> None:
-    """Each query is the first of a process."""
+def test_with_cron_a_job_without_a_record_is_not_waited_for_forever(desk: Desk) -> None:
+    """Each query is the first one of a process."""
     desk.site.rule(queue=[], accounts=[])
     (job,) = desk.cluster().submit(desk.requests(1)).values()
     assert desk.poll(desk.cluster(), job).phase is Phase.RUNNING
@@ -168,7 +168,7 @@ def test_with_cron_a_job_that_nobody_knows_is_not_waited_for_for_ever(desk: Desk
 
 
 def test_lines_of_other_jobs_end_nothing(desk: Desk) -> None:
-    """A heterogeneous job of the same user, and a name with a line break in it."""
+    """A heterogeneous job of the same user, and a job name with a line break."""
     desk.site.rule(queue=["77+0|RUNNING|None|n3|mpi-coupled", "77+1|RUNNING|None|n4|two", "lines", row("1000")])
     status = desk.poll(desk.cluster(), "1000")
     assert status.phase is Phase.RUNNING and not status.note
@@ -178,7 +178,7 @@ def test_lines_of_other_jobs_end_nothing(desk: Desk) -> None:
     "line",
     ["7|HIBERNATING|None|n1|x", "7|RUNNING|None|n[1|x", "7_|RUNNING|None|n1|x", "7+0|RUNNING|None|n1|x", "7|RUNNING"],
 )
-def test_a_line_of_ours_that_cannot_be_parsed_is_said_once_and_ends_nothing(line: str, desk: Desk) -> None:
+def test_a_line_of_ours_that_cannot_be_parsed_is_reported_once_and_ends_nothing(line: str, desk: Desk) -> None:
     desk.site.rule(queue=[line, row("8")], accounts=[])
     cluster = desk.cluster(query_s=10)
     found = cluster.poll(["7", "8"])
@@ -211,7 +211,7 @@ def test_a_job_that_accounting_describes_in_a_new_way_ends_after_a_while(desk: D
     assert ended.fault is FailureKind.VANISHED and "EVAPORATED" in ended.reason
 
 
-def test_a_queue_that_is_no_table_is_no_answer(desk: Desk) -> None:
+def test_a_queue_that_is_not_a_table_is_not_an_answer(desk: Desk) -> None:
     (desk.site.folder / "bin/squeue").write_text("#!/bin/sh\necho Slurm is being updated, back at noon\n")
     with pytest.raises(ClusterRefused, match="back at noon"):
         desk.cluster().poll(["7"])
@@ -221,13 +221,13 @@ def test_a_queue_that_is_no_table_is_no_answer(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("rules", [{"max_array_size": 0}, {"max_array_size": 1}, {"arrays": False}])
-def test_where_arrays_are_disabled_jobs_are_submitted_one_by_one(rules: dict[str, object], desk: Desk) -> None:
+def test_without_arrays_jobs_are_submitted_one_by_one(rules: dict[str, object], desk: Desk) -> None:
     desk.site.rule(**rules)
     cluster = desk.cluster()
     taken = cluster.submit(desk.requests(3))
     assert list(taken.values()) == ["1000", "1001", "1002"]
     tried = len(desk.site.calls("sbatch"))
-    assert tried == 3 + ("arrays" in rules)  # a refusal is remembered
+    assert tried == 3 + ("arrays" in rules)  # the refusal is remembered
     cluster.submit([Request("gw-more", desk.folder / "more"), Request("gw-most", desk.folder / "most")])
     assert len(desk.site.calls("sbatch")) == tried + 2
 
@@ -245,7 +245,7 @@ def test_where_arrays_are_disabled_jobs_are_submitted_one_by_one(rules: dict[str
         (Memory.none, Resources(mem_gb=3.5), ""),
     ],
 )
-def test_memory_is_requested_as_the_site_wants(memory: Memory, needs: Resources, option: str, desk: Desk) -> None:
+def test_memory_is_requested_as_the_site_requires(memory: Memory, needs: Resources, option: str, desk: Desk) -> None:
     lines = desk.cluster(needs, memory=memory).script(1).splitlines()
     found = [line for line in lines if line.startswith("#SBATCH --mem")]
     assert [line.replace("MB", "M") for line in found] == ([option.replace("MB", "M")] if option else [])
@@ -286,11 +286,12 @@ def test_the_doctor_names_the_memory_setting(desk: Desk, bench: Bench) -> None:
 
 
 def dies(folder: str) -> None:
-    """Never called: its module cannot be imported by the job."""
+    """Never called: the job cannot import its module."""
 
 
-def test_a_job_that_dies_before_it_starts_shows_its_own_words(tmp_path: Path, desk: Desk) -> None:
-    """On this machine: the code of the run is not importable. On Slurm: the same, by the log that submitit names."""
+def test_a_job_that_dies_before_it_starts_shows_its_own_error(tmp_path: Path, desk: Desk) -> None:
+    """On this machine, because the code of the run cannot be imported. On Slurm likewise, from the log that submitit
+    names."""
     environment = {"PATH": os.environ["PATH"]}
     local = LocalCluster(
         Work(dies, tmp_path / "nowhere", tmp_path / "local", Resources(), environment), ClusterConfig(max_parallel=1)

@@ -1,5 +1,5 @@
-"""What only the Slurm cluster promises. Where Slurm has to misbehave, a program of the same name stands before it on
-PATH; all else is the real thing."""
+"""Promises of the Slurm cluster only. To make Slurm misbehave, a program of the same name precedes the real one on
+PATH; everything else is real."""
 
 import json
 import os
@@ -31,7 +31,7 @@ SMALL = Resources(mem_gb=0.2, time_min=30)
 
 
 class Clock:
-    """A clock that only tests move."""
+    """A clock that only tests advance."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ class Clock:
 
 
 class Desk:
-    """Clusters of one test and their jobs."""
+    """The clusters of one test and their jobs."""
 
     def __init__(self, dev: DevCluster, folder: Path) -> None:
         self.dev = dev
@@ -62,7 +62,7 @@ class Desk:
         return made
 
     def stand_in(self, program: str, script: str) -> Path:
-        """Put a program before the real one on PATH; `$REAL` is the real one, every call is a line of the log."""
+        """Put a program before the real one on PATH; `$REAL` is the real one, and every call is a line of the log."""
         real, folder = shutil.which(program), self.folder / "bin"
         folder.mkdir(exist_ok=True)
         log, path = folder / f"{program}.log", folder / program
@@ -110,8 +110,8 @@ def test_a_wave_is_one_array_and_a_large_one_is_split(desk: Desk) -> None:
     assert "scontrol release" in held[taken[next(iter(taken))]].reason
 
 
-def test_a_submit_limit_is_kept_and_a_refused_submit_waits(desk: Desk) -> None:
-    # Somebody else of this account has one job there: the limit is not ours alone.
+def test_a_submit_limit_is_respected_and_a_refused_submit_waits(desk: Desk) -> None:
+    # Another user of this account has one job there: the limit is shared.
     script = ("--wrap=sleep 600", "--output=/dev/null", f"--qos={NARROW_QOS}", "--job-name=other")
     other = desk.dev.run("sbatch", "--parsable", *script).strip()
     try:
@@ -124,7 +124,7 @@ def test_a_submit_limit_is_kept_and_a_refused_submit_waits(desk: Desk) -> None:
         calls = len(log.read_text().splitlines())
         with pytest.raises(ClusterRefused, match="QOSMaxSubmitJobPerUserLimit"):
             cluster.submit(rest)
-        assert len(log.read_text().splitlines()) == calls  # it waits, and does not ask again at once
+        assert len(log.read_text().splitlines()) == calls  # it waits before it asks again
         cluster.cancel(list(taken.values()))
         wait_for(lambda: all(one.phase is Phase.ENDED for one in cluster.poll(list(taken.values())).values()))
         desk.clock.now += 61
@@ -142,7 +142,7 @@ def test_a_wrong_setting_is_an_error_with_slurms_message(desk: Desk, settings: d
         desk.cluster(jobs.report, **settings).submit(desk.requests(2))
 
 
-def test_a_job_gets_the_resources_it_asks_for(desk: Desk) -> None:
+def test_a_job_gets_the_requested_resources(desk: Desk) -> None:
     (request,) = desk.requests(1)
     cluster = desk.cluster(jobs.report, Resources(1, 2, 3, 0.5, 20), gpu_type="h100")
     cluster.submit([request])
@@ -178,13 +178,13 @@ def test_from_inside_a_job_the_training_sees_the_marker_and_not_the_key(
     assert "from-the" not in record and "MARKER" in record
 
 
-def test_nothing_of_the_caller_stands_in_slurms_records(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_the_caller_is_in_slurms_records(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_API_KEY", "from-the-caller")
     (request,) = desk.requests(1)
     job = desk.cluster(jobs.report, extra={"hold": ""}).submit([request])[request.name]
     (record,) = (desk.dev.folder / "state").glob(f"hash.*/job.{job}")
     written = {path.name: path.read_bytes() for path in record.iterdir()}
-    assert b"SLURM_CONF" in written["environment"]  # so this is where a key would stand
+    assert b"SLURM_CONF" in written["environment"]  # so this is where a key would be stored
     assert not any(b"from-the-caller" in text for text in written.values())
 
 
@@ -217,7 +217,7 @@ SlurmCluster(work, ClusterConfig(max_parallel=9)).submit([Request(n, Path(p)) fo
         assert (request.folder / "starts").read_text().split() == [found[request.name]]
 
 
-def test_an_sbatch_without_an_answer_that_took_the_wave_is_believed_to_the_queue(desk: Desk) -> None:
+def test_a_wave_accepted_by_an_sbatch_without_an_answer_is_found_in_the_queue(desk: Desk) -> None:
     desk.stand_in(
         "sbatch",
         '"$REAL" "$@" > /dev/null; echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv '
@@ -231,7 +231,7 @@ def test_an_sbatch_without_an_answer_that_took_the_wave_is_believed_to_the_queue
         assert (request.folder / "starts").read_text().split() == [taken[request.name]]
 
 
-def test_a_wave_that_nobody_could_ask_about_is_ended_before_the_next(desk: Desk) -> None:
+def test_a_wave_that_could_not_be_queried_is_ended_before_the_next(desk: Desk) -> None:
     message = 'echo "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation" >&2; exit 1'
     desk.stand_in("sbatch", f'"$REAL" "$@" > /dev/null; {message}')
     desk.stand_in("squeue", 'echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1')
@@ -264,7 +264,7 @@ def test_one_query_for_all_jobs_and_none_before_its_time(desk: Desk) -> None:
     assert "--states=all" in log.read_text()
 
 
-def test_without_an_answer_nothing_is_concluded_and_slurm_is_asked_less_often(desk: Desk) -> None:
+def test_without_an_answer_nothing_is_concluded_and_slurm_is_queried_less_often(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay, query_s=10)
     (request,) = desk.requests(1)
     job = cluster.submit([request])[request.name]
@@ -284,7 +284,7 @@ def test_without_an_answer_nothing_is_concluded_and_slurm_is_asked_less_often(de
     assert status(cluster, job).phase is Phase.RUNNING
 
 
-def test_the_controller_of_slurm_goes_away_for_a_while(desk: Desk) -> None:
+def test_slurms_controller_is_unavailable_for_a_while(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay)
     (request,) = desk.requests(1)
     job = cluster.submit([request])[request.name]
@@ -309,7 +309,7 @@ def test_without_slurmdbd_a_job_that_left_the_queue_is_over(desk: Desk) -> None:
     desk.stand_in("squeue", QUEUE_IS_EMPTY)
     desk.stand_in("sacct", 'echo "Slurm accounting storage is disabled" >&2; exit 1')
     cluster = desk.cluster(jobs.report)
-    assert status(cluster, "7").phase is Phase.RUNNING  # nobody knows it now
+    assert status(cluster, "7").phase is Phase.RUNNING  # no record of it is left
     desk.clock.now += 61
     gone = status(cluster, "7")
     assert gone.phase is Phase.ENDED and gone.fault is FailureKind.VANISHED
@@ -322,7 +322,7 @@ def test_while_accounting_lags_behind_the_queue_a_job_is_not_given_up(desk: Desk
     started(request)
     desk.stand_in("squeue", QUEUE_IS_EMPTY)
     wait_for(lambda: "RUNNING" in desk.dev.run("sacct", "-nXj", job, "--format=State"))
-    assert status(cluster, job).phase is Phase.RUNNING  # accounting still says RUNNING
+    assert status(cluster, job).phase is Phase.RUNNING  # accounting still reports RUNNING
     desk.clock.now += 601
     assert status(cluster, job).fault is FailureKind.VANISHED
     desk.stand_in("sacct", 'echo "sacct: error: Unable to contact slurmdbd" >&2; exit 1')
@@ -332,7 +332,7 @@ def test_while_accounting_lags_behind_the_queue_a_job_is_not_given_up(desk: Desk
     assert status(later, job).fault is FailureKind.VANISHED
 
 
-def test_accounting_tells_how_a_job_ended_that_left_the_queue(desk: Desk) -> None:
+def test_accounting_reports_how_a_job_ended_that_left_the_queue(desk: Desk) -> None:
     cluster = desk.cluster(jobs.stay)
     requests = desk.requests(2)
     ids = cluster.submit(requests)
@@ -366,7 +366,7 @@ def test_usage_is_the_run_time_in_slurms_accounts_of_just_these_jobs(desk: Desk)
     assert cluster.usage(ids) == {}
 
 
-def test_a_job_that_can_never_start_says_so(desk: Desk) -> None:
+def test_a_job_that_can_never_start_is_reported(desk: Desk) -> None:
     cluster = desk.cluster(jobs.report, Resources(mem_gb=0.2, time_min=3 * 24 * 60))
     (request,) = desk.requests(1)
     job = cluster.submit([request])[request.name]
@@ -374,7 +374,7 @@ def test_a_job_that_can_never_start_says_so(desk: Desk) -> None:
     assert "Lower train.resources.time_min" in status(cluster, job).reason
 
 
-def test_a_preempted_job_is_told_and_ends_preempted(desk: Desk) -> None:
+def test_a_preempted_job_is_signalled_and_ends_preempted(desk: Desk) -> None:
     cluster = desk.cluster(jobs.linger, Resources(1, 8, 1, 0.2, 30), nodelist="n3")
     (request,) = desk.requests(1)
     job = cluster.submit([request])[request.name]
@@ -394,7 +394,7 @@ def test_a_preempted_job_is_told_and_ends_preempted(desk: Desk) -> None:
 
 @pytest.fixture
 def with_srun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Submitit writes no script where there is no srun."""
+    """Submitit writes no script if there is no srun."""
     (tmp_path / "srun").touch(mode=0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
@@ -449,7 +449,7 @@ def test_the_script_is_a_script(with_srun: None) -> None:
     assert done.returncode == 0
 
 
-def test_gpus_are_asked_for_as_the_site_wants(with_srun: None) -> None:
+def test_gpus_are_requested_as_the_site_requires(with_srun: None) -> None:
     def script(settings: SlurmConfig, gpus: int) -> str:
         work = Work(jobs.report, Path("/c"), Path("/j"), Resources(gpus_per_node=gpus), {})
         return on_slurm(work, settings).script(1)
@@ -460,9 +460,7 @@ def test_gpus_are_asked_for_as_the_site_wants(with_srun: None) -> None:
     assert "--array" not in script(SlurmConfig(), 0)
 
 
-def test_on_a_machine_without_slurm_a_person_is_told_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_on_a_machine_without_slurm_the_error_gives_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     work = Work(jobs.report, Path("/c"), tmp_path, Resources(), {})
     with pytest.raises(BadInput, match="cluster=local"):

@@ -1,5 +1,5 @@
-"""Slurm's text as it really looks, 21.08 to 25.05, and as it looks when something broke. The tables named after
-the dev cluster were printed by it (22.05); other lines follow public sites and submitit's own tests."""
+"""Slurm's text as it really looks, 21.08 to 25.05, and as it looks when something failed. Tables named after the dev
+cluster were printed by it (22.05); other lines follow public sites and submitit's own tests."""
 
 import pytest
 
@@ -29,7 +29,7 @@ from pipeline.records import FailureKind
 
 
 class Everything(Ours):
-    """Every line of a table is about a job of ours."""
+    """Every line of a table is about one of our jobs."""
 
     def match(self, job: str, name: str) -> bool:
         return True
@@ -65,7 +65,7 @@ def test_sacct_of_the_dev_cluster() -> None:
 
 
 def test_several_incarnations_keep_their_order_and_their_own_time() -> None:
-    """The node died, the job was put back, was preempted, and runs again: from lines of the dev cluster."""
+    """From lines of the dev cluster: the node died, and the job was requeued, was preempted, and runs again."""
     text = f"""\
 {SACCT_HEADER}
 31|NODE_FAIL|0:0|n1|29|wrap
@@ -78,7 +78,7 @@ def test_several_incarnations_keep_their_order_and_their_own_time() -> None:
     assert rows[-1].nodes == ("n2", "n3")
 
 
-# One line each, as sites print them: what stands in it, and what to read.
+# One line each, as sites print them, with the expected result.
 @pytest.mark.parametrize(
     ("line", "state", "exit_code", "signal"),
     [
@@ -97,12 +97,12 @@ def test_lines_of_sacct(line: str, state: str, exit_code: int, signal: int) -> N
     assert row.name == line.split("|", 5)[-1]
 
 
-def test_a_banner_of_the_site_before_the_header_is_passed_over() -> None:
+def test_a_banner_of_the_site_before_the_header_is_ignored() -> None:
     assert len(parse_sacct("ECMWF banner\n\n" + DEV_SACCT, ALL).rows) == 7
 
 
-def test_only_what_is_read_can_break_an_answer() -> None:
-    """The resources of a job are read by nobody: a site whose AllocTRES makes no sense must not stop a run."""
+def test_only_used_columns_can_break_an_answer() -> None:
+    """The resources of a job are not used: an invalid AllocTRES must not stop a run."""
     assert set(SACCT_FIELDS.split(",")) == {"JobID", "State", "ExitCode", "NodeList", "ElapsedRaw", "JobName"}
     lines = SACCT_HEADER.replace("JobName", "AllocTRES|JobName") + "\n7|FAILED|1:0|n1|5|cpu=many,?|a|b\n"
     (row,) = parse_sacct(lines, ALL).rows
@@ -125,13 +125,13 @@ def test_a_header_alone_means_no_jobs() -> None:
 def test_broken_sacct_is_an_error_and_never_an_empty_answer(text: str) -> None:
     with pytest.raises(BadSlurmText) as raised:
         parse_sacct(text, ALL)
-    assert isinstance(raised.value, ClusterRefused)  # nothing can be concluded, and the program asks again
+    assert isinstance(raised.value, ClusterRefused)  # nothing can be concluded, and the query is repeated
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        "22|RUNNING|0:0",  # cut off by a full pipe
+        "22|RUNNING|0:0",  # truncated by a full pipe
         "22",
         "22|RUNNING|0|n1|21|x",
         "22|RUNNING|0:0|n1||x",
@@ -205,14 +205,14 @@ JOBID|STATE|REASON|NODELIST|NAME
 """A heterogeneous job of the same user beside ours."""
 
 
-def test_a_heterogeneous_job_in_the_queue_is_somebody_elses() -> None:
+def test_a_heterogeneous_job_in_the_queue_is_not_ours() -> None:
     for ours in (Ours.jobs(["1000"]), Ours(names=["run.0123456789ab"])):
         answer = parse_squeue(HET_SQUEUE, ours)
         assert [row.job_ids for row in answer.rows] == [("1000",)]
         assert not answer.unreadable and answer.others == 2
 
 
-def test_jobs_of_others_count_until_they_are_known_to_be_over() -> None:
+def test_jobs_of_others_count_until_they_are_known_to_have_ended() -> None:
     lines = (
         "1|RUNNING|None|n1|a\n2|FAILED|None|n1|b\n3|OF_2031|None|n1|c\n4+0|PENDING|None||d\n5|TIMEOUT|None|n1|e\n6\n"
     )
@@ -228,7 +228,7 @@ def test_the_line_that_names_the_cluster_is_skipped() -> None:
 
 
 def test_an_array_that_was_cancelled_as_a_whole_has_one_line_for_all_tasks() -> None:
-    """From the dev cluster: squeue and sacct both print `860` when no task had started."""
+    """From the dev cluster: squeue and sacct both print `860` if no task has started."""
     for state in ("860|CANCELLED|None||run1.g0", "860|EVAPORATED|None||run1.g0"):
         answer = parse_squeue(f"JOBID|STATE|REASON|NODELIST|NAME\n{state}\n", Ours.jobs(["860_0", "861"]))
         row = answer.row("860_0")
@@ -239,7 +239,7 @@ def test_an_array_that_was_cancelled_as_a_whole_has_one_line_for_all_tasks() -> 
     assert [one.state for one in (answer.row("860_0"), answer.row("860_1")) if one] == ["CANCELLED", "RUNNING"]
 
 
-def test_ids_say_on_which_cluster_a_job_is() -> None:
+def test_ids_contain_the_cluster_of_a_job() -> None:
     assert (full_id("7_3", ""), full_id("7_3", "c2")) == ("7_3", "7_3@c2")
     assert by_cluster(["7", "8@c2", "9_1@c2", "10"]) == {"": ["7", "10"], "c2": ["8", "9_1"]}
 
@@ -258,7 +258,7 @@ def test_ids_say_on_which_cluster_a_job_is() -> None:
         ("12_[2,4-6]", "12_2 12_4 12_5 12_6"),
         ("7_[0-8:4]", "7_0 7_4 7_8"),
         ("7_[1,3,5,...]", "7_1 7_3 7_5"),
-        ("7_[1,3,1...%4]", "7_1 7_3"),  # the last number is cut off in the middle
+        ("7_[1,3,1...%4]", "7_1 7_3"),  # truncated in the middle of the last number
     ],
 )
 def test_job_ids(text: str, wanted: str) -> None:
@@ -266,7 +266,7 @@ def test_job_ids(text: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "12_", "12_x", "12_[a-b]", "12_[1-2", "12+1", "12.batch"])
-def test_job_ids_that_make_no_sense(text: str) -> None:
+def test_invalid_job_ids(text: str) -> None:
     with pytest.raises(BadSlurmText, match="job id"):
         expand_job_id(text)
 
@@ -288,7 +288,7 @@ def test_node_lists(text: str, wanted: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["n[1-2", "n[a-b]"])
-def test_node_lists_that_make_no_sense(text: str) -> None:
+def test_invalid_node_lists(text: str) -> None:
     with pytest.raises(BadSlurmText, match="node list"):
         expand_nodes(text)
 
@@ -299,7 +299,7 @@ def test_exit_codes(text: str, wanted: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "x:0", "1:0:0"])
-def test_exit_codes_that_make_no_sense(text: str) -> None:
+def test_invalid_exit_codes(text: str) -> None:
     with pytest.raises(BadSlurmText, match="exit code"):
         parse_exit_code(text)
 
@@ -327,7 +327,7 @@ def test_every_state_has_a_meaning_and_only_an_ended_one_a_kind() -> None:
         ("TIMEOUT", FailureKind.TIMEOUT, False),
     ],
 )
-def test_which_failure_an_ended_state_is(state: str, kind: FailureKind, infrastructure: bool) -> None:
+def test_the_failure_kind_of_an_ended_state(state: str, kind: FailureKind, infrastructure: bool) -> None:
     meaning = MEANING[read_state(state)]
     assert meaning.over and meaning.kind is kind and kind.infrastructure is infrastructure
 
@@ -377,7 +377,7 @@ def test_an_unknown_state_is_an_error_that_names_it(text: str) -> None:
         ("ReqNodeNotAvail, Reserved for maintenance", "maintenance", False),
         ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions", "down", False),
         ("PartitionTimeLimit", "more time", True),
-        ("PartitionNodeLimit", "more nodes", False),  # also said of a partition whose nodes are down
+        ("PartitionNodeLimit", "more nodes", False),  # also reported for a partition whose nodes are down
         ("PartitionDown", "partition", False),
         ("BadConstraints", "no node", True),
         ("Constraints", "at this time", False),
@@ -398,7 +398,7 @@ def test_an_unknown_state_is_an_error_that_names_it(text: str) -> None:
 def test_reasons_are_explained(reason: str, word: str, never: bool) -> None:
     advice = explain_reason(reason)
     assert word in advice.meaning and advice.never_starts is never
-    assert advice.remedy or not never  # "never" comes with what to do
+    assert advice.remedy or not never  # "never" comes with a remedy
 
 
 # ---- limits
@@ -452,12 +452,12 @@ def test_a_limit_of_zero_means_single_jobs() -> None:
     ("assoc", "qos", "submit"),
     [
         ("sacctmgr: this cluster does not exist\n", QOS, None),
-        ("Account|User\nroot|root\n", QOS, 100),  # columns that a future version does not print
+        ("Account|User\nroot|root\n", QOS, 100),  # columns that a future version may not print
         (ASSOC, "Name\nnormal\n", 30),
         (ASSOC.replace("|||", ""), "odd", 30),
     ],
 )
-def test_a_table_of_limits_in_another_form_says_no_more_than_it_says(assoc: str, qos: str, submit: int | None) -> None:
+def test_a_table_of_limits_in_another_form_is_not_overinterpreted(assoc: str, qos: str, submit: int | None) -> None:
     assert parse_limits(DEV_CONFIG, assoc, qos).max_submit_jobs == submit
 
 
@@ -521,11 +521,11 @@ def test_refusals(errors: str, wanted: SubmitError) -> None:
         ("srun: error: Node failure on n4", FailureKind.NODE_FAIL),
         ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 2026-11-24T13:50:07 ***\nsrun: error: n1: task 0: Killed",
          None),
-        ("print: exceeded memory limit", None),  # the program's own words are no evidence
+        ("print: exceeded memory limit", None),  # the program's own words are not evidence
         ("", None),
     ],
 )  # fmt: skip
-def test_what_slurm_writes_into_a_jobs_log(log: str, wanted: FailureKind | None) -> None:
+def test_lines_of_slurm_in_a_jobs_log(log: str, wanted: FailureKind | None) -> None:
     assert read_log(log) is wanted
 
 
@@ -541,5 +541,5 @@ def test_what_slurm_writes_into_a_jobs_log(log: str, wanted: FailureKind | None)
          "slurmstepd: error: couldn't chdir to `/nope': No such file or directory"),
     ],
 )  # fmt: skip
-def test_the_line_of_a_log_that_says_why(log: str, wanted: str) -> None:
+def test_the_line_of_a_log_that_gives_the_reason(log: str, wanted: str) -> None:
     assert last_line(log) == wanted

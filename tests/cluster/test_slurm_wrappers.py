@@ -1,4 +1,4 @@
-"""The sbatch wrappers for users: first as plain shell with a Python that stands in, then one on a real Slurm."""
+"""The sbatch wrappers for users: first as plain shell with a stand-in for Python, then one on a real Slurm."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ SBATCHES = sorted(path.name for path in WRAPPERS.glob("*.sbatch"))
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with the wrappers, where `python` writes down its arguments and does what the file `behave` says."""
+    """A checkout with the wrappers, in which `python` records its arguments and does what the file `behave` says."""
     checkout = tmp_path / "checkout"
     shutil.copytree(WRAPPERS, checkout / "slurm")
     python = checkout / ".venv" / "bin" / "python"
@@ -55,7 +55,7 @@ def run(root: Path, wrapper: str, *arguments: str, **more: str) -> subprocess.Co
     )
 
 
-def test_shellcheck_has_nothing_to_say() -> None:
+def test_shellcheck_reports_nothing() -> None:
     if os.environ.get("DEV_CLUSTER") == "1":
         install_packages()
     elif shutil.which("shellcheck") is None:
@@ -71,7 +71,7 @@ def test_a_key_of_the_caller_stays_out_of_slurms_records(wrapper: str) -> None:
 
 
 @pytest.mark.parametrize("wrapper", SBATCHES)
-def test_from_the_wrong_folder_a_person_is_told_what_to_type(wrapper: str, root: Path, tmp_path: Path) -> None:
+def test_in_the_wrong_folder_the_error_says_what_to_type(wrapper: str, root: Path, tmp_path: Path) -> None:
     done = run(root, wrapper, SLURM_SUBMIT_DIR=str(tmp_path))
     assert done.returncode == 2 and f"sbatch slurm/{wrapper}" in done.stderr
 
@@ -97,7 +97,7 @@ def test_a_run_without_a_name_keeps_the_one_it_got(root: Path) -> None:
 
 
 @pytest.mark.parametrize("requeue_works", [True, False])
-def test_before_its_time_limit_the_controller_ends_and_comes_back(requeue_works: bool, root: Path) -> None:
+def test_before_its_time_limit_the_controller_ends_and_is_requeued(requeue_works: bool, root: Path) -> None:
     behave(root, f"trap 'touch {root}/told; exit 130' TERM; touch {root}/up; while :; do sleep 0.1; done")
     (root / "bin").mkdir()
     told = f'echo "$(basename "$0") $@" >> {root}/slurm_calls'
@@ -125,7 +125,7 @@ def test_before_its_time_limit_the_controller_ends_and_comes_back(requeue_works:
         assert code == 0
 
 
-def test_cancelled_it_ends_the_controller_and_does_not_come_back(root: Path) -> None:
+def test_when_cancelled_it_ends_the_controller_and_is_not_requeued(root: Path) -> None:
     behave(root, f"trap 'sleep 0.5; exit 130' TERM; touch {root}/up; while :; do sleep 0.1; done")
     (root / "bin").mkdir()
     program(root / "bin" / "scontrol", f"touch {root}/requeued")
@@ -149,7 +149,7 @@ http.server.HTTPServer(("", port), Handler).serve_forever()
 """
 
 
-def test_the_language_model_server_tells_its_address_when_it_answers(root: Path) -> None:
+def test_the_language_model_server_writes_its_address_once_it_answers(root: Path) -> None:
     (root / "server.py").write_text(SERVER)
     program(root / ".venv" / "bin" / "vllm", f'exec {sys.executable} {root}/server.py "$@"')
     address, key = root / "address", root / "address.key"
@@ -180,7 +180,7 @@ def test_a_server_that_does_not_start_leaves_no_address(root: Path) -> None:
     assert run(root, "serve_llm.sbatch", "address").returncode == 2
 
 
-def test_on_a_real_slurm_the_controller_is_put_back_and_its_exit_code_told(
+def test_on_a_real_slurm_the_controller_is_requeued_and_its_exit_code_passed_on(
     slurm_cluster: DevCluster, root: Path
 ) -> None:
     behave(
