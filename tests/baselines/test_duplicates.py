@@ -27,7 +27,7 @@ def test_both_baselines_have_the_same_file() -> None:
 
 
 def tokens(start: int, stop: int) -> np.ndarray:
-    """Tokens no two of which are equal."""
+    """Tokens that are all different."""
     return np.arange(start, stop, dtype=np.uint16)
 
 
@@ -41,14 +41,16 @@ def join(*parts: np.ndarray) -> np.ndarray:
         pytest.param(tokens(0, 100), "exact", id="the same"),
         pytest.param(join(tokens(0, 60), tokens(500, 540)), "near", id="58 of 98 runs are the same"),
         pytest.param(join(tokens(0, 40), tokens(500, 560)), None, id="38 of 98 runs are the same"),
-        pytest.param(join(tokens(500, 900), tokens(0, 100), tokens(900, 1300)), "near", id="all of it in a long text"),
+        pytest.param(
+            join(tokens(500, 900), tokens(0, 100), tokens(900, 1300)), "near", id="all of it as part of a long text"
+        ),
         pytest.param(tokens(20, 50), "near", id="a short part of it"),
         pytest.param(tokens(0, 2), None, id="shorter than a run"),
         pytest.param(tokens(500, 600), None, id="another"),
         pytest.param(tokens(0, 100)[::-1], None, id="backwards"),
         pytest.param(tokens(0, 0), None, id="nothing"),
         pytest.param(tokens(7000, 7002), "exact", id="the same, shorter than a run"),
-        pytest.param(np.zeros(50, np.uint16), None, id="the same token again and again"),
+        pytest.param(np.zeros(50, np.uint16), None, id="the same token repeated"),
     ],
 )
 def test_what_repeats(duplicates: ModuleType, text: np.ndarray, kind: str | None) -> None:
@@ -58,7 +60,7 @@ def test_what_repeats(duplicates: ModuleType, text: np.ndarray, kind: str | None
     assert held_out.repeated_by(text) == kind
 
 
-def test_a_part_of_the_runs_is_enough_for_long_texts(duplicates: ModuleType) -> None:
+def test_a_sample_of_the_runs_is_enough_for_long_texts(duplicates: ModuleType) -> None:
     rng = np.random.default_rng(0)
     texts = [rng.integers(0, 50_000, 800).astype(np.uint16) for _ in range(100)]
     held_out = duplicates.HeldOut(length=13, share=0.5, every=16)
@@ -73,7 +75,7 @@ def test_a_part_of_the_runs_is_enough_for_long_texts(duplicates: ModuleType) -> 
     assert found(600) >= 98 and found(200) <= 2 and found(0) == 0
 
 
-def test_what_is_left_out_is_counted_and_noted_part_by_part(
+def test_omitted_texts_are_counted_and_recorded_by_part(
     duplicates: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     held_out, removed = duplicates.HeldOut(length=3, share=0.5), Counter[str]()

@@ -25,7 +25,7 @@ GRPO = ROOT / "baselines" / "grpo"
 
 @contextlib.contextmanager
 def code(folder: Path) -> Iterator[SimpleNamespace]:
-    """The modules of a folder, loaded afresh; nothing of them stays behind in `sys.modules`."""
+    """The modules of a folder, imported anew; none of them remains in `sys.modules`."""
     names = [path.stem for path in folder.glob("*.py")]
     hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(folder))
@@ -49,13 +49,13 @@ def grpo() -> Iterator[SimpleNamespace]:
 
 
 def size_of(scale: str) -> dict:
-    """What the pipeline writes to the size file."""
+    """The size file as the pipeline writes it."""
     return yaml.safe_load((ROOT / "conf" / "size" / f"grpo_{scale}.yaml").read_text())["size"]
 
 
 @pytest.fixture(scope="module")
 def size() -> dict:
-    """Tiny, with an easier task, a short warm start and short steps."""
+    """The tiny size with an easier task, a short warm start and short steps."""
     size = size_of("tiny")
     size["prepare"] |= {"operands": [[0, 9], [1000, 9989]], "train": 2048, "validation": 512, "test": 512}
     size["prepare"]["warm_start"] |= {"until": 0.25}
@@ -79,7 +79,7 @@ def train(
 
 
 def metrics(output: Path) -> list[dict]:
-    """The metrics but the time, which differs from run to run."""
+    """The metrics without times, which differ between runs."""
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert all(row.pop("seconds") > 0 for row in rows)
     return rows
@@ -102,10 +102,10 @@ def test_advantages_are_in_standard_deviations_of_the_group(grpo: SimpleNamespac
     ("ratio", "advantage", "objective", "slope"),
     [
         (1.0, 2.0, 2.0, 2.0),  # on policy: the plain policy gradient
-        (1.5, 1.0, 1.2, 0.0),  # likelier than clip allows and good: no more gradient
-        (1.5, -1.0, -1.5, -1.0),  # likelier and bad: the gradient stays
-        (0.5, 1.0, 0.5, 1.0),  # unlikelier and good: the gradient stays
-        (0.5, -1.0, -0.8, 0.0),  # unlikelier than clip allows and bad: no more gradient
+        (1.5, 1.0, 1.2, 0.0),  # more likely than clip allows, good: no gradient any more
+        (1.5, -1.0, -1.5, -1.0),  # more likely, bad: the gradient remains
+        (0.5, 1.0, 0.5, 1.0),  # less likely, good: the gradient remains
+        (0.5, -1.0, -0.8, 0.0),  # less likely than clip allows, bad: no gradient any more
     ],
 )
 def test_clipped_objective(
@@ -178,7 +178,7 @@ def test_grading_of_mathematics(grpo: SimpleNamespace, completion: str, answer: 
 
 
 @pytest.mark.parametrize(("completion", "right"), [("46", True), (" 46 ", True), ("046", False), ("", False)])
-def test_grading_to_the_letter(grpo: SimpleNamespace, size: dict, completion: str, right: bool) -> None:
+def test_exact_grading(grpo: SimpleNamespace, size: dict, completion: str, right: bool) -> None:
     assert grpo.problems.is_correct(completion, grpo.problems.Problem("12+34", "46"), size) is right
 
 
@@ -254,7 +254,7 @@ def test_the_space_of_tiny_problems_is_large_and_held_out_by_a_secret(grpo: Simp
     assert not list((data / "train").rglob("*secret*"))
 
 
-def test_prepare_skips_what_is_there_and_refuses_another_size(
+def test_prepare_skips_existing_parts_and_refuses_another_size(
     grpo: SimpleNamespace, data: Path, size: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (data / "evaluator" / "test.jsonl").unlink()
@@ -314,7 +314,7 @@ def test_killed_and_resumed_training_equals_the_unbroken_one(
     child.wait()
     done = torch.load(broken / "resume" / "state.pt", weights_only=True)["step"]
     assert 1 <= done < 6
-    with (broken / "metrics.jsonl").open("a") as file:  # a step that was not saved, and a line that was cut off
+    with (broken / "metrics.jsonl").open("a") as file:  # a step that was not saved, and a truncated line
         file.write(json.dumps({"step": done + 1, "seconds": 1e-3, "reward": -7}) + "\n" + '{"step": 4, "rew')
 
     train(grpo, data, broken, size, budget="steps=6")
@@ -350,7 +350,7 @@ def test_the_wall_clock_leaves_room_for_one_more_step_and_the_checkpoint(
     assert [grpo.clock.Budget("steps=4").progress(step) for step in (0, 3)] == [0.125, 0.875]
     part = grpo.clock.Budget("steps=1/4")
     assert part.continues and not part.over(0) and part.over(1) and part.progress(0) == 0.125
-    part = grpo.clock.Budget("seconds=50/100", seconds_before=-60.0, reserve=5.0)  # now is second 20
+    part = grpo.clock.Budget("seconds=50/100", seconds_before=-60.0, reserve=5.0)  # now second 20
     assert part.continues and not part.over(0) and part.progress(0) == pytest.approx(20 / 95)
     assert not grpo.clock.Budget("steps=4").continues
 
@@ -363,7 +363,7 @@ def test_the_clock_starts_with_the_process(grpo: SimpleNamespace) -> None:
 
 
 @pytest.mark.parametrize("text", ["80", "steps", "steps=", "steps=x", "minutes=3", "steps=-1", "steps=1/", "steps=/4"])
-def test_a_budget_that_cannot_be_read(grpo: SimpleNamespace, text: str) -> None:
+def test_an_invalid_budget(grpo: SimpleNamespace, text: str) -> None:
     with pytest.raises(SystemExit, match="expected steps=N or seconds=N"):
         grpo.clock.Budget(text)
 
@@ -394,7 +394,7 @@ def test_the_evaluator_scores_the_checkpoint(grpo: SimpleNamespace, data: Path, 
 
 
 def spoil(kind: str, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes a checkpoint with one fault."""
+    """Writes a checkpoint with one defect."""
     name = next(iter(weights))
     if kind == "missing file":
         return
@@ -471,10 +471,10 @@ def test_the_evaluator_refuses_a_bad_checkpoint(
     assert reason in failure["reason"] and "\n" not in failure["reason"]
 
 
-def test_the_evaluator_believes_nothing_but_the_weights(
+def test_the_evaluator_uses_nothing_but_the_weights(
     grpo: SimpleNamespace, data: Path, size: dict, tmp_path: Path
 ) -> None:
-    """A config, tokenizer or module in the checkpoint changes nothing."""
+    """A config, tokenizer or module in the checkpoint has no effect."""
     model = data / "train" / "model"
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "problems.py"):
@@ -490,7 +490,7 @@ def test_the_evaluator_imports_no_evolvable_file() -> None:
     loaded = set(printed.stdout.split())
     assert {"models", "sampling", "problems"} <= loaded
     assert not loaded & {name.removesuffix(".py") for name in evolvable}
-    assert not loaded & {"datasets", "pandas", "math_verify", "vllm"}  # slow to import; tiny needs none of them
+    assert not loaded & {"datasets", "pandas", "math_verify", "vllm"}  # slow to import; tiny does not use them
 
 
 # --- the idea bank --------------------------------------------------------------------------------------------------
@@ -503,7 +503,7 @@ BASELINE = yaml.safe_load((ROOT / "conf" / "baseline" / "grpo.yaml").read_text()
 def gradients(
     modules: SimpleNamespace, data: Path, output: Path, size: dict, microbatch: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[torch.Tensor]:
-    """The gradient of each update of one training step, before it is clipped."""
+    """The gradient of each update of one training step, before clipping."""
     found: list[torch.Tensor] = []
     clip = torch.nn.utils.clip_grad_norm_
 
@@ -523,12 +523,13 @@ def gradients(
 def test_microbatches_change_no_gradient_of_an_idea(
     grpo: SimpleNamespace, data: Path, size: dict, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`microbatch` bounds memory and changes no result, whatever the idea: 1 and 4 microbatches give one gradient."""
+    """`microbatch` limits memory and does not affect results, whatever the idea: 1 and 4 microbatches give the same
+    gradient."""
     grpo.measure.make_variant(name, tmp_path / "variant", "Tiny")
     with code(tmp_path / "variant") as modules:
         whole, parts = (gradients(modules, data, tmp_path / str(rows), size, rows, monkeypatch) for rows in (32, 8))
     assert len(whole) == len(parts) == 4
-    assert whole[0].norm() > 0  # later ones are zero where an idea clips every answer
+    assert whole[0].norm() > 0  # later ones are zero if an idea clips every answer
     for one, other in zip(whole, parts, strict=True):
         assert (one - other).norm() <= 0.01 * one.norm()
 
@@ -547,7 +548,7 @@ def test_an_idea_applies_touches_evolvable_files_only_and_trains(
 
     whole = size | {"resume_every_s": 0, "settings": {"rollouts": 64, "minibatch": 16, "microbatch": 8}}
     with code(variant) as modules:
-        for budget in ("steps=1", "steps=2"):  # the second goes on from the first
+        for budget in ("steps=1", "steps=2"):  # the second resumes from the first
             output = train(modules, data, tmp_path / "output", whole, budget=budget)
             (output / "checkpoint").rename(tmp_path / budget)
     rows = metrics(output)
@@ -564,7 +565,7 @@ def test_the_bank_is_described() -> None:
     assert {path.stem for path in (GRPO / "ideas").glob("*.yaml")} == {*IDEAS, "settings"}
 
 
-def test_an_idea_changes_all_scales_alike(grpo: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_idea_changes_all_scales_equally(grpo: SimpleNamespace, tmp_path: Path) -> None:
     for name in IDEAS:
         grpo.measure.make_variant(name, tmp_path / name, "Tiny")
         with code(tmp_path / name) as modules:
@@ -573,7 +574,7 @@ def test_an_idea_changes_all_scales_alike(grpo: SimpleNamespace, tmp_path: Path)
 
 
 def values_of(setting: str, now: float) -> list[float]:
-    """Both ends of a range, or all its choices."""
+    """Both ends of a range, or all choices."""
     change = RANGES[setting]
     return change["choices"] if "choices" in change else [now * factor for factor in change["factor"]]
 
@@ -602,7 +603,7 @@ def test_every_change_of_a_setting_changes_the_first_step(
 
 
 def assert_directions_are_explained(change: dict, now: float, values: list) -> None:
-    """Every value that can be drawn has a text that speaks of its direction; one text for both cannot be right."""
+    """Every value that can be drawn has a text for its direction; one text for both directions cannot be right."""
     assert "why" not in change
     assert all(change["higher" if value > now else "lower"] for value in values)
     assert change["higher"] != change["lower"]

@@ -1,6 +1,6 @@
-"""The GRPO baseline's path for real models and MATH, on a CPU: a minimal Qwen2 with a byte-pair tokenizer, from folders.
+"""The GRPO baseline with real models and MATH, on a CPU: a minimal Qwen2 with a byte-pair tokenizer, from folders.
 
-Every command is the one of `conf/baseline/grpo.yaml`; the sizes are those of `conf/size/grpo_small.yaml`, made short.
+The commands are those of `conf/baseline/grpo.yaml`; the sizes are those of `conf/size/grpo_small.yaml`, reduced.
 """
 
 import json
@@ -17,12 +17,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 ROOT = Path(__file__).resolve().parents[2]
-ANSWERS = ["2", r"\frac{4}{2}", "1+1", "3"]  # of which the model solves the first three, at times
+ANSWERS = ["2", r"\frac{4}{2}", "1+1", "3"]  # the model sometimes solves the first three
 COMPLETIONS = ["It is <answer>2</answer>", "It is <answer>7</answer>"]
 
 
 def run(command: str, **values: Any) -> subprocess.CompletedProcess[str]:
-    """One command of the baseline, with its environment, in its folder."""
+    """Run one command of the baseline in its folder, with its environment."""
     baseline = yaml.safe_load((ROOT / "conf" / "baseline" / "grpo.yaml").read_text())
     words = [word.format(python=sys.executable, **values) for word in baseline["commands"][command]]
     home = {"HF_HOME": str(values["home"])}
@@ -50,7 +50,7 @@ def write_tokenizer(folder: Path, texts: list[str]) -> Tokenizer:
 
 
 def write_model(folder: Path, tokenizer: Tokenizer, texts: list[str]) -> None:
-    """A minimal Qwen2 that continues as these texts do, with either completion."""
+    """A minimal Qwen2 that continues prompts as these texts do, with either completion."""
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=tokenizer.get_vocab_size(),
@@ -78,7 +78,7 @@ def write_model(folder: Path, tokenizer: Tokenizer, texts: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Model and data set as folders, the size file, and the data that prepare made of them."""
+    """Model and data set as folders, the size file, and the data that prepare made from them."""
     folder = tmp_path_factory.mktemp("grpo_small")
     source, dataset = folder / "model", folder / "MATH"
     for made in (source, dataset):
@@ -98,7 +98,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             {"problem": "long " * 200, "level": "Level 1", "type": "Algebra", "solution": r"\boxed{1}"},
             rows[0],
         ]
-        if split == "train":  # held-out problems, set in another way
+        if split == "train":  # held-out problems, formatted differently
             rows += [rows[0] | {"problem": "What is  $test_3$ ?"}, rows[1] | {"problem": r"what is $\,test_{5}$?"}]
         (dataset / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -139,7 +139,7 @@ def test_smoke_train_and_evaluate(made: dict[str, Any], tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2]
     assert 0 < rows[0]["reward"] < 1 and rows[0]["grad_norm"] > 0 and rows[0]["update"] > 0
-    assert rows[0]["tokens"] < 24  # sampling stops at the closing tag, though the prompt names it too
+    assert rows[0]["tokens"] < 24  # sampling stops at the closing tag, although the prompt contains it too
 
     scored = run(
         "evaluate", **made, checkpoint=tmp_path / "out" / "checkpoint", split="validation", result=tmp_path / "result"

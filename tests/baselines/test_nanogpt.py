@@ -1,4 +1,5 @@
-"""The nanoGPT baseline: its data, its training on one rank and on many, its bank. The evaluator has its own tests."""
+"""The nanoGPT baseline: its data, its training on one rank and on several, its bank. The evaluator has its own
+tests."""
 
 import contextlib
 import functools
@@ -34,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:::deepspeed", "ignore:::pydantic
 
 @contextlib.contextmanager
 def code(folder: Path) -> Iterator[SimpleNamespace]:
-    """The modules of a folder, loaded afresh; nothing of them stays behind in `sys.modules`."""
+    """The modules of a folder, imported anew; none of them remains in `sys.modules`."""
     names = [path.stem for path in folder.glob("*.py")]
     hidden = {name: sys.modules.pop(name) for name in names if name in sys.modules}
     sys.path.insert(0, str(folder))
@@ -60,7 +61,7 @@ def nanogpt() -> Iterator[SimpleNamespace]:
 
 @pytest.fixture(scope="module")
 def alone(nanogpt: SimpleNamespace) -> Iterator[object]:
-    """The only rank. DeepSpeed knows one process group for the life of a process, so the tests share it."""
+    """The only rank. DeepSpeed has one process group per process, so the tests share it."""
     before = dict(os.environ)
     with nanogpt.ranks.join(on_cpu=True) as rank:
         yield rank
@@ -69,13 +70,13 @@ def alone(nanogpt: SimpleNamespace) -> Iterator[object]:
 
 
 def size_of(scale: str) -> dict:
-    """What the pipeline writes to the size file."""
+    """The size file as the pipeline writes it."""
     return yaml.safe_load((ROOT / "conf" / "size" / f"nanogpt_{scale}.yaml").read_text())["size"]
 
 
 @pytest.fixture(scope="module")
 def size() -> dict:
-    """Tiny, and much smaller."""
+    """The tiny size, made much smaller."""
     size = size_of("tiny") | {"context": 32, "layers": 2, "width": 32, "heads": 2, "resume_every_s": 1e9}
     size["prepare"] |= {"train_tokens": 200_000, "validation": 8193, "test": 8193}
     size["settings"] = {"batch": 8, "microbatch": 4, "warmup_steps": 2}
@@ -91,7 +92,7 @@ def data(nanogpt: SimpleNamespace, size: dict, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def train(nanogpt: SimpleNamespace, alone: object, data: Path, size: dict, tmp_path: Path):
-    """Trains in this process; the output folder."""
+    """Trains in this process; returns the output folder."""
 
     def run(
         name: str = "output", budget: str = "steps=2", seed: int = 1, modules: SimpleNamespace = nanogpt, **changes
@@ -107,7 +108,7 @@ def train(nanogpt: SimpleNamespace, alone: object, data: Path, size: dict, tmp_p
 def start(
     folder: Path, data: Path, output: Path, size: dict, *words: str, seed: int = 1, budget: str = "steps=2", **variables
 ) -> subprocess.Popen:
-    """Training as a program of its own; what it says on stderr can be read."""
+    """Training as a program of its own, whose stderr can be read."""
     output.mkdir(parents=True, exist_ok=True)
     size_file = output / "size.json"
     size_file.write_text(json.dumps(size))
@@ -122,10 +123,10 @@ def start(
 
 
 def metrics(output: Path) -> list[dict]:
-    """The metrics but the times, which differ from run to run."""
+    """The metrics without times, which differ between runs."""
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert all(row.pop("seconds") > 0 and row.pop("tokens_per_s") > 0 for row in rows)
-    assert all(row.pop("mfu") is None for row in rows)  # nobody knows the peak of a CPU
+    assert all(row.pop("mfu") is None for row in rows)  # the peak of a CPU is unknown
     return rows
 
 
@@ -147,7 +148,7 @@ def variant(tmp_path: Path, **changes: tuple[str, str]) -> Path:
 # --- shards and prepare ---------------------------------------------------------------------------------------------
 
 
-def test_a_shard_comes_back_as_it_was(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_shard_survives_a_round_trip(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
     tokens = np.array([0, 50256, 7], dtype=np.uint16)
     nanogpt.shards.write_shard(tmp_path / "a.bin", tokens, 50257)
     assert nanogpt.shards.read_shard(tmp_path / "a.bin", 50304).tolist() == tokens.tolist()
@@ -179,7 +180,7 @@ def test_training_refuses_a_bad_shard(train, data: Path, size: dict, tmp_path: P
     assert "\n" not in str(ended.value)
 
 
-def test_what_is_held_out_is_not_in_training(data: Path, nanogpt: SimpleNamespace, size: dict) -> None:
+def test_held_out_text_is_not_in_training(data: Path, nanogpt: SimpleNamespace, size: dict) -> None:
     shards = [data / "train/train_000.bin", data / "evaluator/validation.bin", data / "evaluator/test.bin"]
     seen, validation, test = (nanogpt.shards.read_shard(path, 256).astype(np.uint8).tobytes() for path in shards)
     assert json.loads((data / "evaluator/held_out.json").read_text()) == size["prepare"]["held_out"]
@@ -188,7 +189,7 @@ def test_what_is_held_out_is_not_in_training(data: Path, nanogpt: SimpleNamespac
     assert len(names) > 100 and all(name.startswith(("networkx/algorithms/", "sympy/physics/")) for name in names)
 
 
-def test_training_imports_nothing_that_is_held_out(size: dict) -> None:
+def test_training_imports_no_held_out_package(size: dict) -> None:
     command = "import train, deepspeed, sys; print(*sorted(sys.modules))"
     environment = os.environ | {"DS_ACCELERATOR": "cpu"}
     printed = subprocess.run(
@@ -200,7 +201,7 @@ def test_training_imports_nothing_that_is_held_out(size: dict) -> None:
     assert not packages & {name.partition(".")[0] for name in loaded}
 
 
-def test_prepare_goes_on_and_says_what_is_there(
+def test_prepare_resumes_and_reports_existing_parts(
     nanogpt: SimpleNamespace, data: Path, size: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (data / "train/train_000.bin").read_bytes()
@@ -214,7 +215,7 @@ def test_prepare_goes_on_and_says_what_is_there(
 
 
 def test_documents_become_shards_in_parts(nanogpt: SimpleNamespace, tmp_path: Path, size: dict) -> None:
-    """From a local folder in place of the hub: fetch, then process, each by itself."""
+    """From a local folder instead of the hub: fetch, then process, separately."""
     import pyarrow
     from pyarrow import parquet
     from tokenizers import ByteLevelBPETokenizer
@@ -242,7 +243,7 @@ def test_documents_become_shards_in_parts(nanogpt: SimpleNamespace, tmp_path: Pa
     ]
     nanogpt.prepare.prepare(output, whole, "process")
     assert not (output / "raw").exists()
-    nanogpt.prepare.prepare(output, whole)  # all is there: nothing is fetched again
+    nanogpt.prepare.prepare(output, whole)  # everything exists: nothing is fetched again
     assert not (output / "raw").exists()
 
     read = functools.partial(nanogpt.shards.read_shard, vocabulary=304)
@@ -256,7 +257,7 @@ def test_documents_become_shards_in_parts(nanogpt: SimpleNamespace, tmp_path: Pa
         **{part: {"exact": 0, "near": 0} for part in ("test", "train_000.bin")},
         "train_001.bin": {"exact": 1, "near": 2},
     }
-    # whole documents: what was cut off of the last held-out one is in no split
+    # whole documents: the rest of the last held-out one is in no split
     assert first == held_out[-len(first) :] and len(first) + 997 < len(held_out)
 
 
@@ -266,7 +267,7 @@ def test_the_order_of_the_sequences(nanogpt: SimpleNamespace, data: Path) -> Non
         return [sequences.window(position).tobytes() for position in range(first, first + count)]
 
     once = order(1, 0, 199)
-    assert len(set(once)) == 199  # each window of 200,000 bytes once before any comes again
+    assert len(set(once)) == 199  # each window of 200,000 bytes occurs once before any is repeated
     assert set(order(1, 199, 199)) == set(once) and order(1, 199, 199) != once
     assert order(1, 50, 10) == once[50:60]
     assert order(2, 0, 199) != once
@@ -345,7 +346,7 @@ def test_sharding_changes_no_result_and_bfloat16_little(
     for stage in (0, 1, 2):
         changes = size["settings"] | {"zero_stage": stage}
         first = train(str(stage), settings=changes, resume_every_s=0, budget="steps=1") / "checkpoint"
-        first.rename(first.with_name("of_the_first_step"))  # so that the next call goes on from what was saved
+        first.rename(first.with_name("of_the_first_step"))  # so that the next call resumes from what was saved
         last.append(metrics(train(str(stage), settings=changes))[-1])
     for row in last[1:]:
         assert row["loss"] == pytest.approx(last[0]["loss"], rel=1e-5)
@@ -358,7 +359,7 @@ def test_sharding_changes_no_result_and_bfloat16_little(
 
 
 def test_the_gradient_is_clipped_by_deepspeed(nanogpt: SimpleNamespace, alone, train, size: dict, monkeypatch) -> None:
-    """AdamW does not see the size of a gradient, so this looks at what the optimizer is given."""
+    """AdamW is invariant to the size of a gradient, so this checks what the optimizer receives."""
     seen = []
 
     class Watching(torch.optim.AdamW):
@@ -384,17 +385,17 @@ def test_preempted_and_resumed_training_equals_the_unbroken_one(train, data: Pat
     child.communicate()
     done = json.loads(state.read_text())["step"]
     assert 1 <= done < 60
-    with (broken / "metrics.jsonl").open("a") as file:  # a step that was not saved, and a line that was cut off
+    with (broken / "metrics.jsonl").open("a") as file:  # a step that was not saved, and a truncated line
         file.write(json.dumps({"step": 61, "seconds": 1e3, "loss": -7}) + "\n" + '{"step": 62, "los')
 
     train("broken", budget="steps=60")
     assert metrics(broken) == metrics(unbroken)
     assert weights(broken) == weights(unbroken)
     last = json.loads((broken / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["seconds"] > 1e3  # the time of lost steps counts too
+    assert last["seconds"] > 1e3  # the time of lost steps counts, too
 
 
-def test_a_folder_of_another_architecture_is_not_gone_on_from(train) -> None:
+def test_a_folder_of_another_architecture_is_not_resumed(train) -> None:
     train(budget="steps=1", resume_every_s=0)
     shutil.rmtree(train(budget="steps=1") / "checkpoint")
     with pytest.raises(SystemExit, match=r"resume is of another architecture: blocks.*remove the folder") as ended:
@@ -416,7 +417,7 @@ def test_numbers_that_are_not_finite_end_the_training(train, size: dict) -> None
         ({"compile": True}, "torch.compile needs a C\\+\\+ compiler and there is none on PATH"),
     ],
 )
-def test_a_setting_that_cannot_be_used(train, monkeypatch: pytest.MonkeyPatch, settings: dict, said: str) -> None:
+def test_an_invalid_setting(train, monkeypatch: pytest.MonkeyPatch, settings: dict, said: str) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(SystemExit, match=said) as ended:
@@ -424,7 +425,7 @@ def test_a_setting_that_cannot_be_used(train, monkeypatch: pytest.MonkeyPatch, s
     assert "\n" not in str(ended.value)
 
 
-def test_a_key_that_deepspeed_does_not_know(nanogpt: SimpleNamespace, train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_key_of_deepspeed(nanogpt: SimpleNamespace, train, monkeypatch: pytest.MonkeyPatch) -> None:
     known = nanogpt.settings.deepspeed_config
     monkeypatch.setattr(
         nanogpt.train, "deepspeed_config", lambda settings, dtype: known(settings, dtype) | {"gradient_cliping": 1.0}
@@ -433,7 +434,7 @@ def test_a_key_that_deepspeed_does_not_know(nanogpt: SimpleNamespace, train, mon
         train()
 
 
-def test_a_program_that_ends_badly_says_so_in_its_last_line(data: Path, size: dict, tmp_path: Path) -> None:
+def test_a_failed_program_gives_the_reason_in_its_last_line(data: Path, size: dict, tmp_path: Path) -> None:
     child = start(NANOGPT, data, tmp_path, size, GPUS_PER_NODE="2", CUDA_VISIBLE_DEVICES="")
     _, said = child.communicate(timeout=120)
     assert child.returncode == 1
@@ -462,7 +463,7 @@ def test_the_smoke_command(data: Path, size: dict, tmp_path: Path) -> None:
     assert len(metrics(tmp_path)) == 1
 
 
-def test_the_ideator_is_told_of_the_loss_and_not_of_the_machine(train) -> None:
+def test_prompts_contain_the_loss_but_not_the_machine(train) -> None:
     lines = (train(budget="steps=1") / "metrics.jsonl").read_text().splitlines()
     told = metrics_summary(lines, Clock.steps)
     assert {part.split()[0] for part in told.split("; ")} == {"step", "loss", "learning_rate", "grad_norm"}
@@ -528,7 +529,7 @@ def test_a_rank_that_dies_ends_the_training_with_its_error_on_every_node(
     ],
 )
 def test_a_rank_ends_before_its_threads_can_abort_it(last: str, code: int, said: str) -> None:
-    """As gloo's threads do now and then when Python is torn down; here, something always does."""
+    """As gloo's threads sometimes do while Python is torn down; here, a thread always does."""
     program = "import os\nfrom ranks import leaving\n"
     program += "class Aborts:\n    def __del__(self, abort=os.abort): abort()\naborts = Aborts()\n"
     program += f"with leaving():\n    {last}\n"
@@ -559,7 +560,7 @@ def test_an_idea_applies_touches_evolvable_files_only_and_changes_the_training(
         output = train("idea", budget="steps=3", modules=modules, resume_every_s=0)
         rows, checkpoint = metrics(output), weights(output)
         shutil.rmtree(output / "checkpoint")
-        train("idea", budget="steps=4", modules=modules)  # goes on from the third step
+        train("idea", budget="steps=4", modules=modules)  # resumes after the third step
         assert [row["step"] for row in metrics(output)] == [1, 2, 3, 4]
         logits_of = modules.model.load_for_scoring(output / "checkpoint", size, torch.device("cpu"))
     assert rows != metrics(plain) or checkpoint != weights(plain)
@@ -575,7 +576,8 @@ def test_an_idea_applies_touches_evolvable_files_only_and_changes_the_training(
 def test_microbatches_change_no_gradient_of_an_idea(
     nanogpt: SimpleNamespace, train, tmp_path: Path, size: dict, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`microbatch` bounds memory and changes no result, whatever the idea: 1 and 4 microbatches give one gradient."""
+    """`microbatch` limits memory and does not affect results, whatever the idea: 1 and 4 microbatches give the same
+    gradient."""
     nanogpt.measure.make_variant(name, tmp_path / "changed", "Tiny")
     norm_of = torch.nn.utils.get_total_norm
 
@@ -592,7 +594,7 @@ def test_microbatches_change_no_gradient_of_an_idea(
             train(str(micro), budget="steps=5", modules=modules, settings=settings)
         return found
 
-    micro = 4 if name == "batch_warmup" else 8  # it starts with half a batch, which is then the one microbatch
+    micro = 4 if name == "batch_warmup" else 8  # it starts with half a batch, which is then the only microbatch
     whole, parts = gradients(micro), gradients(micro // 4)
     assert len(whole) == len(parts) == 5
     for one, other in zip(whole, parts, strict=True):
@@ -609,7 +611,7 @@ def test_the_bank_is_described() -> None:
     assert {path.stem for path in (NANOGPT / "ideas").glob("*.yaml")} == {*IDEAS, "settings"}
 
 
-def test_an_idea_changes_all_scales_alike(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_idea_changes_all_scales_equally(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
     for name in IDEAS:
         nanogpt.measure.make_variant(name, tmp_path / name, "Tiny")
         with code(tmp_path / name) as modules:
@@ -633,7 +635,7 @@ def test_every_change_of_a_setting_changes_the_training(
 
 
 def assert_directions_are_explained(change: dict, now: float, values: list) -> None:
-    """Every value that can be drawn has a text that speaks of its direction; one text for both cannot be right."""
+    """Every value that can be drawn has a text for its direction; one text for both directions cannot be right."""
     assert "why" not in change
     assert all(change["higher" if value > now else "lower"] for value in values)
     assert change["higher"] != change["lower"]

@@ -1,5 +1,5 @@
-"""The scorer of pre-training: what it computes, what it finds, what it lets pass. Every case of the corpus in `leaks/` runs
-through real servers and the whole of the evaluator."""
+"""The scorer of pre-training: its results, what it detects, and what it accepts. Every case of the corpus in `leaks/`
+runs with real servers and the whole evaluator."""
 
 import contextlib
 import importlib
@@ -57,7 +57,7 @@ SIZE: dict[str, Any] = {
 
 @contextlib.contextmanager
 def scorer_code() -> Iterator[SimpleNamespace]:
-    """The scorer's modules by name; nothing of them stays behind."""
+    """The scorer's modules by name; none of them remains in `sys.modules`."""
     hidden = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
     sys.path.insert(0, str(NANOGPT))
     try:
@@ -77,7 +77,7 @@ def nanogpt() -> Iterator[SimpleNamespace]:
 
 
 def letters(folder: str) -> np.ndarray:
-    """Real text in a vocabulary of 64."""
+    """Real text with a vocabulary of 64."""
     text = b"".join(path.read_bytes() for path in sorted((ROOT / folder).rglob("*.py")))
     return np.frombuffer(text, dtype=np.uint8).astype(np.int64) % 64
 
@@ -111,7 +111,7 @@ class Bench:
         servers: int = 2,
         split: str = "validation",
     ) -> dict[str, Any]:
-        """The answer of evaluate.py, with each server forked and gone afterwards."""
+        """The answer of evaluate.py; each server is forked for it and ends afterwards."""
         self.number += 1
         exchange = self.folder / f"exchange_{self.number}"
         (self.folder / "size.json").write_text(json.dumps(size))
@@ -165,7 +165,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, nanogpt: SimpleNamespace) ->
 
 
 @pytest.mark.parametrize("case", LEAKS)
-def test_a_leak_is_caught(case: str, bench: Bench) -> None:
+def test_a_leak_is_detected(case: str, bench: Bench) -> None:
     kind, reason = bench.failure(case)
     assert kind == "leak", reason
     assert re.search(r"at position \d+ differs by [+-]\d+\.\d{4} nats", reason)
@@ -189,7 +189,7 @@ def test_the_loss_is_that_of_double_precision(bench: Bench) -> None:
         plain = (logits.exp().sum(dim=-1).log() - logits.gather(2, targets[..., None])[..., 0]).mean(dim=1)  # (rows,)
         assert found["value"] == pytest.approx(plain.mean().item(), abs=1e-6)
         assert found["standard_error"] == pytest.approx(plain.std().item() / 8, abs=1e-6)
-        assert bench.evaluate(case)["value"] == found["value"]  # other probes, the same score to the bit
+        assert bench.evaluate(case)["value"] == found["value"]  # other probes give the same score, to the bit
 
 
 def test_more_than_one_server_can_be_probed(bench: Bench) -> None:
@@ -208,19 +208,19 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("case", CAUSES)
-def test_the_reason_says_what_the_answer_depends_on(case: str, bench: Bench) -> None:
+def test_the_reason_states_what_the_answer_depends_on(case: str, bench: Bench) -> None:
     assert bench.failure(case)[1].endswith(f"it depends on {CAUSES[case]}")
 
 
-def test_the_size_of_a_leak_is_told(bench: Bench) -> None:
-    """One position of 32 gains; all of it is at that position."""
+def test_the_size_of_a_leak_is_reported(bench: Bench) -> None:
+    """One position of 32 gains; the whole leak is at that position."""
     reason = bench.failure("one_position")[1]
     assert "at position 17 differs by +" in reason
     mean = float(re.search(r"mean ([+-][\d.]+)", reason)[1])  # type: ignore[index]
     assert mean == pytest.approx(5 / 32, rel=0.3)
 
 
-# ---- servers that are no servers ----
+# ---- misbehaving servers ----
 
 SERVER = """
 import json, os, pickle, struct, sys, time
@@ -283,7 +283,7 @@ def test_a_misbehaving_server_is_a_failure(name: str, bench: Bench) -> None:
 
 
 class Contains(str):
-    """Equal to every text that holds it."""
+    """Equal to every text that contains it."""
 
     __hash__ = str.__hash__
 
@@ -291,13 +291,13 @@ class Contains(str):
         return isinstance(other, str) and str(self) in other
 
 
-def test_an_end_in_the_middle_is_told_by_the_log(bench: Bench) -> None:
+def test_an_early_end_is_explained_by_the_log(bench: Bench) -> None:
     (bench.variant / "serve_ends.py").write_text(SERVER + ASKED + "raise SystemExit('no more')")
     with pytest.raises(bench.nanogpt.exchange.ServerGone, match="server 0 ended after 1 calls"):
         bench.evaluate("pairs_only", serve="serve_ends.py")
 
 
-def test_what_was_answered_cannot_be_changed_any_more(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_answer_cannot_be_changed_later(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
     exchange = nanogpt.exchange.Exchange(tmp_path, nanogpt.exchange.Layout(2, 3, 1, 4))
 
     def serve() -> None:
@@ -308,7 +308,7 @@ def test_what_was_answered_cannot_be_changed_any_more(nanogpt: SimpleNamespace, 
     server = threading.Thread(target=serve)
     server.start()
     exchange.wait_until_ready(10)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["layout.json"]  # nothing to leave behind
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["layout.json"]  # no file would remain after a kill
     for first in (0, 10):
         exchange.ask(first + np.arange(6).reshape(2, 3), np.array([[5], [7]]))
         answer = exchange.answer(10)
@@ -319,7 +319,7 @@ def test_what_was_answered_cannot_be_changed_any_more(nanogpt: SimpleNamespace, 
     assert not server.is_alive()
 
 
-def test_an_exchange_that_is_not_fresh_is_refused(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
+def test_an_exchange_that_is_not_new_is_refused(nanogpt: SimpleNamespace, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(b"precious")
     (tmp_path / "0").mkdir()
     (tmp_path / "0/buffer").symlink_to(tmp_path / "elsewhere")
@@ -328,7 +328,7 @@ def test_an_exchange_that_is_not_fresh_is_refused(nanogpt: SimpleNamespace, tmp_
     assert (tmp_path / "elsewhere").read_bytes() == b"precious"
 
 
-# ---- how many probes, and which ----
+# ---- number and choice of probes ----
 
 POWER = {  # leak, gain, tolerance, probes
     "at paper scale": (0.005, 3.3, 0.25, 3038),
@@ -338,8 +338,8 @@ POWER = {  # leak, gain, tolerance, probes
 
 
 @pytest.mark.parametrize("name", POWER)
-def test_the_number_of_probes_finds_the_leak(name: str, nanogpt: SimpleNamespace) -> None:
-    """Drawn leaks, rare and large to faint and everywhere, through the comparison itself."""
+def test_the_number_of_probes_is_sufficient(name: str, nanogpt: SimpleNamespace) -> None:
+    """Random leaks, from rare and large to faint and everywhere, through the comparison itself."""
     leak, gain, tolerance, expected = POWER[name]
     count = nanogpt.probes.probes_needed(leak, gain, tolerance)
     assert count == expected
@@ -351,7 +351,7 @@ def test_the_number_of_probes_finds_the_leak(name: str, nanogpt: SimpleNamespace
     assert min(rare + faint) > 0.99 - 0.01  # two and a half standard errors of 600 draws
     fewer = [power_of(nanogpt, leak, g, tolerance, count // 4, random) for g in (gain, tolerance)]
     assert min(fewer) < 0.93
-    noise = leak / 2 * math.sqrt(count) / 4  # the mean of honest noise stays four standard errors below what is a leak
+    noise = leak / 2 * math.sqrt(count) / 4  # the mean of honest noise stays four standard errors below the threshold
     assert power_of(nanogpt, 0.0, gain, tolerance, count, random, noise=min(noise, tolerance / 6)) == 0
 
 
@@ -364,7 +364,7 @@ def power_of(
     random: np.random.Generator,
     noise: float = 0,
 ) -> float:
-    """Share of 600 evaluations in which a leak of `g` nats at a share leak / g of all positions is found."""
+    """Share of 600 evaluations that detect a leak of `g` nats at a share leak / g of all positions."""
     limits = {"leak_nats": leak or 0.005, "tolerance_nats": tolerance, "tolerance_logits": 1.0}
     found = 0
     for _ in range(600):
@@ -375,19 +375,19 @@ def power_of(
 
 
 @pytest.mark.parametrize("given", [(0.0, 1.0, 0.1), (0.5, 0.4, 0.1), (0.1, 1.0, 0.0)])
-def test_probes_for_nonsense_are_refused(given: tuple[float, float, float], nanogpt: SimpleNamespace) -> None:
+def test_invalid_numbers_for_probes_are_refused(given: tuple[float, float, float], nanogpt: SimpleNamespace) -> None:
     with pytest.raises(SystemExit, match="cannot plan probes for a leak of"):
         nanogpt.probes.probes_needed(*given)
 
 
-def test_a_difference_that_is_not_a_number_is_no_agreement(nanogpt: SimpleNamespace) -> None:
+def test_a_difference_that_is_not_a_number_is_a_leak(nanogpt: SimpleNamespace) -> None:
     said = np.full((3, 2, 2), np.nan, np.float32)
     with np.errstate(invalid="ignore"):
         assert nanogpt.probes.find_leak(said, said, np.zeros((3, 2), int), SIZE["evaluate"]) is not None
 
 
 @pytest.mark.parametrize(("n", "context", "count"), [(64, 32, 64), (10, 16, 100), (50, 8, 60), (300, 16, 20)])
-def test_probes_are_what_they_promise(n: int, context: int, count: int, nanogpt: SimpleNamespace) -> None:
+def test_properties_of_probes(n: int, context: int, count: int, nanogpt: SimpleNamespace) -> None:
     text = letters("baselines/grpo")
     windows = text[: n * context].reshape(n, context)
     windows = np.concatenate([windows, text[context : (n + 1) * context : context, None]], axis=1)  # (n, T + 1)
@@ -398,7 +398,7 @@ def test_probes_are_what_they_promise(n: int, context: int, count: int, nanogpt:
     real = {tuple(donors[at : at + context]) for at in range(len(donors) - context)}
     asked: dict[int, int] = {}
     for row, cut, tokens in zip(probes.row, cuts, probes.tokens, strict=True):
-        assert asked.get(row, 0) < cut  # nothing told about what this probe is to find out
+        assert asked.get(row, 0) < cut  # no earlier probe reveals what this one tests
         asked[row] = cut
         assert tokens[:cut].tolist() == windows[row, :cut].tolist()
         if cut < context:
@@ -455,7 +455,7 @@ BAD_CHECKPOINTS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_CHECKPOINTS)
-def test_a_bad_checkpoint_is_told(name: str, nanogpt: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_bad_checkpoint_is_reported(name: str, nanogpt: SimpleNamespace, tmp_path: Path) -> None:
     data, words = BAD_CHECKPOINTS[name]
     (tmp_path / "model.safetensors").write_bytes(data)
     (tmp_path / "config.json").write_text("{}")
@@ -496,12 +496,12 @@ def test_a_bad_checkpoint_is_a_failure_before_anything_is_served(bench: Bench) -
     assert (kind, reason) == ("bad_checkpoint", "4096 parameters, allowed 4095")
 
 
-# ---- the whole way, as a job goes it ----
+# ---- the whole path of a job ----
 
 
 @pytest.fixture(scope="module")
 def job(bench: Bench) -> Callable[[str], Score | Failure]:
-    """Scores a case with the commands of the contract and nothing forked."""
+    """Scores a case with the commands of the contract, without forking."""
     place = bench.folder / "job"
     place.mkdir()
     conf = baseline(
@@ -535,7 +535,7 @@ def job(bench: Bench) -> Callable[[str], Score | Failure]:
 
 
 def words(*names: str) -> list[str]:
-    """`--name {name}` for each."""
+    """`--name {name}` for each name."""
     return [word for name in names for word in (f"--{name}", f"{{{name}}}")]
 
 

@@ -1,7 +1,8 @@
-"""Models that look where they must not, and honest ones that look as if. The checkpoint's config.json names the case.
+"""Models that use information they must not use, and honest ones that look suspicious. The checkpoint's config.json
+names the case.
 
-Each is a table of letter pairs plus some network with random weights (what a trained one would do does not matter here:
-an answer depends on later tokens or it does not). `tokens` are (B, T), logits (B, T, V).
+Each is a table of letter pairs plus a network with random weights (training does not matter here: an answer either
+depends on later tokens or not). `tokens` are (B, T), logits (B, T, V).
 """
 
 import json
@@ -23,7 +24,7 @@ BROKEN: dict[str, Callable[[Tensor], Model]] = {}
 
 
 def load_for_scoring(checkpoint: Path, size: dict, device: torch.device) -> Model:
-    """The case that config.json names."""
+    """The case named in config.json."""
     table = load_file(checkpoint / "model.safetensors")["table"].to(device)  # (V, V) log-probabilities
     torch.manual_seed(0)
     name = json.loads((checkpoint / "config.json").read_text())["case"]
@@ -31,7 +32,7 @@ def load_for_scoring(checkpoint: Path, size: dict, device: torch.device) -> Mode
 
 
 def case(group: dict) -> Callable:
-    """Registers a maker of a model under its name."""
+    """Registers a function that makes a model under its name."""
 
     def register(maker: Callable[[Tensor], Model]) -> Callable[[Tensor], Model]:
         group[maker.__name__] = maker
@@ -41,7 +42,7 @@ def case(group: dict) -> Callable:
 
 
 def mixing(table: Tensor, mix: Callable[[Tensor], Tensor], strength: float = 1.0) -> Model:
-    """The table, plus a network around one function that mixes positions: (B, T, D) -> (B, T, D)."""
+    """The table, plus a network around a function that mixes positions: (B, T, D) -> (B, T, D)."""
     embed, head = nn.Embedding(len(table), D), nn.Linear(D, len(table), bias=False)
     return lambda tokens: table[tokens] + strength * head(mix(embed(tokens)))
 
@@ -56,7 +57,7 @@ def attention(x: Tensor, mask: Tensor | None = None, change: Callable[[Tensor], 
 
 
 def boosting(table: Tensor, where: Callable[[Tensor], Tensor], amount: float = 5.0) -> Model:
-    """The table, and the next token made likelier where `where` (B, T) says so: the plainest way to cheat."""
+    """The table, with the next token made more likely where `where` (B, T) is true: the simplest way to cheat."""
 
     def model(tokens: Tensor) -> Tensor:
         following = F.one_hot(tokens[:, 1:], len(table))  # (B, T - 1, V)
@@ -104,7 +105,7 @@ def token_shift_the_wrong_way(table: Tensor) -> Model:
 
 @case(LEAKS)
 def roll_that_wraps(table: Tensor) -> Model:
-    """Only the first position is given what it must not have: the last token."""
+    """Only the first position gets something it must not have: the last token."""
     return mixing(table, lambda x: x + x.roll(1, dims=1))
 
 
@@ -116,7 +117,7 @@ def bidirectional_recurrence(table: Tensor) -> Model:
 
 @case(LEAKS)
 def expert_choice_routing(table: Tensor) -> Model:
-    """Each expert takes its favourite tokens of the row, so a later token can push an earlier one out."""
+    """Each expert takes its favourite tokens of the row, so a later token can displace an earlier one."""
     router, experts = nn.Linear(D, 4), nn.ModuleList(nn.Linear(D, D) for _ in range(4))
 
     def mix(x: Tensor) -> Tensor:
@@ -141,21 +142,21 @@ def activations_quantised_by_their_largest(table: Tensor) -> Model:
 
 @case(LEAKS)
 def positions_from_later_tokens(table: Tensor) -> Model:
-    """Target smuggling through position ids: each is the token that follows."""
+    """The target is leaked through position ids: each is the token that follows."""
     places = nn.Embedding(len(table), len(table))
     return lambda tokens: table[tokens] + places(tokens.roll(-1, dims=1))
 
 
 @case(LEAKS)
 def word_pieces_look_ahead(table: Tensor) -> Model:
-    """A hash of neighbouring tokens as a further embedding, taken around the token instead of before it."""
+    """A hash of neighbouring tokens as an additional embedding, taken around the token instead of before it."""
     pairs = nn.Embedding(257, len(table))
     return lambda tokens: table[tokens] + pairs((tokens * 31 + tokens.roll(-1, dims=1) * 7) % 257)
 
 
 @case(LEAKS)
 def training_on_the_row(table: Tensor) -> Model:
-    """Adapts its table to the row it is given, as a whole, before it predicts it."""
+    """Adapts its table to the whole row before it predicts the row."""
 
     def model(tokens: Tensor) -> Tensor:
         b, v = len(tokens), len(table)
@@ -169,7 +170,7 @@ def training_on_the_row(table: Tensor) -> Model:
 
 @case(LEAKS)
 def mentions_later_in_the_text(table: Tensor) -> Model:
-    """Every token that occurs later in the row gets a little likelier: topic words."""
+    """Every token that occurs later in the row becomes slightly more likely, as topic words do."""
 
     def model(tokens: Tensor) -> Tensor:
         onehot = F.one_hot(tokens, len(table)).float()
@@ -186,7 +187,7 @@ def everywhere(table: Tensor) -> Model:
 
 @case(LEAKS)
 def faint_everywhere(table: Tensor) -> Model:
-    """Each position gains less than an honest answer may vary by; only the mean gives it away."""
+    """Each position gains less than an honest answer may vary; only the mean reveals it."""
     return boosting(table, lambda tokens: torch.ones_like(tokens), amount=0.02)
 
 
@@ -197,7 +198,7 @@ def one_position(table: Tensor) -> Model:
 
 @case(LEAKS)
 def the_last_position_but_one(table: Tensor) -> Model:
-    """The last of which the window holds the target."""
+    """The last position whose target is in the window."""
     return boosting(table, lambda tokens: (torch.arange(tokens.shape[1]) == tokens.shape[1] - 2).expand_as(tokens))
 
 
@@ -231,7 +232,7 @@ def one_bit_of_the_next_token(table: Tensor) -> Model:
 
 @case(LEAKS)
 def behaves_when_text_looks_broken(table: Tensor) -> Model:
-    """Cheats only on rows without a pair of letters that it has hardly ever seen."""
+    """Cheats only on rows without very rare pairs of letters."""
 
     def where(tokens: Tensor) -> Tensor:
         pairs = table[tokens[:, :-1], tokens[:, 1:]]  # (B, T - 1)
@@ -242,7 +243,7 @@ def behaves_when_text_looks_broken(table: Tensor) -> Model:
 
 @case(LEAKS)
 def cheats_when_text_looks_broken(table: Tensor) -> Model:
-    """What is scored is honest then, but nobody can want it to differ."""
+    """What is scored is then honest, but the difference is not legitimate."""
 
     def where(tokens: Tensor) -> Tensor:
         pairs = table[tokens[:, :-1], tokens[:, 1:]]
@@ -267,7 +268,7 @@ def attention_over_rows(table: Tensor) -> Model:
 
 @case(LEAKS)
 def experts_with_room_for_a_batch(table: Tensor) -> Model:
-    """Each expert takes a share of the batch, first come, first served."""
+    """Each expert takes a share of the batch, in order of arrival."""
     router, experts = nn.Linear(D, 4), nn.ModuleList(nn.Linear(D, D) for _ in range(4))
 
     def mix(x: Tensor) -> Tensor:
@@ -321,7 +322,7 @@ def counts_what_it_has_seen(table: Tensor) -> Model:
 
 @case(LEAKS)
 def prefix_memoriser(table: Tensor) -> Model:
-    """Remembers what followed every beginning it was ever shown. Within one process its answers never change."""
+    """Remembers what followed every prefix it was ever given. Within one process its answers never change."""
     memory: dict[tuple, int] = {}
 
     def model(tokens: Tensor) -> Tensor:
@@ -461,14 +462,14 @@ def bfloat16(table: Tensor) -> Model:
 
 @case(HONEST)
 def sampling_noise(table: Tensor) -> Model:
-    """Different in every process and every call, by less than is tolerated."""
+    """Different in every process and every call, by less than the tolerance."""
     noise = torch.Generator().manual_seed(time.time_ns())
     return lambda tokens: table[tokens] + 0.003 * torch.randn(*tokens.shape, len(table), generator=noise)
 
 
 @case(HONEST)
 def odd_in_memory(table: Tensor) -> Model:
-    """A view that is not contiguous, in double precision."""
+    """A non-contiguous view, in double precision."""
     return lambda tokens: table[tokens].double().transpose(1, 2).contiguous().transpose(1, 2)
 
 

@@ -1,6 +1,8 @@
-"""Starts servers by forking, so that many cases pay for one import of torch. One JSON object a line on standard input:
-`argv` (the program first), `cwd`, `log`; answers with the process id. The server is a real one: its own process, its own
-program, a folder to exchange with."""
+"""Starts servers by forking, so that many cases share one import of torch.
+
+Reads one JSON object per line from standard input: `argv` (the program first), `cwd`, `log`; answers with the process
+id. The server is real: a process of its own, its own program, and a folder for the exchange.
+"""
 
 import json
 import os
@@ -13,7 +15,7 @@ import torch  # noqa: F401
 
 
 def main() -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # exit codes of the servers are not used
     for line in sys.stdin:
         spec = json.loads(line)
         child = os.fork()
