@@ -214,7 +214,7 @@ CURVES: Mapping[str, Column] = {
 COMPLETIONS: Mapping[str, Column] = {
     "run": _text("name of the run"),
     "prompt": _text("key of the prompt; its folder is llm/KEY in the run"),
-    "purpose": _text("first, explore, exploit, lessons, implement, repair_patch or repair_crash"),
+    "purpose": _text("first, explore, exploit, lessons, implement, repair_patch, repair_crash or embed"),
     "sample": _text("name of the answer's file"),
     "model": _text("name of the model, as reported by the provider"),
     "finish": _text("why the answer ended, as in docs/reference/run-folder.md"),

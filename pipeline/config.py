@@ -266,9 +266,9 @@ class IdeateConfig:
     """Kind of ideas requested from a language model: `any`, `algorithmic` (changes of the code, not of settings alone)
     or `settings` (other values only)."""
     similarity: float = 1.0
-    """Share of equal character trigrams, 0 to 1, at which two ideas count as the same. Such an idea is returned to the
-    language model with the title of its twin. Ideas with other parents or other numbers are never twins. 1: only ideas
-    with nearly the same words are."""
+    """Share of equal character trigrams, 0 to 1, at which two ideas count as the same; with `llm.roles.embedder` the cosine
+    of their embeddings. Such an idea is returned to the language model with the title of its twin. Ideas with other parents
+    or other numbers are never twins. 1: only ideas with nearly the same words are."""
     widen: float = 0.0
     """How much more a search explores when its ideas become more alike, 0 to 1: the share of exploit ideas is multiplied
     by 1 - `widen` · rise, where rise, 0 to 1, compares the last two generations with the first two. 0: not at all."""
@@ -524,8 +524,9 @@ class LlmConfig:
     """Additional parameters of a request, passed to litellm, e.g. `{reasoning_effort: high, top_p: 0.9}`. They override
     settings of the same name; null removes a parameter; `max_completion_tokens` replaces `max_tokens`."""
     roles: dict[str, Any] = live(factory=dict)
-    """Other settings of `llm` for one role: `{ideator: {…}, implementer: {…}, judge: {…}}`. A role with another `model`
-    does not inherit the prices; with another provider, it inherits no setting that depends on the provider."""
+    """Other settings of `llm` for one role: `{ideator: {…}, implementer: {…}, judge: {…}, embedder: {…}}`. A role with
+    another `model` does not inherit the prices; with another provider, it inherits no setting that depends on the provider.
+    `embedder` is an embedding model for `ideate.similarity`; it requires a `model` and inherits no `parameters`."""
     ideators: list[Any] = live(factory=list)
     """Several models for ideas: each a name, or settings of `llm` that override those of the ideator, e.g. `[openai/a,
     {model: anthropic/b}]`. A model is requested more often the more of its ideas become parents per US dollar and GPU hour.

@@ -265,10 +265,10 @@ class Prompt:
     """A request to a language model (llm/…/prompt.json)."""
 
     purpose: str
-    """One of `first`, `explore`, `exploit`, `lessons`, `implement`, `repair_patch` and `repair_crash`."""
+    """One of `first`, `explore`, `exploit`, `lessons`, `implement`, `repair_patch`, `repair_crash` and `embed`."""
     messages: tuple[Message, ...]
-    """The conversation. Within a run, all prompts for ideas share the first message, and so do all prompts for code, so
-    that a provider can cache it."""
+    """The conversation; with `embed` the name of the model and the texts. Within a run, all prompts for ideas share the
+    first message, and so do all prompts for code, so that a provider can cache it."""
     schema: Mapping[str, Any] | None = None
     """JSON schema of the answer, for `llm.structured`; null for free text. Not part of the key."""
 

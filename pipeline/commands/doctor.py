@@ -18,6 +18,7 @@ from pipeline.config import Config, Part
 from pipeline.errors import BadInput, CannotContinue, GroundworkError
 from pipeline.job.probe import Question, Seen, look
 from pipeline.llm.requests import shown_parameters
+from pipeline.llm.roles import Role
 from pipeline.policy.forecast import forecast
 from pipeline.setup.build import cluster_for, data_path, find_keys, roles_of
 from pipeline.setup.compose import save_site
@@ -69,7 +70,8 @@ def _models(config: Config) -> list[str]:
     lines: dict[str, list[str]] = {}
     for role, key in keys.items():
         model = f"for {settings[role].model}" if key else f"{settings[role].model} requires none"
-        lines.setdefault(f"{model}; requests with {shown_parameters(settings[role])}", []).append(role)
+        shown = "embeddings" if role == Role.EMBEDDER else f"requests with {shown_parameters(settings[role])}"
+        lines.setdefault(f"{model}; {shown}", []).append(role)
     return [line if len(lines) == 1 else f"{', '.join(roles)}: {line}" for line, roles in lines.items()]
 
 

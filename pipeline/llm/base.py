@@ -1,10 +1,17 @@
 """The interface to language models for the rest of the program: send a prompt, get an answer or a reason to wait."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.records import Completion, Prompt
 from pipeline.text import split_reasoning
+
+Vector = NDArray[np.float32]
+"""Embedding of a text, of length 1: the product of two is their cosine."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,21 @@ class Model(Protocol):
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
         """The answer, without reasoning in its text; `sample` numbers several answers to one prompt. Raises
         `Unanswered`."""
+
+
+class Embedder(Protocol):
+    """An embedding model. Each text is paid for only once in a run."""
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """As of a `Model`."""
+
+    @property
+    def delay(self) -> Trouble | None:
+        """As of a `Model`."""
+
+    def embed(self, texts: Sequence[str]) -> list[Vector | None]:
+        """A vector for each text; none for a text that the model rejects. Raises `Unanswered`."""
 
 
 class AnswerStore(Protocol):

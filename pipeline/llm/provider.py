@@ -230,13 +230,15 @@ class ProviderModel:
     def _request(self, prompt: Prompt) -> Any:
         """Send one request: the provider's answer, or its error. If the program ends, the requesting thread is
         abandoned."""
-        given = arguments(self._config, self._key, prompt, self._response_format(prompt))
-        asked = _Asked(lambda: self._litellm.completion(**given))
+        asked = _Asked(lambda: self._send(prompt))
         asked.start()
         while not asked.over.wait(0.2):
             if self._limits.stopping.is_set() and not asked.over.wait(_GRACE_S):
                 raise Unanswered
         return asked.answer
+
+    def _send(self, prompt: Prompt) -> Any:
+        return self._litellm.completion(**arguments(self._config, self._key, prompt, self._response_format(prompt)))
 
     def _response_format(self, prompt: Prompt) -> dict[str, Any] | None:
         """The required format of the answer, as far as the provider supports it."""
@@ -337,6 +339,8 @@ def import_litellm() -> Any:
         ) from None
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    # litellm.embedding reads max_retries=0 as this default
+    litellm.DEFAULT_MAX_RETRIES = 0  # type: ignore[attr-defined]
     return litellm
 
 

@@ -2,13 +2,26 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
 from pipeline.records import Prompt
 
-_OWN = ("model", "messages", "api_key", "api_base", "base_url", "stream", "n", "timeout", "num_retries", "max_retries")
+_OWN = (
+    "model",
+    "messages",
+    "input",
+    "api_key",
+    "api_base",
+    "base_url",
+    "stream",
+    "n",
+    "timeout",
+    "num_retries",
+    "max_retries",
+)
 """Parameters that only this program sets."""
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 _ANY_KEY = ("openai", "litellm_proxy", "hosted_vllm", "lm_studio", "llamafile")
@@ -65,9 +78,21 @@ def arguments(
     config: LlmConfig, key: str | None, prompt: Prompt, response_format: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Keyword arguments of `litellm.completion`."""
+    given = _connection(config, key) | {"messages": _messages(config, prompt)}
+    if response_format is not None:
+        given["response_format"] = response_format
+    return given | parameters(config)
+
+
+def embedding_arguments(config: LlmConfig, key: str | None, texts: Sequence[str]) -> dict[str, Any]:
+    """Keyword arguments of `litellm.embedding`."""
+    own = {name: value for name, value in config.parameters.items() if value is not None}
+    return _connection(config, key) | {"input": list(texts)} | own
+
+
+def _connection(config: LlmConfig, key: str | None) -> dict[str, Any]:
     given: dict[str, Any] = {
         "model": config.model,
-        "messages": _messages(config, prompt),
         "timeout": config.timeout_s,
         # Retries are handled here: litellm's do not wait as long as the provider requests.
         "num_retries": 0,
@@ -77,9 +102,7 @@ def arguments(
         given["api_key"] = key or "none"  # else litellm would use credentials from the environment
     if config.api_base:
         given["api_base"] = config.api_base
-    if response_format is not None:
-        given["response_format"] = response_format
-    return given | parameters(config)
+    return given
 
 
 def _messages(config: LlmConfig, prompt: Prompt) -> list[dict[str, Any]]:

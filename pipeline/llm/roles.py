@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import LlmConfig
 from pipeline.errors import BadInput
-from pipeline.llm.base import Model, Trouble
+from pipeline.llm.base import Embedder, Model, Trouble
 from pipeline.llm.purse import Purse
 from pipeline.llm.requests import check_parameters, provider_of
 from pipeline.records import Completion, Prompt
@@ -27,6 +27,8 @@ class Role(StrEnum):
     """Writes code."""
     JUDGE = "judge"
     """Judges ideas and code, for makers that use it."""
+    EMBEDDER = "embedder"
+    """Compares ideas by their meaning, with `ideate.similarity` below 1."""
 
 
 _PRICES = ("usd_in", "usd_cached", "usd_out")
@@ -43,7 +45,12 @@ _FIELDS = {
 
 def settings_of(config: LlmConfig, role: str) -> LlmConfig:
     """The settings of one role: `llm.*`, overridden by `llm.roles.ROLE.*`. A role with another model does not inherit
-    prices; with a model of another provider, it inherits nothing that depends on the provider. Raises `BadInput`."""
+    prices; with a model of another provider, it inherits nothing that depends on the provider. An embedder never inherits
+    the model and its parameters. Raises `BadInput`."""
+    if role == Role.EMBEDDER:
+        if "model" not in (config.roles.get(role) or {}):
+            raise BadInput("llm.roles.embedder requires a model: set llm.roles.embedder.model=PROVIDER/MODEL")
+        config = dataclasses.replace(config, parameters={})
     return _over(config, config.roles.get(role) or {}, f"llm.roles.{role}")
 
 
@@ -121,10 +128,13 @@ class Models:
     """The models of a run by role. It is a model itself: it is in trouble while one of them is, and sends prompts to
     the first."""
 
-    def __init__(self, by_role: Mapping[Role, Sequence[Member]], purse: Purse) -> None:
+    def __init__(
+        self, by_role: Mapping[Role, Sequence[Member]], purse: Purse, embedder: Embedder | None = None
+    ) -> None:
         """`by_role` has at least one model; all spend from one `purse`."""
-        self.by_role, self.purse = by_role, purse
-        self._all = [member.model for members in by_role.values() for member in members]
+        self.by_role, self.purse, self.embedder = by_role, purse, embedder
+        self._models = [member.model for members in by_role.values() for member in members]
+        self._all: list[Model | Embedder] = [*self._models, *([] if embedder is None else [embedder])]
 
     @property
     def trouble(self) -> Trouble | None:
@@ -135,4 +145,4 @@ class Models:
         return next((model.delay for model in self._all if model.delay is not None), None)
 
     def ask(self, prompt: Prompt, sample: int = 0) -> Completion:
-        return self._all[0].ask(prompt, sample)
+        return self._models[0].ask(prompt, sample)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.llm.base import Model
+from pipeline.llm.base import Embedder, Model
 from pipeline.llm.roles import Member, Role, settings_of
 from pipeline.makers.packages import Packages, installed_packages
 from pipeline.metric import Metric
@@ -46,6 +46,8 @@ class Tools:
     """Set when the program ends: work that is waiting gives up."""
     models: Mapping[Role, Sequence[Member]] = field(default_factory=dict)
     """The language models by role (`llm.roles`, `llm.ideators`)."""
+    embedder: Embedder | None = None
+    """The embedding model (`llm.roles.embedder`); none if the run uses none."""
 
     @functools.cached_property
     def rules(self) -> Rules:

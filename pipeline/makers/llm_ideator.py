@@ -17,7 +17,7 @@ from pipeline.makers.elision import elide
 from pipeline.makers.lessons import Lessons
 from pipeline.makers.novelty import KnownIdeas
 from pipeline.makers.prompting import ideator_text, render, shown_diff
-from pipeline.makers.proposals import IDEAS_SCHEMA, Proposal, alike, read_proposals
+from pipeline.makers.proposals import IDEAS_SCHEMA, Proposal, read_proposals
 from pipeline.patching.trees import diff
 from pipeline.policy.ensemble import next_model
 from pipeline.records import Completion, Idea, Knowledge, Usage
@@ -50,7 +50,7 @@ class LlmIdeator:
         self._metric = tools.metric
         self._code = tools.code
         self._lessons = Lessons(tools.config, tools.metric, self._members[0].model, self._shared)
-        self._known = KnownIdeas(tools.config.ideate.similarity)
+        self._known = KnownIdeas(tools.config.ideate.similarity, tools.embedder)
         self._baseline = elide(tools.code(None), tools.config.baseline, tools.config.scale)
         self._patches: dict[str, str] = {}
 
@@ -164,6 +164,7 @@ class LlmIdeator:
         ids = {name: one.id for one in brief.parents for name in (one.id, short(one.id))} if brief.exploit else {}
         good: list[Idea] = []
         problems = [] if proposals else ["No idea could be read: write them as JSON, as described."]
+        read: list[Idea] = []
         for proposal in proposals:
             parents = tuple(dict.fromkeys(ids[name] for name in proposal.parents if name in ids))[:2]
             if brief.exploit and not parents:
@@ -171,9 +172,11 @@ class LlmIdeator:
                     f"{proposal.title!r} names no parent among {', '.join(map(short, map(_id, brief.parents)))}."
                 )
                 continue
-            idea = Idea(" ".join(proposal.title.split())[:120], proposal.text, origin, parents)
+            read.append(Idea(" ".join(proposal.title.split())[:120], proposal.text, origin, parents))
+        self._known.prepare([*tried, *read])
+        for idea in read:
             twin = self._known.twin(idea, brief.generation.parents.seen.generations) or next(
-                (other for other in (*tried, *good) if alike(idea, other, self._config.ideate.similarity)), None
+                (other for other in (*tried, *good) if self._known.alike(idea, other)), None
             )
             if twin is not None:
                 problems.append(f"{idea.title!r} is the same as {twin.title!r}, which is known already.")

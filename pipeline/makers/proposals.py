@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,19 @@ def read_proposals(answer: str) -> list[Proposal]:
     return found
 
 
-def alike(one: Idea, two: Idea, least: float = 1.0) -> bool:
-    """Whether two ideas have the same parents, the same numbers, and nearly the same words, or at least this share of equal
-    character trigrams if `least` is below 1 (`ideate.similarity`)."""
-    if one.parents != two.parents or numbers_of(_whole(one)) != numbers_of(_whole(two)):
+def trigram_likeness(one: Idea, two: Idea) -> float:
+    """Share of equal character trigrams, 0 to 1."""
+    return jaccard(trigrams_of(whole(one)), trigrams_of(whole(two)))
+
+
+def alike(one: Idea, two: Idea, least: float = 1.0, likeness: Callable[[Idea, Idea], float] = trigram_likeness) -> bool:
+    """Whether two ideas have the same parents, the same numbers, and nearly the same words, or at least this likeness if
+    `least` is below 1 (`ideate.similarity`)."""
+    if one.parents != two.parents or numbers_of(whole(one)) != numbers_of(whole(two)):
         return False
     if jaccard(idea_words(one), idea_words(two)) >= _ALIKE:
         return True
-    return least < 1 and jaccard(trigrams_of(_whole(one)), trigrams_of(_whole(two))) >= least
+    return least < 1 and likeness(one, two) >= least
 
 
 def _proposals(value: Any) -> Iterator[Proposal]:
@@ -97,8 +102,9 @@ def _first(value: dict[str, Any], names: tuple[str, ...]) -> str:
 
 def idea_words(idea: Idea) -> frozenset[str]:
     """The words, in any script, and numbers of an idea, which `alike` compares."""
-    return words_of(_whole(idea))
+    return words_of(whole(idea))
 
 
-def _whole(idea: Idea) -> str:
+def whole(idea: Idea) -> str:
+    """Title and text of an idea."""
     return f"{idea.title} {idea.text}"

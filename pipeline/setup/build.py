@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from pipeline.cluster.base import Cluster, Work
 from pipeline.config import Config, LlmConfig, LlmKind, ResourcesConfig
 from pipeline.errors import BadInput
 from pipeline.job.trial import DATA_VARIABLE, run_try
-from pipeline.llm.base import Model
+from pipeline.llm.base import Embedder
+from pipeline.llm.embedding import EmbeddingModel, EmbeddingReplay
 from pipeline.llm.keys import find_key
 from pipeline.llm.provider import ProviderModel, SpendingLimits
 from pipeline.llm.purse import Purse
@@ -43,8 +44,9 @@ def context_of(run: Run, config: Config) -> Context:
     terms = terms_of(config)
     background = Background(config.implement.parallel)
     model = make_models(run, config, background.stopping)
-    models = model.by_role if model is not None else {}
-    tools = Tools(config, terms.metric, run.paths.ideas, code_reader(run.paths), model, background.stopping, models)
+    models, embedder = (model.by_role, model.embedder) if model is not None else ({}, None)
+    code = code_reader(run.paths)
+    tools = Tools(config, terms.metric, run.paths.ideas, code, model, background.stopping, models, embedder)
     return Context(
         config=config,
         metric=terms.metric,
@@ -129,6 +131,8 @@ def asked_roles(config: Config) -> list[Role]:
     """The roles in use: the roles of makers that need a model and, if there is one, other roles listed in `llm.roles`.
     Raises `BadInput`."""
     check_roles(config.llm)
+    if Role.EMBEDDER in config.llm.roles and config.ideate.similarity == 1:
+        raise BadInput("llm.roles.embedder compares nothing with ideate.similarity=1: set e.g. ideate.similarity=0.9")
     makers = {
         Role.IDEATOR: (config.ideate.maker, "ideate.maker"),
         Role.IMPLEMENTER: (config.implement.maker, "implement.maker"),
@@ -187,23 +191,31 @@ def make_models(run: Run, config: Config, stopping: threading.Event) -> Models |
         same = next((one for one in made if one.settings == settings), None)
         if same is None:
             replayed = settings.kind is LlmKind.replay
-            model = _replay(settings) if replayed else ProviderModel(settings, keys[name], ledger, limits)
+            model = Replay(*_recorded(settings)) if replayed else ProviderModel(settings, keys[name], ledger, limits)
             same = Member(settings, model)
             made.append(same)
         return same
 
-    models = {
+    models: dict[Role, Sequence[Member]] = {
         role: tuple(member(name, settings) for name, settings in members_of(config.llm, role).items())
         for role in asked_roles(config)
+        if role is not Role.EMBEDDER
     }
-    return Models(models, limits.purse) if models else None
+    embedder: Embedder | None = None
+    settings = roles_of(config).get(Role.EMBEDDER)
+    if settings is not None and settings.kind is LlmKind.replay:
+        embedder = EmbeddingReplay(*_recorded(settings), settings.model)
+    elif settings is not None:
+        embedder = EmbeddingModel(settings, keys[Role.EMBEDDER], ledger, limits)
+    return Models(models, limits.purse, embedder) if models else None
 
 
-def _replay(settings: LlmConfig) -> Model:
+def _recorded(settings: LlmConfig) -> tuple[Ledger, str]:
+    """The answers of the run to replay, and its name."""
     source = RunPaths(Path(settings.source).resolve())
     if not settings.source or not source.llm.is_dir():
         raise BadInput(f"llm.source={settings.source} holds no recorded answers; name a run folder that has llm/")
-    return Replay(Ledger(source), settings.source)
+    return Ledger(source), settings.source
 
 
 # ---- cluster

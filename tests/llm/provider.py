@@ -53,7 +53,8 @@ class Asked:
     def turns(self) -> list[tuple[str, str]]:
         """Roles and texts of the conversation, the system's first, in either format."""
         system = [{"role": "system", "content": self.body["system"]}] if "system" in self.body else []
-        return [(turn["role"], _text(turn["content"])) for turn in [*system, *self.body["messages"]]]
+        texts = [{"role": "user", "content": text} for text in self.body.get("input", ())]
+        return [(turn["role"], _text(turn["content"])) for turn in [*system, *self.body.get("messages", texts)]]
 
     @property
     def text(self) -> str:
@@ -115,7 +116,8 @@ class Provider:
             self.asked.append(asked)
             answer = self._script(asked)
         time.sleep(answer.wait_s)
-        speaks = _anthropic if handler.path.endswith("/messages") else _openai
+        ways = {"/messages": _anthropic, "/embeddings": _embeddings}
+        speaks = next((way for end, way in ways.items() if handler.path.endswith(end)), _openai)
         made = {**speaks(asked, answer, shared), **answer.more} if answer.body is None else answer.body
         data = made if isinstance(made, bytes) else json.dumps(made).encode()
         try:
@@ -165,6 +167,15 @@ def _openai(asked: Asked, answer: Answer, shared: int) -> dict[str, Any]:
             "prompt_tokens_details": {"cached_tokens": shared // 4},
         },
     }
+
+
+def _embeddings(asked: Asked, answer: Answer, shared: int) -> dict[str, Any]:
+    """OpenAI's vectors: the answer's text is a list of them."""
+    if answer.status != 200:
+        return _openai(asked, answer, shared)
+    rows = [{"object": "embedding", "index": at, "embedding": row} for at, row in enumerate(json.loads(answer.text))]
+    counted = {"prompt_tokens": len(asked.text) // 4, "total_tokens": len(asked.text) // 4}
+    return {"object": "list", "data": rows, "model": asked.body["model"], "usage": counted}
 
 
 def _anthropic(asked: Asked, answer: Answer, shared: int) -> dict[str, Any]:

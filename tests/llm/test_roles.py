@@ -53,7 +53,7 @@ def test_another_provider_inherits_nothing_that_belongs_to_one() -> None:
 @pytest.mark.parametrize(
     ("roles", "message"),
     [
-        ({"idaetor": {}}, r"llm\.roles\.idaetor is not a role; valid roles: ideator, implementer, judge"),
+        ({"idaetor": {}}, r"llm\.roles\.idaetor is not a role; valid roles: ideator, implementer, judge, embedder"),
         (
             {"ideator": {"modle": "x"}},
             r"llm\.roles\.ideator\.modle is not a setting; did you mean llm\.roles\.ideator\.model\?",
