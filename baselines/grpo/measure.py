@@ -2,8 +2,8 @@
 
     python measure.py --data DATA --size SIZE.json --work FOLDER --budget steps=32 --settings learning_rate=2e-4 ...
 
-DATA is what prepare.py wrote. Each outcome is one file in FOLDER; what is there is not done again. Stands alone:
-the patch of an idea is applied by `git apply` to a copy of this folder, and the pristine evaluator scores.
+DATA is what prepare.py wrote. Each outcome is one file in FOLDER; existing ones are not repeated. Stands alone: the
+patch of an idea is applied by `git apply` to a copy of this folder, and the pristine evaluator scores.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CODE = shutil.ignore_patterns("ideas", "__pycache__")
 
 
 def apply(patch: Path, folder: Path) -> None:
-    """Applies a patch to a folder, whether or not it lies in a repository."""
+    """Applies a patch to a folder, inside or outside a repository."""
     environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
     subprocess.run(["git", "apply", str(patch)], cwd=folder, env=environment, check=True)
 
@@ -74,12 +74,12 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> None:
 
 
 def outcomes(name: str, args: argparse.Namespace) -> list[dict]:
-    """All outcomes of a name, one a seed."""
+    """All outcomes with a name, one per seed."""
     return [json.loads((args.work / f"{name}_{seed}.json").read_text()) for seed in range(args.seeds)]
 
 
 def row(name: str, args: argparse.Namespace) -> tuple[float, str]:
-    """Mean score, and the line of the table.
+    """Mean score, and the row of the table.
 
     The standard error of a mean of k seeds: variance over seeds / k, plus the squared error of an evaluation, as all
     seeds are scored on the same problems.
@@ -104,7 +104,7 @@ def row(name: str, args: argparse.Namespace) -> tuple[float, str]:
 
 
 def pairs_that_merge(work: Path) -> tuple[int, int]:
-    """How many pairs of patches join by a three-way merge without conflict, of how many."""
+    """How many pairs of patches merge by a three-way merge without conflict, and the number of pairs."""
     names = sorted(path.stem for path in (HERE / "ideas").glob("*.diff"))
     folders = {name: work / "merge" / name for name in names}
     shutil.rmtree(work / "merge", ignore_errors=True)

@@ -19,7 +19,7 @@ logging.disable_progress_bar()
 
 
 class BadCheckpoint(Exception):
-    """A checkpoint that cannot be scored; the message says why in one line."""
+    """A checkpoint that cannot be scored; the message gives the reason in one line."""
 
 
 class Tokenizer:
@@ -49,7 +49,7 @@ def pick_device() -> torch.device:
 
 
 def compute_dtype(size: dict, device: torch.device) -> torch.dtype:
-    """What matrices are multiplied in and checkpoints are stored in: the size's dtype on a GPU, float32 on a CPU."""
+    """The type of matrix products and of stored checkpoints: the size's dtype on a GPU, float32 on a CPU."""
     return getattr(torch, size["dtype"]) if device.type == "cuda" else torch.float32
 
 
@@ -84,8 +84,8 @@ def save_model(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None
 def load_checkpoint(checkpoint: Path, config_folder: Path, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """Weights of an untrusted checkpoint in the architecture of a trusted config.json; raises BadCheckpoint.
 
-    Nothing of the checkpoint is read but the tensors of model.safetensors: names, shapes and types must be those
-    of the trusted model, and all numbers finite.
+    Only the tensors of model.safetensors are read from the checkpoint: names, shapes and types must be those of the
+    trusted model, and all numbers finite.
     """
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config_folder), dtype=dtype)
     expected = weights_of(model)

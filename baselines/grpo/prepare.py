@@ -1,11 +1,11 @@
-"""Makes the data folder, once, where there may be a network: problems, models, tokenizers, all plain files.
+"""Makes the data folder, once, with network access: problems, models, tokenizers, all plain files.
 
-train/      problems.jsonl, model/ (weights, config.json, tokenizer), smoke/ (the same, minimal): all of training
+train/      problems.jsonl, model/ (weights, config.json, tokenizer), smoke/ (the same, minimal): for training
 evaluator/  secret.json, validation.jsonl, test.jsonl, model/ (config.json, tokenizer): training never sees it;
             duplicates.json: how many problems were left out because they repeat held-out ones
 
-Which problems are held out follows from a secret that is drawn here and kept with the evaluator. Each part appears
-whole or not at all, and is skipped when it is there.
+Which problems are held out follows from a secret that is drawn here and kept with the evaluator. Each part is created
+atomically, and is skipped if it exists.
 """
 
 import argparse
@@ -40,7 +40,7 @@ FIXES_THE_DATA = ("prepare", "prompt", "answer_tags", "prompt_tokens")  # keys o
 
 
 def addition_space(size: dict) -> int:
-    """How many addition problems there are."""
+    """Number of addition problems."""
     (low_a, high_a), (low_b, high_b) = size["prepare"]["operands"]
     return (high_a - low_a + 1) * (high_b - low_b + 1)
 
@@ -69,7 +69,7 @@ def draw_additions(
 
 
 def last_boxed(solution: str) -> str | None:
-    r"""What stands in the last \boxed{...} of a solution."""
+    r"""The content of the last \boxed{...} of a solution."""
     _, found, rest = solution.rpartition(r"\boxed{")
     depth = 1
     for end, letter in enumerate(rest):
@@ -82,7 +82,7 @@ def last_boxed(solution: str) -> str | None:
 def math_problems(split: str, size: dict, tokenizer: Tokenizer) -> list[Problem]:
     """A split of a data set in the format of MATH (columns problem, solution), from a local folder or the hub.
 
-    Left out: problems with no boxed answer, with a prompt that is too long, and repeated ones.
+    Omitted: problems without a boxed answer or with a prompt that is too long, and repeated ones.
     """
     from datasets import load_dataset  # slow to import, and needed only here
 
@@ -99,7 +99,7 @@ def held_out_count(size: dict) -> int:
 
 
 def words(problem: Problem) -> np.ndarray:
-    """The text as numbers of its words and signs, (N,), without what only sets it in type."""
+    """The text as numbers of its words and signs, (N,), without typesetting commands."""
     text = re.sub(r"\\[!,;: ]|[${}]", " ", problem.problem.lower())
     found = re.findall(r"\\?[a-z]+|\d+|[^\s\w]", text)
     return np.array([zlib.crc32(word.encode()) for word in found], dtype=np.uint32)
@@ -126,7 +126,8 @@ def held_out_math(size: dict, secret: str, tokenizer: Tokenizer, removed: Counte
 
 
 def train_problems(size: dict, unseen: list[Problem], tokenizer: Tokenizer, removed: Counter) -> list[Problem]:
-    """Problems to train on; none repeats one that is held out. All additions are alike, so there only equal ones count."""
+    """Problems to train on; none repeats a held-out one. Additions are all similar, so only equal ones count as
+    repeats."""
     if size["prepare"]["task"] == "addition":
         return draw_additions(size["prepare"]["train"], size, seed=0, without=set(unseen), removed=removed)
     held_out = HeldOut(**NEAR)
@@ -141,7 +142,7 @@ def train_problems(size: dict, unseen: list[Problem], tokenizer: Tokenizer, remo
 
 
 def write_character_tokenizer(folder: Path) -> None:
-    """A tokenizer with one token a character."""
+    """A tokenizer with one token per character."""
     vocabulary = {token: number for number, token in enumerate(["<pad>", "<end>", *"0123456789+="])}
     fast = FastTokenizer(models.WordLevel(vocabulary))
     fast.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
@@ -153,7 +154,7 @@ def write_character_tokenizer(folder: Path) -> None:
 
 
 def warm_start(size: dict, tokenizer: Tokenizer, without: set[Problem]) -> PreTrainedModel:
-    """A small model that knows more than its samples show: taught by supervised training on answers with errors.
+    """A small model that knows more than its samples show, from supervised training on answers with errors.
 
     A share `noise` of the digits of its answers is drawn at random. Training ends when the mean probability of a right
     answer, which is the accuracy of samples at temperature 1, passes `until` on problems it has not seen.
@@ -236,7 +237,7 @@ def make_smoke(size: dict, train: Path, folder: Path) -> None:
 
 
 def make_part(path: Path, make: Callable[[Path], None], left: int) -> None:
-    """Makes one file or folder of the data, unless it is there."""
+    """Makes one file or folder of the data, unless it exists."""
     if path.exists():
         print(f"{path.parent.name}/{path.name}: there already, {left} parts left", flush=True)
         return
@@ -256,7 +257,7 @@ def write_json(path: Path, content: object) -> None:
 
 
 def make_train(path: Path, size: dict, unseen: list[Problem], tokenizer: Tokenizer, evaluator: Path) -> None:
-    """The problems to train on, with a note of those that were left out."""
+    """The problems to train on, with a record of the omitted ones."""
     removed = Counter()
     write_problems(path, train_problems(size, unseen, tokenizer, removed))
     note(evaluator, "train", removed)
@@ -270,7 +271,8 @@ def copy_trusted(model: Path, folder: Path) -> None:
 
 
 def prepare(output: Path, size: dict) -> None:
-    """All parts in order. Addition is held out before the model is made, as its warm start must not see it."""
+    """All parts in order. Held-out additions are drawn before the model is made, since its warm start must not use
+    them."""
     train, evaluator = output / "train", output / "evaluator"
     fixed = {key: size[key] for key in FIXES_THE_DATA}
     made_with = evaluator / "size.json"

@@ -24,7 +24,7 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def prompt_text(problem: Problem, size: dict) -> str:
-    """What the model continues."""
+    """The text that the model continues."""
     return size["prompt"].replace("{problem}", problem.problem)
 
 
@@ -39,7 +39,7 @@ def extract_answer(completion: str, size: dict) -> str | None:
 
 
 def is_correct(completion: str, problem: Problem, size: dict) -> bool:
-    """Does the completion give the right answer: to the letter, or, with grading `math`, the same mathematics."""
+    """Whether the completion gives the right answer: exactly, or, with grading `math`, the same mathematics."""
     answer = extract_answer(completion, size)
     if answer is None or answer == problem.answer:
         return answer is not None
@@ -47,7 +47,7 @@ def is_correct(completion: str, problem: Problem, size: dict) -> bool:
 
 
 def same_mathematics(answer: str, gold: str) -> bool:
-    """Do two LaTeX expressions mean the same, after math-verify (which gives up after some seconds)."""
+    """Whether two LaTeX expressions mean the same, by math-verify (which gives up after some seconds)."""
     from math_verify import parse, verify  # slow to import, and needed only here
 
     return bool(verify(parse(f"${gold.strip('$')}$"), parse(f"${answer.strip('$')}$")))

@@ -1,4 +1,4 @@
-"""Sampling completions: vLLM where it is installed and there is a GPU, else transformers' `generate`. Protected."""
+"""Sampling completions: vLLM if it is installed and there is a GPU, else transformers' `generate`. Protected."""
 
 import copy
 import importlib.util
@@ -28,7 +28,7 @@ def pad_left(prompts: list[list[int]], pad: int, device: torch.device) -> tuple[
 
 
 def is_finished(completion: list[int], tokenizer: Tokenizer, size: dict) -> bool:
-    """Did the completion end by itself, not because it had no more tokens?"""
+    """Whether the completion ended by itself, not at the token limit."""
     return len(completion) < size["new_tokens"] or completion[-1] == tokenizer.eos
 
 
@@ -75,7 +75,7 @@ class Generate:
         return [self._cut(completion, closing) for completion in texts]
 
     def _cut(self, completion: list[int], closing: str) -> list[int]:
-        """Without the padding behind its end, which is the end token or the closing tag."""
+        """Without the padding after its end, which is the end token or the closing tag."""
         if self.tokenizer.eos in completion:
             completion = completion[: completion.index(self.tokenizer.eos) + 1]
         if closing and closing in self.tokenizer.decode([completion])[0]:
@@ -85,7 +85,7 @@ class Generate:
 
 
 class _Closed:
-    """Stopping criterion: the closing tag stands in the last few tokens of the completion (prompts may name it)."""
+    """Stopping criterion: the closing tag is in the last few tokens of the completion (prompts may contain it)."""
 
     def __init__(self, tokenizer: Tokenizer, closing: str, prompt: int) -> None:
         """prompt: number of tokens before the completion."""
@@ -100,10 +100,10 @@ class _Closed:
 
 
 class Vllm:
-    """Samples with vLLM in this process, on the GPU that trains; weights are handed over without a copy on disk."""
+    """Samples with vLLM in this process, on the GPU that trains; weights are passed without a copy on disk."""
 
     def __init__(self, model: PreTrainedModel, folder: Path, size: dict) -> None:
-        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine must live here, or no weights reach it
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine must run in this process to receive weights
         from vllm import LLM
 
         self.size = size

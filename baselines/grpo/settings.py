@@ -1,8 +1,8 @@
 """Every setting of the training, one plain dataclass per scale, nothing inherited.
 
 Ideas change the values here and add settings of their own, to all three classes. Model and data size, lengths of
-answers and the budget are not settings: they come with the size file, which an idea cannot change.
-A comment line stands before each setting, so that changes of two ideas merge.
+answers and the budget are not settings: they are given by the size file, which an idea cannot change. A comment line
+stands before each setting, so that changes of two ideas merge.
 """
 
 from dataclasses import dataclass

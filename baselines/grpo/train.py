@@ -96,9 +96,9 @@ def update(model, optimizer, rollouts: Rollouts, settings, dtype) -> dict[str, f
 
 
 def train(data: Path, output: Path, seed: int, size: dict, budget_text: str) -> None:
-    """Trains from data, or goes on from output/resume, until the budget is over; then writes output/checkpoint."""
+    """Trains from data, or resumes from output/resume, until the budget is used up; then writes output/checkpoint."""
     if (output / "checkpoint").exists():
-        return  # an earlier try came to its end
+        return  # an earlier try has finished
     settings = SCALES[size["scale"]]()
     for name, value in size.get("settings", {}).items():  # of a smoke test
         setattr(settings, name, value)
@@ -151,7 +151,7 @@ def train(data: Path, output: Path, seed: int, size: dict, budget_text: str) -> 
 
 
 def save_state(output: Path, model, optimizer, step: int, memory: dict, seconds: float) -> None:
-    """Writes all that a resume needs as one file, replaced as a whole."""
+    """Writes what a resume requires as one file, replaced atomically."""
     folder = output / "resume"
     folder.mkdir(exist_ok=True)
     state = {
@@ -166,7 +166,7 @@ def save_state(output: Path, model, optimizer, step: int, memory: dict, seconds:
 
 
 def load_state(output: Path, model, optimizer) -> dict:
-    """Goes back to output/resume where there is one, and drops the metrics of steps that are to be done again."""
+    """Restores output/resume if it exists, and drops the metrics of steps that will be repeated."""
     path = output / "resume" / "state.pt"
     state = {"step": 0, "memory": {}, "seconds": 0.0}
     if path.exists():
@@ -175,7 +175,7 @@ def load_state(output: Path, model, optimizer) -> dict:
         optimizer.load_state_dict(state["optimizer"])
     metrics = output / "metrics.jsonl"
     if metrics.exists():
-        whole, _, _ = metrics.read_text().rpartition("\n")  # the last line may be cut off
+        whole, _, _ = metrics.read_text().rpartition("\n")  # the last line may be truncated
         rows = [json.loads(line) for line in whole.splitlines()]
         state["seconds"] = max([state["seconds"]] + [row["seconds"] for row in rows])  # lost steps took time too
         kept = metrics.with_name("metrics.partial")

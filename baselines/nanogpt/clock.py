@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def seconds_since_start() -> float:
-    """Wall seconds since this process was started, imports included (Linux)."""
+    """Wall seconds since the start of this process, including imports (Linux)."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     started = int(fields[19]) / os.sysconf("SC_CLK_TCK")  # seconds after boot
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
@@ -43,7 +43,7 @@ class Budget:
         return min(1.0, self.seconds() / (self.amount - self.reserve))
 
     def over(self, step: int) -> bool:
-        """Is there no room for one more step? Call once before each step."""
+        """Whether there is no time or step left for another one. Call once before each step."""
         if self.unit == "steps":
             return step >= self.stop
         now = self.seconds()

@@ -1,16 +1,17 @@
 """Scores a checkpoint: the loss per token on held-out text, by a scorer that never runs the variant's code. Protected.
 
-Run from a pristine copy. The variant's model runs in servers (serve.py), processes that are given tokens and answer logits
-(exchange.py): the first is scored, the others are probed for leaks (probes.py). The loss, its targets and all checks
-are computed here. A window is T + 1 tokens of the split; the server sees the first T, and every position counts alike.
+Run from a pristine copy. The variant's model runs in servers (serve.py), processes that receive tokens and return
+logits (exchange.py): the first is scored, the others are probed for leaks (probes.py). The loss, its targets and all
+checks are computed here. A window is T + 1 tokens of the split; the server sees the first T, and every position counts
+alike.
 
-What the size file says under `evaluate`:
+Settings under `evaluate` in the size file:
 
                       tiny    small  paper
     rows              512     512    2048   windows that are scored
     donors            64      64     64     windows after them, whose text replaces futures and fills up batches
-    batch             32      4      8      rows of a call; its logits lie in memory of the host, twice
-    leak_nats         0.02    0.005  0.005  a leak worth this much is found with a power of 99 % (probes.probes_needed)
+    batch             32      4      8      rows of a call; its logits are in host memory twice
+    leak_nats         0.02    0.005  0.005  a leak of this size is found with a power of 99 % (probes.probes_needed)
     gain_nats         2.5     4.0    3.3    the largest mean gain at leaking positions that is covered: a good model's loss
     tolerance_nats    0.05    0.25   0.25   how much an honest answer may differ at one position between two processes
     tolerance_logits  0.01    0.1    0.1    the same in root mean square over positions and logits
@@ -20,7 +21,8 @@ What the size file says under `evaluate`:
 At tiny scale 0.02 nats is about the standard error of the score; 0.005 would take four times as many probes, and a row
 costs as much to probe as to score. At the other scales most of the time goes into logits, of which a probe has four.
 
-Cut points are drawn from the system, not from the seed, which training knows. They do not influence the score.
+Cut points are drawn from the system's randomness, not from the seed, which training knows. They do not affect the
+score.
 """
 
 import argparse
@@ -42,7 +44,7 @@ from scoring import checked, losses, pick_device, summary
 from shards import read_shard
 
 COLUMNS = 256
-"""Most logits of a position that are compared besides that of the true token."""
+"""Maximal number of logits of a position that are compared besides that of the true token."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +52,25 @@ class HeldOut:
     """The text of a split."""
 
     windows: np.ndarray
-    """(n, T + 1) int64, in an order that is mixed and always the same."""
+    """(n, T + 1) int64, in a fixed random order."""
     donors: np.ndarray
     """(M,) int64."""
 
 
 def read_held_out(path: Path, size: dict) -> HeldOut:
-    """The windows of a split, and the text after them; ends the program when there is too little."""
+    """The windows of a split, and the text after them; ends the program if there is too little."""
     context, rows, donors = size["context"], size["evaluate"]["rows"], size["evaluate"]["donors"]
     tokens = read_shard(path, size["vocabulary"])
     needed = (rows + donors) * context + 1
     if len(tokens) < needed:
         raise SystemExit(f"{path} has {len(tokens)} tokens; {rows} rows and {donors} donors need {needed}")
     at = context * np.arange(rows)[:, None] + np.arange(context + 1)  # (n, T + 1)
-    mixed = np.random.default_rng(0).permutation(rows)  # neighbours in the text are none in a batch
+    mixed = np.random.default_rng(0).permutation(rows)  # neighbours in the text are not neighbours in a batch
     return HeldOut(tokens[at[mixed]].astype(np.int64), tokens[rows * context : needed].astype(np.int64))
 
 
 class Scorer:
-    """Asks the servers, and keeps of their answers what is needed."""
+    """Sends requests to the servers, and keeps the required parts of their answers."""
 
     def __init__(self, held_out: HeldOut, size: dict, exchange: Path, random: np.random.Generator) -> None:
         self.limits, self.windows = size["evaluate"], held_out.windows
@@ -91,13 +93,13 @@ class Scorer:
         self.probes = [plan_probes(self.windows, held_out.donors, share, random) for share in shares]
 
     def wait_until_ready(self) -> None:
-        """Returns when every server has loaded its model. Raises BadServer or ServerGone."""
+        """Returns once every server has loaded its model. Raises BadServer or ServerGone."""
         for server in (self.scored, *self.probed):
             server.wait_until_ready(self.limits["start_limit_s"])
 
     def run(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Losses (n, T) of all windows, and what the scored and the probed servers said at the compared positions of all
-        N probes, (N, 2, 1 + C) each. Raises BadServer or ServerGone."""
+        """Losses (n, T) of all windows, and the answers of the scored and the probed servers at the compared positions
+        of all N probes, (N, 2, 1 + C) each. Raises BadServer or ServerGone."""
         n = len(self.windows)
         found = np.empty((n, self.context))  # (n, T)
         said = [np.empty((len(part.row), 2, 1 + len(self.columns)), np.float32) for part in self.probes]
@@ -105,7 +107,7 @@ class Scorer:
         for first in range(0, max(n, *map(len, said)), self.batch):
             step = slice(first, first + self.batch)
             busy = [number for number, part in enumerate(said) if first < len(part)]
-            if first < n:  # all are asked before one is waited for, so they work side by side
+            if first < n:  # all get their request before one is waited for, so they work in parallel
                 self._ask(self.scored, self.windows[step, :-1], np.arange(self.context)[None])
             for number in busy:
                 self._ask(self.probed[number], self.probes[number].tokens[step], self.probes[number].positions[step])
@@ -129,8 +131,8 @@ class Scorer:
         return np.concatenate([part.compared for part in self.probes])
 
     def cause(self, leak: Leak, said: np.ndarray) -> str:
-        """What the answer that shows the leak most depends on, by three more questions to a probed server: a hint for
-        people and for the next idea, no proof. `said` (1 + C,) is what the scored server answered."""
+        """What the answer with the clearest leak depends on, by three further requests to a probed server: a hint for
+        users and for the next idea, not a proof. `said` (1 + C,) is the answer of the scored server."""
         row = int(np.concatenate([part.row for part in self.probes])[leak.probe])
         first = row - row % self.batch
         batch, alone = self.windows[first : first + self.batch, :-1], self.windows[row : row + 1, :-1]
@@ -144,7 +146,7 @@ class Scorer:
         return "other rows of the batch" if self._differ(in_its_batch, in_another) else "later tokens"
 
     def close(self) -> None:
-        """Lets the servers end."""
+        """Ends the servers."""
         for server in (self.scored, *self.probed):
             server.close()
 
@@ -174,8 +176,8 @@ class Scorer:
     def _summary(
         self, logits: Tensor, part: Probes, here: np.ndarray, slots: np.ndarray, places: np.ndarray
     ) -> np.ndarray:
-        """What is kept (k, 2, 1 + C) of an answer (B, P, V) to the probes `here` (k,): their rows in the batch are `slots`
-        (k,), the compared positions are the answer's `places` (k, 2)."""
+        """The required part (k, 2, 1 + C) of an answer (B, P, V) to the probes `here` (k,): their rows in the batch are
+        `slots` (k,), the compared positions are the answer's `places` (k, 2)."""
         targets = self.windows[part.row[here][:, None], part.compared[here] + 1]  # (k, 2)
         chosen = logits[torch.from_numpy(slots)[:, None], torch.from_numpy(places)]  # (k, 2, V)
         kept = summary(chosen.flatten(0, 1), torch.from_numpy(targets).flatten().to(self.device), self.columns)
@@ -183,7 +185,7 @@ class Scorer:
 
 
 def evaluate(data: Path, exchange: Path, checkpoint: Path, split: str, size: dict) -> dict:
-    """The loss with its standard error over rows, or a failure. Raises ServerGone when a server ends in the middle."""
+    """The loss with its standard error over rows, or a failure. Raises ServerGone if a server ends early."""
     held_out = read_held_out(data / f"{split}.bin", size)
     try:
         parameters = check_checkpoint(checkpoint, size)

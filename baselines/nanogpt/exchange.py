@@ -1,16 +1,16 @@
-"""Tokens go to a model that is not trusted, logits come back. Protected.
+"""Sends tokens to an untrusted model and receives logits. Protected.
 
-The scorer and each server (serve.py) share one folder that nobody else uses. The scorer makes everything in it:
+The scorer and each server (serve.py) share one folder that no other process uses. The scorer creates everything in it:
 
     buffer       tokens (B, T) int64 | positions (B, P) int64 | logits (B, P, V) float32, sizes fixed by the scorer
     ask, answer  named pipes: the number of a call, as eight bytes, and the same number back when the logits are there
     layout.json  B, T, P, V; written last, it opens the exchange
 
-Both sides block on a pipe, so waiting costs no processor time, and a side that is gone is noticed at once. The scorer
-reads and writes the buffer with pread and pwrite: what it uses is a copy that the server cannot change any more, and a
-file cut short is a short read instead of a signal. Nothing is unpickled; every byte pattern is an integer or a float.
-The buffer is memory of the host. With a GPU the server copies its logits there too: slower than a buffer on the GPU, but
-it needs no common namespace of processes.
+Both sides block on a pipe, so waiting costs no CPU time, and the end of either side is noticed immediately. The scorer
+reads and writes the buffer with pread and pwrite: it uses a copy that the server can no longer change, and a file cut
+short is a short read instead of a signal. Nothing is unpickled; every byte pattern is an integer or a float. The buffer
+is in host memory. With a GPU the server copies its logits there, too: slower than a buffer on the GPU, but without a
+shared process namespace.
 """
 
 import contextlib
@@ -27,11 +27,12 @@ import numpy as np
 
 NUMBER = struct.Struct("<Q")
 READY = 0
-"""What the server answers, unasked, when its model is loaded."""
+"""What the server sends, without a request, once its model is loaded."""
 
 
 class BadServer(Exception):
-    """A server that does not keep to the protocol. `kind` is that of the failure, the message says why in one line."""
+    """A server that violates the protocol. `kind` is the kind of the failure, the message gives the reason in one
+    line."""
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(words)
@@ -39,7 +40,7 @@ class BadServer(Exception):
 
 
 class ServerGone(Exception):
-    """A server that ended in the middle; why is in its log."""
+    """A server that ended early; the reason is in its log."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Layout:
     context: int
     """Tokens of a row, T."""
     positions: int
-    """Positions of a row whose logits are asked for, P."""
+    """Positions of a row whose logits are requested, P."""
     vocabulary: int
     """Logits of a position, V."""
 
@@ -76,7 +77,7 @@ class Layout:
 
 
 class Exchange:
-    """The scorer's side. Opens the exchange when it is made; `close` lets the server end."""
+    """The scorer's side. Creating it opens the exchange; `close` ends the server."""
 
     def __init__(self, folder: Path, layout: Layout) -> None:
         self.folder, self.layout, self.calls = folder, layout, 0
@@ -84,7 +85,7 @@ class Exchange:
         self.copy = np.empty((layout.batch, layout.positions, layout.vocabulary), dtype="<f4")  # fresh pages are slow
         try:
             self.buffer = os.open(folder / "buffer", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-            os.posix_fallocate(self.buffer, 0, layout.bytes)  # a full disk is told here and not in the middle
+            os.posix_fallocate(self.buffer, 0, layout.bytes)  # a full disk is noticed here and not later
             os.mkfifo(folder / "ask", 0o600)
             os.mkfifo(folder / "answer", 0o600)
         except FileExistsError as error:
@@ -99,13 +100,13 @@ class Exchange:
         os.replace(part, folder / "layout.json")
 
     def wait_until_ready(self, limit_s: float) -> None:
-        """Returns when the server has loaded its model. Raises BadServer or ServerGone."""
+        """Returns once the server has loaded its model. Raises BadServer or ServerGone."""
         self._wait(READY, limit_s, "load its model")
-        for name in ("buffer", "ask", "answer"):  # both sides hold them open; nothing stays behind when both are killed
+        for name in ("buffer", "ask", "answer"):  # both sides hold them open; nothing remains if both are killed
             (self.folder / name).unlink(missing_ok=True)
 
     def ask(self, tokens: np.ndarray, positions: np.ndarray) -> None:
-        """Starts a call: tokens (B, T), and the positions (B, P) of each row whose logits are wanted."""
+        """Starts a call: tokens (B, T), and the positions (B, P) of each row whose logits are required."""
         if self.poll.poll(0):
             self._read(None)
         tokens, positions = tokens.astype("<i8", order="C"), positions.astype("<i8", order="C")
@@ -115,7 +116,7 @@ class Exchange:
         os.write(self.ask_pipe, NUMBER.pack(self.calls))
 
     def answer(self, limit_s: float) -> np.ndarray:
-        """The logits (B, P, V) of the call, float32: a copy that the server cannot reach and the next answer replaces.
+        """The logits (B, P, V) of the call, float32: a copy that the server cannot access and the next answer replaces.
         Raises BadServer or ServerGone."""
         self._wait(self.calls, limit_s, f"answer call {self.calls}")
         if _read(self.buffer, self.copy, self.layout.logits_at) < self.layout.logits_bytes:
@@ -143,7 +144,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Call:
-    """What a server is asked, and where it puts the answer."""
+    """A request to a server, and the place for its answer."""
 
     tokens: np.ndarray
     """(B, T) int64."""
@@ -155,8 +156,8 @@ class Call:
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[Iterator[Call]]:
-    """The server's side: waits for the exchange, says that it is ready, and yields calls until the scorer closes it.
-    A call is answered when the next one is asked for."""
+    """The server's side: waits for the exchange, reports that it is ready, and yields calls until the scorer closes it.
+    A call is answered when the next one is requested."""
     while not (folder / "layout.json").exists():
         time.sleep(0.01)
     layout = Layout(**json.loads((folder / "layout.json").read_text()))
@@ -188,7 +189,7 @@ def _write(handle: int, array: np.ndarray, offset: int) -> None:
 
 
 def _read(handle: int, array: np.ndarray, offset: int) -> int:
-    """Fills the array; returns how many bytes there were."""
+    """Fills the array; returns the number of bytes read."""
     view, total = memoryview(array).cast("B"), 0
     while view and (done := os.preadv(handle, [view], offset + total)):
         view, total = view[done:], total + done

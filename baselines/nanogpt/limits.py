@@ -1,4 +1,4 @@
-"""Whether a checkpoint keeps to the size it may have, read without any code of the variant. Protected."""
+"""Checks the size and format of a checkpoint, without running any code of the variant. Protected."""
 
 import json
 import math
@@ -8,16 +8,16 @@ from pathlib import Path
 DTYPES = ("F32", "BF16", "F16")
 MOST_HEADER = 16 * 2**20
 MOST_CONFIG = 64 * 2**10
-"""Bytes of config.json: settings, and no room for weights."""
+"""Size limit of config.json, bytes: enough for settings, but not for weights."""
 
 
 class BadCheckpoint(Exception):
-    """A checkpoint that cannot be scored; the message says why in one line."""
+    """A checkpoint that cannot be scored; the message gives the reason in one line."""
 
 
 def check_checkpoint(folder: Path, size: dict) -> int:
-    """The number of parameters of a folder with model.safetensors and config.json. Raises BadCheckpoint when it is more
-    than max_parameters, when the files take more than max_bytes, or when they are not what they should be."""
+    """The number of parameters of a folder with model.safetensors and config.json. Raises BadCheckpoint if it exceeds
+    max_parameters, if the files exceed max_bytes, or if they are invalid."""
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     if [entry.name for entry in entries] != ["config.json", "model.safetensors"]:
         found = ", ".join(entry.name for entry in entries[:5]) or "nothing"
@@ -38,7 +38,8 @@ def check_checkpoint(folder: Path, size: dict) -> int:
 
 
 def read_header(path: Path) -> dict[str, list[int]]:
-    """Name -> shape of the tensors of a safetensors file whose header, types and length agree. Raises BadCheckpoint.
+    """Name -> shape of the tensors of a safetensors file with consistent header, types and length. Raises
+    BadCheckpoint.
 
     The format: eight bytes with the header's length, little-endian; the header, JSON; the numbers, without gaps
     (github.com/huggingface/safetensors).

@@ -2,9 +2,9 @@
 
     python measure.py --data DATA --size SIZE.json --work FOLDER --budget steps=200 --settings learning_rate=3e-3 ...
 
-DATA is what prepare.py wrote. Each outcome is one file in FOLDER; what is there is not done again. Stands alone: the
+DATA is what prepare.py wrote. Each outcome is one file in FOLDER; existing ones are not repeated. Stands alone: the
 patch of an idea is applied by `git apply` to a copy of this folder. The score is the evaluator's quantity, the mean
-loss of the validation rows, by a plain loop that believes the variant's code: ideas of the bank are known not to cheat.
+loss of the validation rows, by a plain loop that trusts the variant's code: ideas of the bank are known not to cheat.
 """
 
 import argparse
@@ -46,7 +46,7 @@ print(json.dumps(losses))
 
 
 def apply(patch: Path, folder: Path) -> None:
-    """Applies a patch to a folder, whether or not it lies in a repository."""
+    """Applies a patch to a folder, inside or outside a repository."""
     environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
     subprocess.run(["git", "apply", str(patch)], cwd=folder, env=environment, check=True)
 
@@ -104,12 +104,12 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> None:
 
 
 def outcomes(name: str, args: argparse.Namespace) -> list[dict]:
-    """All outcomes of a name, one a seed."""
+    """All outcomes with a name, one per seed."""
     return [json.loads((args.work / f"{name}_{seed}.json").read_text()) for seed in range(args.seeds)]
 
 
 def row(name: str, args: argparse.Namespace) -> tuple[float, str]:
-    """Mean score, and the line of the table.
+    """Mean score, and the row of the table.
 
     The standard error of a difference of means of k seeds: the variances over seeds / k, and the squared error of the
     mean difference over the validation rows, which are the same for both.
@@ -138,7 +138,7 @@ def row(name: str, args: argparse.Namespace) -> tuple[float, str]:
 
 
 def pairs_that_merge(work: Path) -> tuple[int, int]:
-    """How many pairs of patches join by a three-way merge without conflict, of how many."""
+    """How many pairs of patches merge by a three-way merge without conflict, and the number of pairs."""
     names = sorted(path.stem for path in (HERE / "ideas").glob("*.diff"))
     folders = {name: work / "merge" / name for name in names}
     shutil.rmtree(work / "merge", ignore_errors=True)

@@ -1,19 +1,19 @@
 """Makes the data folder, once: token shards, all plain files.
 
-train/      train_000.bin … : all of training
+train/      train_000.bin … : for training
 evaluator/  validation.bin, test.bin, held_out.json (where their text is from): training never sees it;
             duplicates.json: how many documents were left out because they repeat held-out ones
 
-Three parts, each of which goes on where it was stopped and can run on its own kind of node (`--part`):
+Three parts, each of which resumes where it was stopped and can run on a different kind of node (`--part`):
 
-fetch    needs a network: documents of the data set and GPT-2's tokenizer, into raw/; nothing to do at tiny scale
-process  needs CPUs: tokens, in shards; removes raw/ when all are written
-build    needs the compiler and the GPU of the trials: compiles the DeepSpeed operations that the size file names; the
-         baseline uses none
+fetch    requires a network: documents of the data set and GPT-2's tokenizer, into raw/; nothing to do at tiny scale
+process  requires CPUs: tokens, in shards; removes raw/ when all are written
+build    requires the compiler and the GPU of the trials: compiles the DeepSpeed operations that the size file names;
+         the baseline uses none
 
-Held out are, of FineWeb, the first documents of the first file; at tiny scale, whole files of installed Python
-packages. The test split holds no document that repeats one of the validation split, and training none that repeats one of
-either, exactly or nearly (duplicates.py).
+Held-out text consists of the first documents of the first file of FineWeb; at tiny scale, of whole files of installed
+Python packages. The test split contains no document that repeats one of the validation split, and training none that
+repeats one of either, exactly or nearly (duplicates.py).
 """
 
 import argparse
@@ -40,7 +40,7 @@ NEAR_BYTES = {"length": 50, "share": 0.5, "every": 8}
 
 
 def make_file(path: Path, make: Callable[[Path], None]) -> None:
-    """Makes one file of the data, whole or not at all, unless it is there."""
+    """Makes one file of the data atomically, unless it exists."""
     name = f"{path.parent.name}/{path.name}"
     if path.exists():
         print(f"{name}: there already", flush=True)
@@ -64,7 +64,7 @@ def shard_names(count: int) -> list[str]:
 
 
 def processed(output: Path, size: dict) -> bool:
-    """Are all shards there?"""
+    """Whether all shards exist."""
     names = shard_names(len(size["prepare"].get("files", [0])))
     held_out = [output / "evaluator" / f"{split}.bin" for split in ("validation", "test")]
     return all(path.exists() for path in [*held_out, *(output / "train" / name for name in names)])
@@ -119,7 +119,7 @@ def process_packages(output: Path, size: dict) -> None:
 
 
 def fetch_documents(output: Path, size: dict) -> None:
-    """Tokenizer and documents, from the hub or from local folders, into raw/."""
+    """Downloads tokenizer and documents, from the hub or from local folders, into raw/."""
     spec, raw = size["prepare"], output / "raw"
     if processed(output, size):
         print("fetch: everything is processed already", flush=True)
@@ -162,11 +162,11 @@ _tokenizer = None
 
 
 def start_worker(path: str) -> None:
-    """Each process reads the tokenizer once."""
+    """Each process loads the tokenizer once."""
     from tokenizers import Tokenizer
 
     global _tokenizer
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process a core is enough
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # one process per core is enough
     _tokenizer = Tokenizer.from_file(path)
 
 
@@ -247,7 +247,7 @@ def process_documents(output: Path, size: dict, workers: int) -> None:
 def hold_out(
     evaluator: Path, split: str, count: int, documents: Iterator[np.ndarray], held_out: HeldOut, words: int
 ) -> None:
-    """The next documents become a split. Where it is there already they are the same, and are only passed over."""
+    """Makes a split of the next documents. If it exists, they are the same and are only skipped."""
     removed = Counter()
     tokens = np.concatenate(take(without(documents, held_out, removed), count, split))  # (N,)
     if split != "validation":  # the first
@@ -256,7 +256,7 @@ def hold_out(
 
 
 def learn(held_out: HeldOut, path: Path, words: int, start: int) -> None:
-    """Takes in the documents of a split; each begins with the token `start`."""
+    """Adds the documents of a split; each begins with the token `start`."""
     tokens = np.asarray(read_shard(path, words))
     for document in np.split(tokens, np.flatnonzero(tokens == start)):
         held_out.add(document)
@@ -266,7 +266,7 @@ def learn(held_out: HeldOut, path: Path, words: int, start: int) -> None:
 
 
 def fetch(output: Path, size: dict) -> None:
-    """What comes over the network."""
+    """Downloads what requires a network."""
     if size["prepare"]["source"] == "packages":
         print("fetch: nothing to do, the text is in installed packages", flush=True)
     else:

@@ -1,14 +1,15 @@
-"""Whether a score was come by honestly: the same text again, with another future. Protected.
+"""Checks whether a score is legitimate: the same text again, with another future. Protected.
 
-The scored windows go to one server, probes to others, started fresh, which share nothing with it. A probe is the beginning
-of a scored window up to a secret cut, then other held-out text. What the probed server says about the tokens before the cut
-it says without knowing what really follows. So where the scored server says something else, its answer depends on what it
-must not know: tokens after the cut, other rows of its batch (a probe has other neighbours), or earlier calls (a probe comes
-at another time). Behaving well when a text looks like a probe gains nothing, because what is scored is never a probe; and
-remembering texts gains nothing, because a server that saw the end of a text is never asked about its beginning.
+The scored windows are sent to one server, probes to other, newly started ones, which share nothing with it. A probe is
+the beginning of a scored window up to a secret cut, then other held-out text. The probed server answers for the tokens
+before the cut without knowing what really follows. So if the scored server answers differently, its answer depends on
+what it must not know: tokens after the cut, other rows of its batch (a probe has other neighbours), or earlier calls (a
+probe comes at another time). Behaving well when a text looks like a probe gains nothing, because what is scored is
+never a probe; and remembering texts gains nothing, because a server that saw the end of a text is never asked about its
+beginning.
 
-The position before the cut is the one that counts: from it alone a look at the very next token shows. One row can test one
-such position, which is why the number of probes, and not their length, decides what is found (`probes_needed`).
+The position before the cut matters most: only there does a look at the very next token show. One row can test one such
+position, so the number of probes, not their length, determines what is found (`probes_needed`).
 """
 
 import math
@@ -18,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 
 DECOYS = 2
-"""Positions of a probe that are asked for and not compared, so that a server does not learn the cut by the question."""
+"""Positions of a probe that are requested but not compared, so that a server cannot infer the cut from the request."""
 
 
 def probes_needed(leak: float, gain: float, tolerance: float, power: float = 0.99) -> int:
@@ -51,15 +52,15 @@ class Probes:
     """N probes in the order in which they are to be asked."""
 
     row: np.ndarray
-    """(N,) scored window whose beginning it has."""
+    """(N,) scored window whose beginning the probe contains."""
     compared: np.ndarray
     """(N, 2) positions that are compared: the one before the cut, and one anywhere before the cut."""
     tokens: np.ndarray
     """(N, T)."""
     positions: np.ndarray
-    """(N, P) positions that are asked for, in random order."""
+    """(N, P) requested positions, in random order."""
     place: np.ndarray
-    """(N, 2) where in `positions` the compared ones are."""
+    """(N, 2) indices of the compared ones in `positions`."""
 
 
 def plan_probes(windows: np.ndarray, donors: np.ndarray, count: int, random: np.random.Generator) -> Probes:
@@ -90,7 +91,7 @@ def plan_probes(windows: np.ndarray, donors: np.ndarray, count: int, random: np.
 
 
 def _starts(true: np.ndarray, donors: np.ndarray, context: int, random: np.random.Generator) -> np.ndarray:
-    """Where in `donors` each other future begins: anywhere, but with another token than the true one (N,)."""
+    """Where in `donors` each other future begins: anywhere, provided its first token differs from the true one (N,)."""
     start = random.integers(0, len(donors) - context, len(true))
     for _ in range(200):
         same = donors[start] == true
@@ -105,17 +106,17 @@ class Leak:
     """An answer that depends on what it must not know."""
 
     words: str
-    """What was seen and how large it is."""
+    """What was observed, and its size."""
     probe: int
-    """The probe that shows it most."""
+    """The probe that shows it most clearly."""
     which: int
-    """Which of its two compared positions."""
+    """Index of its compared position."""
     position: int
-    """Where that is in the window."""
+    """That position in the window."""
 
 
 def find_leak(scored: np.ndarray, probed: np.ndarray, compared: np.ndarray, limits: dict) -> Leak | None:
-    """Compares what the two servers said at the compared positions (N, 2).
+    """Compares the answers of the two servers at the compared positions (N, 2).
 
     scored, probed: (N, 2, 1 + C) log-probabilities, of the true next token and of C other columns of the vocabulary. An
     effect is positive where the scored answer is better than it should be, in nats. Honest answers differ by noise of
@@ -126,7 +127,7 @@ def find_leak(scored: np.ndarray, probed: np.ndarray, compared: np.ndarray, limi
     effect, spread = difference[:, :, 0], np.sqrt(np.square(difference[:, :, 1:]).mean())
     mean, worst = effect[:, 0].mean(), np.unravel_index(np.abs(effect).argmax(), effect.shape)
     tolerance, least = limits["tolerance_nats"], limits["leak_nats"] / 2
-    moved = int((~(np.abs(effect) <= tolerance)).any(axis=1).sum())  # what is not a number has moved
+    moved = int((~(np.abs(effect) <= tolerance)).any(axis=1).sum())  # a value that is not a number counts as different
     if moved:
         words = f"{moved} of {len(effect)} probes moved it by more than {tolerance:g} nats"
     elif mean > least:

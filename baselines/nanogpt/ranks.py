@@ -1,8 +1,8 @@
-"""Processes that train together: started once on each node, one rank a GPU, ended together. Protected.
+"""Processes that train together: started once on each node, one rank per GPU, ended together. Protected.
 
-NNODES, NODE_RANK, GPUS_PER_NODE, MASTER_ADDR and MASTER_PORT say how many nodes and where they meet; without them this
-is one node. A single rank runs in the calling process. More are child processes, which this one watches: when a rank
-ends with an error, the others are ended too, on every node, and the last line printed is the first error.
+NNODES, NODE_RANK, GPUS_PER_NODE, MASTER_ADDR and MASTER_PORT give the number of nodes and their meeting point; without
+them there is one node. A single rank runs in the calling process. More are child processes, which this one watches:
+when a rank ends with an error, the others are ended too, on every node, and the last line printed is the first error.
 """
 
 import atexit
@@ -25,20 +25,20 @@ import torch.distributed as dist
 from clock import seconds_since_start
 
 POLL_S = 0.1
-GRACE_S = 2.0  # a rank that is killed takes others with it: that is looked for this long, on all nodes
+GRACE_S = 2.0  # a killed rank makes others fail; its error is waited for this long, on all nodes
 MEET_S = 300  # longest wait for the other nodes
 RAISED = "raised"  # where the first rank that raises leaves its error
 BEFORE = "TRAINING_SECONDS_BEFORE"  # tells a rank how long the process that started it had been running
 
 
 def seconds_before() -> float:
-    """Seconds of the training before this process began."""
+    """Seconds that the training had already been running when this process began."""
     return float(os.environ.get(BEFORE, 0.0))
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Where this node stands among those that train together."""
+    """The place of this node among those that train together."""
 
     count: int
     number: int
@@ -47,7 +47,7 @@ class Nodes:
 
     @classmethod
     def from_environment(cls) -> "Nodes":
-        """As the job says; one node where it says nothing."""
+        """From the job's environment; one node by default."""
         known = os.environ
         return cls(
             int(known.get("NNODES", 1)),
@@ -58,7 +58,8 @@ class Nodes:
 
 
 def ranks_here(asked: int | None) -> int:
-    """Ranks on this node: as asked, else one a GPU of the job, else one. Ends the program if there are too few GPUs."""
+    """Ranks on this node: the given number, else one per GPU of the job, else one. Ends the program if there are too
+    few GPUs."""
     wanted = int(os.environ.get("GPUS_PER_NODE", 0))
     there = torch.cuda.device_count()
     if wanted > there:
@@ -92,11 +93,11 @@ class Rank:
         return total.item() / self.count
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Waits until all ranks are here."""
         dist.barrier()
 
     def agree(self, *values: float) -> list[float]:
-        """The values of the first rank: clocks differ, and all must decide alike."""
+        """The values of the first rank: clocks differ, and all ranks must decide the same."""
         told = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.broadcast(told, src=0)
         return told.tolist()
@@ -104,7 +105,7 @@ class Rank:
 
 @contextlib.contextmanager
 def join(on_cpu: bool = False) -> Iterator[Rank]:
-    """Meets the other ranks; a process that nobody started as a rank is the only one."""
+    """Joins the other ranks; a process that was not started as a rank is the only one."""
     number, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.setdefault("LOCAL_RANK", "0"))
     on_gpu = torch.cuda.is_available() and not on_cpu
@@ -121,7 +122,7 @@ def join(on_cpu: bool = False) -> Iterator[Rank]:
     try:
         yield Rank(number, count, device)
     except (Exception, SystemExit) as error:
-        with contextlib.suppress(dist.DistError):  # the first node, which holds the store, is gone
+        with contextlib.suppress(dist.DistError):  # the first node, which runs the store, is gone
             store.compare_set(RAISED, "", f"rank {number}: {_in_words(error)}")  # before the others can lose this rank
         raise
     finally:
@@ -136,10 +137,10 @@ def _in_words(error: Exception | SystemExit) -> str:
 
 @contextlib.contextmanager
 def leaving() -> Iterator[None]:
-    """The last thing that a rank does: after this block the process ends without tearing Python down.
+    """Exits without finalizing Python after this block, as the last action of a rank.
 
-    DeepSpeed keeps the process group, and so gloo's threads, alive. One that frees a tensor when the interpreter is gone
-    aborts the process, after everything is done and well (github.com/pytorch/pytorch/issues/190489).
+    DeepSpeed keeps the process group, and so gloo's threads, alive. A thread that frees a tensor during finalization
+    aborts the process, although everything has succeeded (github.com/pytorch/pytorch/issues/190489).
     """
     code = 1
 
@@ -148,7 +149,7 @@ def leaving() -> Iterator[None]:
         sys.stderr.flush()
         os._exit(code)
 
-    atexit.register(leave)  # runs when Python has printed its error, if there is any
+    atexit.register(leave)  # runs after Python has printed its error, if any
     try:
         yield
         code = 0
@@ -161,7 +162,7 @@ def leaving() -> Iterator[None]:
 
 
 class _Watched(dict):
-    """A configuration that remembers which keys were looked for."""
+    """A configuration that records which keys are read."""
 
     def __init__(self, content: dict) -> None:
         super().__init__(content)
@@ -183,7 +184,7 @@ class _Watched(dict):
 def start_deepspeed(model, optimizer, config: dict, rank: Rank):
     """DeepSpeed's engine around model and optimizer. Ends the program with one line for a bad configuration.
 
-    DeepSpeed ignores keys it does not know, so they are looked for here.
+    DeepSpeed ignores unknown keys, so they are detected here.
     """
     import deepspeed  # picks its accelerator when it is imported
     import deepspeed.ops
@@ -217,7 +218,7 @@ def start_deepspeed(model, optimizer, config: dict, rank: Rank):
 
 
 def need_compiler(what: str) -> None:
-    """Ends the program where there is no C++ compiler."""
+    """Ends the program if there is no C++ compiler."""
     if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++")):
         raise SystemExit(f"{what} needs a C++ compiler and there is none on PATH: install g++, or load its module")
 
@@ -226,7 +227,7 @@ def need_compiler(what: str) -> None:
 
 
 class _Child:
-    """One rank as a child process. What it prints goes on to ours; its last line is remembered."""
+    """One rank as a child process. Its output is forwarded to ours, and its last line is kept."""
 
     def __init__(self, number: int, environment: dict[str, str]) -> None:
         self.number = number
@@ -250,14 +251,14 @@ class _Child:
 
     @property
     def error(self) -> str:
-        """Why it ended, in one line."""
+        """The reason why it ended, in one line."""
         code = self.process.returncode
         self.reader.join(timeout=GRACE_S)
         return f"killed by signal {-code}" if code < 0 else self.last_line or f"exit code {code}"
 
 
 def run_ranks(here: int, nodes: Nodes) -> None:
-    """Starts this program again as `here` ranks, and ends when all of them did, on every node.
+    """Starts this program again as `here` ranks, and ends once all of them have ended, on every node.
 
     Ends the program with the first error of any rank. All nodes have the same number of ranks.
     """
@@ -268,7 +269,7 @@ def run_ranks(here: int, nodes: Nodes) -> None:
         wait_for_workers=False,
         timeout=timedelta(seconds=MEET_S),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # and not without the ranks
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))  # but end the ranks first
     first = nodes.number * here
     common = {
         "WORLD_SIZE": str(nodes.count * here),
@@ -290,7 +291,7 @@ def run_ranks(here: int, nodes: Nodes) -> None:
 
 
 def _watch(children: list[_Child], store: dist.TCPStore, nodes: Nodes) -> str:
-    """Waits for the ranks of all nodes; the first error, or nothing."""
+    """Waits for the ranks of all nodes; returns the first error, or nothing."""
     done = False
     try:
         while not store.check(["error"]):
@@ -306,12 +307,13 @@ def _watch(children: list[_Child], store: dist.TCPStore, nodes: Nodes) -> str:
         error = store.get("error").decode() if store.check(["error"]) else ""
         _leave(store, nodes)
         return error
-    except dist.DistError as error:  # the first node, which holds the store, is gone
+    except dist.DistError as error:  # the first node, which runs the store, is gone
         return f"node {nodes.number} lost the first node at {nodes.address}: {' '.join(str(error).split())[:200]}"
 
 
 def _first_error(children: list[_Child], store: dist.TCPStore) -> str:
-    """That of a rank that was killed, since it cannot say so, here or on another node; else of the first that raised."""
+    """The error of a killed rank, which cannot report it, here or on another node; else of the first rank that
+    raised."""
     deadline = time.monotonic() + GRACE_S
     while time.monotonic() < deadline and not store.check(["error"]):
         if any((child.process.poll() or 0) < 0 for child in children):
@@ -324,7 +326,7 @@ def _first_error(children: list[_Child], store: dist.TCPStore) -> str:
 
 
 def _leave(store: dist.TCPStore, nodes: Nodes) -> None:
-    """The first node holds the store, so it goes last, once the others have read how it ended."""
+    """The first node runs the store, so it exits last, after the others have read the outcome."""
     store.add("left", 1)
     deadline = time.monotonic() + 5 * GRACE_S
     while nodes.number == 0 and store.add("left", 0) < nodes.count and time.monotonic() < deadline:

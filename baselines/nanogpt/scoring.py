@@ -1,4 +1,4 @@
-"""Loss of a model that is only asked: what the scorer computes from logits, and what it compares. Protected."""
+"""Loss of a model that runs in a server: what the scorer computes from logits, and what it compares. Protected."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def pick_device() -> torch.device:
 
 
 def checked(logits: np.ndarray, device: torch.device, server: str) -> Tensor:
-    """Logits (B, P, V) as float32 on the device; raises BadServer where one is not finite."""
+    """Logits (B, P, V) as float32 on the device; raises BadServer if one is not finite."""
     tensor = torch.from_numpy(logits).to(device)
     if not torch.isfinite(tensor.sum()):  # cheap; a sum may overflow by itself, so look again
         bad = ~torch.isfinite(tensor).all(dim=-1)  # (B, P)
@@ -25,7 +25,7 @@ def checked(logits: np.ndarray, device: torch.device, server: str) -> Tensor:
 
 
 UNLIKELY = -100.0
-"""Log-probabilities below this are all the same: masked columns are so far down that float32 rounds by whole nats there."""
+"""Log-probabilities below this count as equal: masked columns are so low that float32 rounds them to whole nats."""
 
 
 def losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -34,6 +34,7 @@ def losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def summary(logits: Tensor, targets: Tensor, columns: Tensor) -> np.ndarray:
-    """What is compared of logits (M, V): log-probabilities (M, 1 + C) of the targets (M,) and of the columns (C,)."""
+    """The compared values of logits (M, V): log-probabilities (M, 1 + C) of the targets (M,) and of the columns
+    (C,)."""
     log_probs = logits.log_softmax(dim=-1).clamp(min=UNLIKELY)
     return torch.cat([log_probs.gather(1, targets[:, None]), log_probs[:, columns]], dim=1).cpu().numpy()

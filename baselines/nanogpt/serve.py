@@ -1,8 +1,8 @@
-"""Answers the scorer: the model of this folder, whatever was made of it, fills logits for the tokens it is given.
+"""Serves the scorer: the model of this folder, however it was changed, computes logits for the given tokens.
 
-Runs beside the variant's model.py in processes of its own (exchange.py). It never sees a target: the token that follows a
-row is not among the tokens. What a row's later tokens tell about earlier positions must not matter; the scorer looks
-for that (probes.py). Protected, which only keeps it simple: nothing that this process says is believed.
+Runs beside the variant's model.py in processes of its own (exchange.py). It never sees a target: the token that follows
+a row is not among the tokens. A row's later tokens must not affect earlier positions; the scorer checks that
+(probes.py). Protected, which only keeps it simple: nothing that this process reports is trusted.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Every setting of the training, one plain dataclass per scale, nothing inherited, and what DeepSpeed is told.
+"""Every setting of the training, one plain dataclass per scale, nothing inherited, and DeepSpeed's configuration.
 
 Ideas change the values here and add settings of their own, to all three classes. Data, size of the model, length of the
-context and the budget are not settings: they come with the size file, which an idea cannot change.
-A comment line stands before each setting, so that changes of two ideas merge.
+context and the budget are not settings: they are given by the size file, which an idea cannot change. A comment line
+stands before each setting, so that changes of two ideas merge.
 """
 
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ SCALES = {"tiny": Tiny, "small": Small, "paper": Paper}
 
 
 def deepspeed_config(settings, dtype: str) -> dict:
-    """What DeepSpeed is told (deepspeed.ai/docs/config-json); `dtype` is the type that matrices are multiplied in.
+    """DeepSpeed's configuration (deepspeed.ai/docs/config-json); `dtype` is the type of matrix products.
 
     The weights stay float32. Above ZeRO stage 0 an optimizer sees its weights as flat slices, no longer as matrices.
     """

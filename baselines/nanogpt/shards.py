@@ -12,7 +12,7 @@ MAGIC, VERSION, HEADER = 20240520, 1, 256
 
 
 def write_shard(path: Path, tokens: np.ndarray, vocabulary: int) -> None:
-    """Writes tokens (N,) as one file, whole or not at all."""
+    """Writes tokens (N,) as one file, atomically."""
     if vocabulary > 2**16:
         raise SystemExit(f"a vocabulary of {vocabulary} does not fit into the shards' 16 bits; at most {2**16}")
     if tokens.size and int(tokens.max()) >= vocabulary:
@@ -27,8 +27,8 @@ def write_shard(path: Path, tokens: np.ndarray, vocabulary: int) -> None:
 
 
 def read_shard(path: Path, vocabulary: int) -> np.ndarray:
-    """The tokens (N,) of a shard, mapped and not read. Ends the program with one line when it is not what it should be;
-    `vocabulary` is the size of the model's table."""
+    """The tokens (N,) of a shard, memory-mapped. Ends the program with one line if the file is invalid; `vocabulary` is
+    the size of the model's table."""
     size = path.stat().st_size
     if size < 4 * HEADER:
         raise SystemExit(f"{path} is no token shard: {size} bytes hold no header; make it again with prepare")

@@ -22,7 +22,7 @@ PEAKS = {
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """FLOP/s that this device could do in bfloat16; None where it is not known, as for any CPU."""
+    """Peak FLOP/s of this device in bfloat16; None if it is not known, as for any CPU."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)

@@ -49,9 +49,9 @@ def update(engine, sequences: Sequences, position: int, rank: Rank) -> tuple[Ten
 
 
 def train(data: Path, output: Path, seed: int, size: dict, budget_text: str, rank: Rank) -> None:
-    """Trains from data, or goes on from output/resume, until the budget is over; then writes output/checkpoint."""
+    """Trains from data, or resumes from output/resume, until the budget is used up; then writes output/checkpoint."""
     if (output / "checkpoint").exists():
-        return  # an earlier try came to its end
+        return  # an earlier try has finished
     settings = SCALES[size["scale"]]()
     for name, value in size.get("settings", {}).items():  # of a smoke test
         setattr(settings, name, value)
@@ -114,7 +114,7 @@ def train(data: Path, output: Path, seed: int, size: dict, budget_text: str, ran
 
 
 def save_state(output: Path, engine, step: int, position: int, seconds: float, rank: Rank) -> None:
-    """Writes all that a resume needs: a folder by DeepSpeed, then state.json, replaced as a whole, which names it."""
+    """Writes what a resume requires: a folder by DeepSpeed, then state.json, replaced atomically, which names it."""
     folder, name = output / "resume", f"step_{step}"
     engine.save_checkpoint(str(folder), tag=name, save_latest=False)
     rank.wait()  # all ranks have written theirs
@@ -130,7 +130,7 @@ def save_state(output: Path, engine, step: int, position: int, seconds: float, r
 
 
 def load_state(output: Path, engine) -> dict:
-    """Goes back to output/resume where there is one, and drops the metrics of steps that are to be done again."""
+    """Restores output/resume if it exists, and drops the metrics of steps that will be repeated."""
     path = output / "resume" / "state.json"
     state = {"step": 0, "position": 0, "seconds": 0.0}
     if path.exists():
@@ -145,7 +145,7 @@ def load_state(output: Path, engine) -> dict:
         engine.load_checkpoint(str(path.parent), tag=state["folder"])
     metrics = output / "metrics.jsonl"
     if metrics.exists() and engine.global_rank == 0:
-        whole, _, _ = metrics.read_text().rpartition("\n")  # the last line may be cut off
+        whole, _, _ = metrics.read_text().rpartition("\n")  # the last line may be truncated
         rows = [json.loads(line) for line in whole.splitlines()]
         state["seconds"] = max([state["seconds"]] + [row["seconds"] for row in rows])  # lost steps took time too
         kept = metrics.with_name("metrics.partial")
