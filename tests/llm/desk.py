@@ -1,4 +1,4 @@
-"""A `ProviderModel` against a scripted provider on loopback, for tests of the model and of the makers that ask it."""
+"""A `ProviderModel` with a scripted provider on loopback, for tests of the model and of the makers that use it."""
 
 import itertools
 import threading
@@ -18,12 +18,12 @@ from tests.llm.provider import Answer, Provider, Script
 
 KEY = "sk-live-0123456789abcdef"
 MODELS = {"openai": "openai/gpt-4o", "anthropic": "anthropic/claude-sonnet-4-5"}
-"""Models whose prices litellm knows."""
+"""Models whose prices are in litellm's table."""
 
 
 @dataclass
 class Desk:
-    """A model, the provider that it asks, and what it writes."""
+    """A model, its provider, and the files it writes."""
 
     model: ProviderModel
     provider: Provider
@@ -49,7 +49,7 @@ def desk(
     folder: Path, script: Script, speaks: str = "openai", usd: float = 0.0, key: str | None = KEY, **settings: Any
 ) -> Iterator[Desk]:
     with Provider(script) as provider, warnings.catch_warnings():
-        # litellm imports parts of itself with the first request; a warning that is an error would end that.
+        # litellm imports parts of itself with the first request, and a warning turned into an error would end that.
         warnings.filterwarnings("ignore", r"Items? .* on TypedDict class", UserWarning)
         given = {"model": MODELS[speaks], "api_base": getattr(provider, speaks), "retries": 3, "max_tokens": 100}
         paths, stopping, notices, warned = RunPaths(folder), threading.Event(), list[str](), list[str]()
@@ -60,6 +60,6 @@ def desk(
 
 
 def in_turn(*answers: Answer) -> Script:
-    """These answers, then the last again and again."""
+    """These answers in turn, then the last one repeatedly."""
     rest = itertools.chain(answers, itertools.repeat(answers[-1]))
     return lambda _: next(rest)

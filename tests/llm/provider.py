@@ -1,5 +1,5 @@
 """A provider of language models for tests: a real HTTP server on loopback that speaks OpenAI's and Anthropic's wire
-formats, so that litellm's own client talks to it. What it answers is a script.
+formats, so that litellm's own client talks to it. Its answers come from a script.
 
     with Provider(script) as provider:
         … llm=openai_compatible llm.api_base=provider.openai
@@ -24,19 +24,19 @@ class Answer:
     status: int = 200
     """HTTP status."""
     kind: str = "api_error"
-    """With an error: its type, as the providers name it."""
+    """The type of an error, as the providers name it."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """More headers, e.g. Retry-After."""
+    """Additional headers, e.g. Retry-After."""
     wait_s: float = 0.0
-    """How long it takes."""
+    """Time before the answer, seconds."""
     finish: str = "stop"
-    """Why the answer ended, as OpenAI names it."""
+    """The reason why the answer ended, as OpenAI names it."""
     cut: bool = False
     """Whether the connection breaks in the middle of the answer."""
     body: Any = None
-    """The whole body in place of one made of the text: JSON, or bytes that need not be JSON."""
+    """The whole body, in place of one made from the text: JSON, or bytes that need not be JSON."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """Keys of the body that replace those made of the text, e.g. `usage`."""
+    """Keys of the body that replace those made from the text, e.g. `usage`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Asked:
 
     path: str
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Names are in lower case."""
     body: dict[str, Any]
     at: float
 
@@ -75,7 +75,7 @@ class Provider:
     def __init__(self, script: Script) -> None:
         self.asked: list[Asked] = []
         self.answered = 0
-        """Answers that were sent whole: what a provider charges for."""
+        """Answers that were sent completely, for which a provider charges."""
         self._script = script
         self._lock = threading.Lock()
         provider = self
@@ -141,7 +141,7 @@ class Provider:
 
 
 def common(one: str, two: str) -> int:
-    """How many first characters are equal."""
+    """Length of the common prefix."""
     return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
 
 

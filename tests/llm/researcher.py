@@ -1,4 +1,5 @@
-"""Scripts that answer like a model that knows the toy: a good one, and one with bad days on a bad line."""
+"""Scripts that answer like a model that knows the toy: a reliable one, and one with failures on an unreliable
+connection."""
 
 import json
 import re
@@ -21,11 +22,11 @@ EDITS = {
     "Smaller batch": ("settings.py", "    batch: int = 4", "    batch: int = 2"),
     "Smaller steps": ("settings.py", "    learning_rate: float = 0.01", "    learning_rate: float = 0.005"),
 }
-"""Title of an idea to its file, and the line it replaces by another."""
+"""From the title of an idea to its file and the line that it replaces by another."""
 
 
 def title_of(asked: Asked) -> str:
-    """Of the idea whose code is asked for."""
+    """The title of the idea whose code is requested."""
     found = re.search(
         r"^(?:Write the code of this idea|This idea was implemented).*\n\n(.+)\n", asked.turns[1][1], re.M
     )
@@ -34,7 +35,7 @@ def title_of(asked: Asked) -> str:
 
 
 class Researcher:
-    """Proposes the ideas above in order, each once; on a parent it proposes one for the same first parent."""
+    """Proposes the above ideas in order, each once; if it is shown parents, on the first one."""
 
     def __init__(self) -> None:
         self._titles: Iterator[str] = iter(EDITS)
@@ -72,12 +73,13 @@ def block(path: str, old: str, new: str) -> str:
 
 CRASH = block("model.py", _PREDICT, f"raise KeyError('no import')\n{_PREDICT}")
 PACKAGE = block("model.py", _PREDICT, f"import scipy_of_the_future\n{_PREDICT}")
-MENDED = block("model.py", f"raise KeyError('no import')\n{_PREDICT}", _PREDICT) + block(*EDITS["Larger steps"])
+REPAIRED = block("model.py", f"raise KeyError('no import')\n{_PREDICT}", _PREDICT) + block(*EDITS["Larger steps"])
 LINE = Answer("Rate limit", 429, "rate_limit_error", {"Retry-After": "0.1"})
 
 
 class Moody(Researcher):
-    """Ideas come cut off, with a twin and after a rate limit; the code of each idea comes by way of a trouble of its own."""
+    """Ideas are cut off, repeated and delayed by a rate limit; the code of each idea comes after a failure of its
+    own."""
 
     CODE: Mapping[str, tuple[Answer, ...]] = {
         "Momentum": (Answer("Down", 500), Answer(WRONG_FILE), Answer(Researcher.code("Momentum"))),
@@ -86,7 +88,7 @@ class Moody(Researcher):
             Answer("I cannot.", finish="content_filter"),
             Answer(Researcher.code("Larger batch")),
         ),
-        "Larger steps": (Answer(CRASH), Answer("Half", cut=True), Answer(MENDED)),
+        "Larger steps": (Answer(CRASH), Answer("Half", cut=True), Answer(REPAIRED)),
         "Pull to zero": (Answer(PACKAGE), Answer(Researcher.code("Pull to zero"), wait_s=0.5)),
         "Huber loss": (Answer(Researcher.code("Momentum")),),
     }
@@ -103,7 +105,7 @@ class Moody(Researcher):
         return next(self._code[title]) if title in self._code else super().__call__(asked)
 
     def _propose(self, asked: Asked) -> Answer:
-        """The first batch is cut off after one idea, the last is an old idea again."""
+        """The first batch is cut off after one idea; the last repeats an old idea."""
         self._batches += 1
         if self._batches == 1:
             return LINE

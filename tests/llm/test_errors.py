@@ -1,4 +1,4 @@
-"""What an error of a provider means, in their own words."""
+"""Classification of providers' errors, with their own texts."""
 
 import email.utils
 
@@ -47,7 +47,7 @@ NOW = 1_700_000_000.0
         (413, "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 9000", Then.PAUSE),
     ],
 )
-def test_errors_are_told_apart(status: int | str | None, text: str, then: Then) -> None:
+def test_errors_are_classified(status: int | str | None, text: str, then: Then) -> None:
     action = action_for(status, text)
     assert action.then is then
     assert (bool(action.advice), bool(action.finish)) == (then is Then.PAUSE, then is Then.ANSWERED)
@@ -112,7 +112,7 @@ def test_errors_are_told_apart(status: int | str | None, text: str, then: Then) 
         (404, "The API deployment for this resource does not exist. DeploymentNotFound", "llm.model"),
     ],
 )
-def test_the_advice_names_what_to_change(status: int, text: str, advice: str) -> None:
+def test_the_advice_names_the_setting_to_change(status: int, text: str, advice: str) -> None:
     assert advice in action_for(status, text).advice
 
 
@@ -128,7 +128,7 @@ def test_the_advice_names_what_to_change(status: int, text: str, advice: str) ->
         ({}, None),
     ],
 )
-def test_the_wait_asked_for_is_read(headers: dict[str, str], seconds: float | None) -> None:
+def test_the_requested_wait_is_parsed(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
 
 
@@ -140,8 +140,8 @@ def test_the_wait_asked_for_is_read(headers: dict[str, str], seconds: float | No
         "AIzaSyA0123456789 is not valid",
     ],
 )
-def test_keys_are_taken_out_of_what_providers_say(text: str) -> None:
-    """They repeat a key in whole or in part."""
+def test_keys_are_removed_from_messages_of_providers(text: str) -> None:
+    """Providers repeat a key in whole or in part."""
     said = without("sk-live-0123456789abcdef", text)
     assert "***" in said and not any(part in said for part in ("sk-live", "cdef", "SyA0"))
     assert without(None, "a task-like word") == "a task-like word"

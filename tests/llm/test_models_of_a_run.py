@@ -1,4 +1,4 @@
-"""The models of a run, from a command line: provider files, parameters and roles, keys and what is shown of them."""
+"""The models of a run, from a command line: provider files, parameters and roles, keys and displayed values."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def composed(*settings: str) -> Config:
 
 
 @pytest.mark.parametrize("name", ["azure", "bedrock", "litellm_proxy"])
-def test_credentials_of_the_environment_need_no_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_credentials_in_the_environment_require_no_key(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AZURE_API_KEY", raising=False)
     monkeypatch.delenv("LITELLM_PROXY_API_KEY", raising=False)
     config = composed(f"llm={name}")
@@ -73,7 +73,7 @@ def test_a_role_takes_single_settings_or_a_whole_provider_file() -> None:
         ("llm.implementers=[3]", r"llm\.implementers\[0\] must be a map"),
     ],
 )
-def test_what_is_no_setting_of_a_role_is_refused_before_anything_is_made(setting: str, message: str) -> None:
+def test_unknown_settings_of_a_role_are_refused_before_anything_is_created(setting: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         asks_provider(composed("llm=openai", setting))
 
@@ -118,8 +118,8 @@ def test_status_has_a_line_for_each_model_and_marks_an_uncertain_account(tmp_pat
     assert big.startswith("  big: $0.50 for 1 answer") and small.startswith("  small: $0.25 (uncertain")
 
 
-def test_an_ensemble_is_asked_by_what_its_models_earned(tmp_path: Path, toy_data: Path) -> None:
-    """A whole run of two models for ideas and two for code, resumed when it is over."""
+def test_an_ensemble_is_used_according_to_the_earnings_of_its_models(tmp_path: Path, toy_data: Path) -> None:
+    """A whole run with two models for ideas and two for code, resumed after its end."""
     model, asked = Researcher(), list[Asked]()
 
     def script(one: Asked) -> Answer:
@@ -135,7 +135,7 @@ def test_an_ensemble_is_asked_by_what_its_models_earned(tmp_path: Path, toy_data
         served += ("llm.implementers=[openai/c, openai/d]",)
         bench.run("r", *MODEL, *small, *served).ok()
         count = len(asked)
-        bench.run("r", *MODEL, *small, *served).ok()  # nothing is asked again
+        bench.run("r", *MODEL, *small, *served).ok()  # nothing is requested again
     candidates = bench.archive("r").candidates
     assert count == len(asked) == 12
     ideas = [one.body["model"] for one in asked if one.turns[1][1].startswith("Propose")]
@@ -148,7 +148,7 @@ def test_an_ensemble_is_asked_by_what_its_models_earned(tmp_path: Path, toy_data
 
 
 def test_ideas_and_code_come_from_two_models_with_their_own_settings(tmp_path: Path, toy_data: Path) -> None:
-    """A whole run: one candidate; the first answer of the ideator is only a draft."""
+    """A whole run with one candidate; the first answer of the ideator is only a draft."""
     model, asked = Researcher(), list[Asked]()
 
     def script(one: Asked) -> Answer:

@@ -1,4 +1,4 @@
-"""The models of a provider, through litellm's own client, against a provider on loopback that speaks both formats."""
+"""The models of a provider, through litellm's own client, with a provider on loopback that speaks both formats."""
 
 import json
 import subprocess
@@ -45,14 +45,14 @@ def test_an_answer_comes_with_its_tokens_and_its_price(speaks: str, tmp_path: Pa
         assert abs(first.usage.tokens_in - sent // 4) < 3
         assert first.usage.tokens_cached == 0 < second.usage.tokens_cached <= second.usage.tokens_in
         assert first.usage.usd is not None and second.usage.usd is not None
-        assert 0 < second.usage.usd < first.usage.usd  # what was cached is cheaper
+        assert 0 < second.usage.usd < first.usage.usd  # cached tokens are cheaper
         spent = Ledger(it.paths).spending()
         assert (spent.answers, spent.unpriced) == (2, 0)
         assert spent.usage.usd == pytest.approx(first.usage.usd + second.usage.usd)
 
 
 @pytest.mark.parametrize("speaks", FORMATS)
-def test_the_shared_part_is_marked_where_the_provider_wants_it(speaks: str, tmp_path: Path) -> None:
+def test_the_shared_part_is_marked_if_the_provider_requires_it(speaks: str, tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer("Yes.")), speaks, cache_marks=speaks == "anthropic") as it:
         it.ask()
         marked = json.dumps(it.provider.asked[0].body).count("cache_control")
@@ -68,7 +68,7 @@ def test_the_shared_part_is_marked_where_the_provider_wants_it(speaks: str, tmp_
         pytest.param(Answer('{"ideas": [{"title": "Half', finish="length"), "length", id="cut off"),
     ],
 )
-def test_an_answer_that_is_none_is_still_written_down(answer: Answer, finish: str, speaks: str, tmp_path: Path) -> None:
+def test_an_unusable_answer_is_recorded_too(answer: Answer, finish: str, speaks: str, tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(answer), speaks) as it:
         assert (it.ask().text, it.ask().finish, len(it.provider.asked)) == (answer.text, finish, 1)
 
@@ -78,7 +78,7 @@ def test_a_slow_answer_is_waited_for(tmp_path: Path) -> None:
         assert (it.ask().text, len(it.provider.asked)) == ("At last.", 1)
 
 
-# ---- troubles that pass ----
+# ---- temporary failures ----
 
 
 @pytest.mark.parametrize("speaks", FORMATS)
@@ -91,22 +91,22 @@ def test_a_slow_answer_is_waited_for(tmp_path: Path) -> None:
         pytest.param(Answer("Half an ans", cut=True), id="cut connection"),
     ],
 )
-def test_what_passes_is_asked_again(trouble: Answer, speaks: str, tmp_path: Path) -> None:
+def test_a_temporary_failure_is_retried(trouble: Answer, speaks: str, tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(trouble, Answer("Well.")), speaks) as it:
         answer = it.ask()
         assert (answer.text, answer.requests, len(it.provider.asked)) == ("Well.", 2, 2)
         assert it.notices == [] and it.model.trouble is None
 
 
-def test_a_time_out_is_asked_again(tmp_path: Path) -> None:
+def test_a_time_out_is_retried(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer("Late.", wait_s=3), Answer("Well.")), timeout_s=0.5) as it:
         assert (it.ask().text, len(it.provider.asked)) == ("Well.", 2)
 
 
 @pytest.mark.parametrize("speaks", FORMATS)
 @pytest.mark.parametrize("header", ["Retry-After", "retry-after-ms"])
-def test_the_wait_that_the_provider_asks_for_is_kept(header: str, speaks: str, tmp_path: Path) -> None:
-    """Our own first wait is a second at most."""
+def test_the_wait_that_the_provider_requests_is_respected(header: str, speaks: str, tmp_path: Path) -> None:
+    """Our own first wait is at most a second."""
     headers = {header: "1500" if header.endswith("ms") else "1.5"}
     busy = error(429, "Too many tokens per minute", "rate_limit_error", headers=headers)
     with desk(tmp_path, in_turn(busy, Answer("Well.")), speaks) as it:
@@ -127,7 +127,7 @@ def test_a_long_wait_pauses_everything_once(tmp_path: Path) -> None:
         assert it.model.trouble is not None and it.model.trouble.until is not None
 
 
-def test_an_outage_pauses_and_is_tried_again_later(tmp_path: Path) -> None:
+def test_an_outage_pauses_and_is_retried_later(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(error(503, "Down")), retries=1) as it:
         with pytest.raises(Unanswered):
             it.ask()
@@ -137,7 +137,7 @@ def test_an_outage_pauses_and_is_tried_again_later(tmp_path: Path) -> None:
         assert it.model.trouble is not None and it.model.trouble.until is not None
 
 
-# ---- troubles that only a person can end ----
+# ---- failures that require a user ----
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_outage_pauses_and_is_tried_again_later(tmp_path: Path) -> None:
         ("openai", error(400, "temperature must be 1", "invalid_request_error"), "change the llm settings"),
     ],
 )
-def test_what_does_not_pass_pauses_with_one_notice(speaks: str, trouble: Answer, words: str, tmp_path: Path) -> None:
+def test_a_permanent_failure_pauses_with_one_notice(speaks: str, trouble: Answer, words: str, tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(trouble), speaks) as it:
         for text in ("What?", "What else?"):
             with pytest.raises(Unanswered):
@@ -187,7 +187,7 @@ def test_a_prompt_that_gets_no_answer_is_no_reason_to_pause(
         assert it.notices == [] and it.ask().usage.usd == 0
 
 
-def test_nobody_there_is_an_outage(tmp_path: Path) -> None:
+def test_a_missing_server_is_an_outage(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer("Well.")), api_base="http://127.0.0.1:9/v1", retries=0) as it:
         with pytest.raises(Unanswered):
             it.ask()
@@ -197,7 +197,7 @@ def test_nobody_there_is_an_outage(tmp_path: Path) -> None:
 # ---- paid once ----
 
 
-def test_an_answer_on_disk_is_not_asked_for_again(tmp_path: Path) -> None:
+def test_an_answer_on_disk_is_not_requested_again(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer("One."))) as it:
         it.ask(), it.ask(sample=1)
         assert len(it.provider.asked) == 2
@@ -206,7 +206,7 @@ def test_an_answer_on_disk_is_not_asked_for_again(tmp_path: Path) -> None:
         assert len(again.provider.asked) == 1
 
 
-def test_the_same_question_from_two_sides_is_paid_once(tmp_path: Path) -> None:
+def test_two_simultaneous_equal_requests_are_paid_once(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer("One.", wait_s=0.3))) as it, ThreadPoolExecutor(4) as pool:
         assert {answer.text for answer in pool.map(lambda _: it.ask(), range(4))} == {"One."}
         assert len(it.provider.asked) == 1
@@ -234,7 +234,7 @@ def test_no_more_requests_than_allowed_are_in_flight(tmp_path: Path) -> None:
         assert most[0] == 2 and meet.is_set() and len(it.provider.asked) == 6
 
 
-def test_whoever_stops_does_not_wait_for_answers(tmp_path: Path) -> None:
+def test_stopping_does_not_wait_for_answers(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(error(500, "Down")), retries=1000) as it:
         threading.Timer(1.0, it.stopping.set).start()
         with pytest.raises(Unanswered):
@@ -244,8 +244,8 @@ def test_whoever_stops_does_not_wait_for_answers(tmp_path: Path) -> None:
 # ---- money ----
 
 
-def test_the_budget_counts_what_is_in_flight_and_is_never_passed(tmp_path: Path) -> None:
-    """Each answer may cost 1 dollar and costs about a tenth of that; there is room for one in flight and a half."""
+def test_the_budget_includes_requests_in_flight_and_is_never_exceeded(tmp_path: Path) -> None:
+    """Each answer may cost 1 dollar and costs about a tenth of that; the budget allows one and a half in flight."""
     prices = {"usd_in": 0.0, "usd_out": 10_000.0}
     in_flight = threading.Semaphore(1)
 
@@ -264,7 +264,7 @@ def test_the_budget_counts_what_is_in_flight_and_is_never_passed(tmp_path: Path)
         assert "budget.usd=1.5 is nearly used up" in notice and "give more with budget.usd=" in notice
     with desk(tmp_path, in_turn(Answer("More.")), usd=1.5, **prices) as again:
         with pytest.raises(Unanswered):
-            again.ask("one more")  # what was spent before counts
+            again.ask("one more")  # earlier spending counts
         assert again.provider.asked == []
 
 
@@ -280,7 +280,7 @@ def test_unknown_prices_are_unknown(tmp_path: Path) -> None:
         pass
 
 
-def test_stated_prices_are_taken(tmp_path: Path) -> None:
+def test_configured_prices_are_used(tmp_path: Path) -> None:
     stated = {"usd_in": 2.0, "usd_cached": 0.5, "usd_out": 8.0}
     with desk(tmp_path, in_turn(Answer("x" * 400)), model="openai/my-own", **stated) as it:
         it.ask("One?")
@@ -290,7 +290,7 @@ def test_stated_prices_are_taken(tmp_path: Path) -> None:
         assert usage.tokens_cached > 0
 
 
-def test_spending_adds_up_with_unknown_prices_left_out(tmp_path: Path) -> None:
+def test_spending_is_summed_without_unknown_prices(tmp_path: Path) -> None:
     ledger = Ledger(RunPaths(tmp_path))
     assert ledger.spending().answers == 0
     ledger.keep(prompt("a"), 0, Completion("", "stop", "m", Usage(10, 5, 2, 0.5)))
@@ -303,7 +303,7 @@ def test_spending_adds_up_with_unknown_prices_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speaks", FORMATS)
-def test_the_key_is_sent_and_written_nowhere(speaks: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_key_is_sent_and_never_written(speaks: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     answers = (error(500, f"Trouble with {KEY}"), Answer("Well."), error(401, f"Bad key {KEY}", "invalid_api_key"))
     with desk(tmp_path, in_turn(*answers), speaks) as it, ExitStack() as stack:
         it.ask("What?")
@@ -340,7 +340,7 @@ def test_nothing_is_fetched_when_litellm_is_imported() -> None:
 
 
 def body(message: object = None, finish: object = "stop", **more: object) -> dict[str, Any]:
-    """What a server of OpenAI's protocol sends."""
+    """An answer of a server with OpenAI's protocol."""
     usage = {"prompt_tokens": 300, "completion_tokens": 40, "total_tokens": 340}
     choice = {"index": 0, "message": message, "finish_reason": finish}
     made = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
@@ -403,7 +403,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
-def test_a_body_of_no_known_shape_is_asked_again(
+def test_a_body_of_unknown_form_is_requested_again(
     answer: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provider, "_FIRST_WAIT_S", 0.01)
@@ -413,7 +413,7 @@ def test_a_body_of_no_known_shape_is_asked_again(
         assert it.model.trouble is None
 
 
-def test_a_body_of_no_known_shape_was_paid_for(tmp_path: Path) -> None:
+def test_a_body_of_unknown_form_was_paid_for(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer(body=body(None)), Answer("Well."))) as it:
         found = it.ask()
         alone = it.ask("Again?")
@@ -426,7 +426,7 @@ def test_a_body_of_no_known_shape_was_paid_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "answer", [{}, [], b"null", b"busy", {"content": []}, {"content": None}, {"content": [{"type": "x"}]}]
 )
-def test_odd_bodies_in_the_other_format_do_not_raise(
+def test_unusual_bodies_in_the_other_format_do_not_raise(
     answer: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provider, "_FIRST_WAIT_S", 0.01)
@@ -458,7 +458,7 @@ NUMBERS = {
     "stated", [{}, {"usd_in": 3.0, "usd_cached": 0.3, "usd_out": 15.0}], ids=["litellm's", "stated"]
 )
 @pytest.mark.parametrize("usage", NUMBERS.values(), ids=NUMBERS)
-def test_impossible_numbers_never_make_the_budget_grow(
+def test_impossible_numbers_never_increase_the_budget(
     usage: dict[str, Any] | None, stated: dict[str, float], tmp_path: Path
 ) -> None:
     answer = Answer("x" * 400, more={"usage": usage and {"total_tokens": 110, **usage}})
@@ -469,7 +469,7 @@ def test_impossible_numbers_never_make_the_budget_grow(
             assert 0 <= found.tokens_cached <= found.tokens_in and found.tokens_out > 0
         spent = Ledger(it.paths).spending()
         assert spent.usage.uncertain and spent.usage.usd is not None and spent.usage.usd > 0
-        (warning,) = it.warnings  # said once
+        (warning,) = it.warnings  # reported once
         assert "missing or impossible" in warning and "the account is uncertain" in warning
         assert it.notices == []
 
@@ -481,7 +481,7 @@ def test_numbers_written_as_text_are_read(tmp_path: Path) -> None:
         assert (found.tokens_in, found.tokens_out, found.uncertain) == (300, 40, False) and it.warnings == []
 
 
-# ---- settings that leave no answer ----
+# ---- settings that leave no room for an answer ----
 
 TOO_LARGE = (
     "'max_tokens' or 'max_completion_tokens' is too large: 8000. This model's maximum context length is 8192 tokens and "
@@ -494,7 +494,7 @@ USED_UP = body(
 )
 
 
-def test_a_limit_that_does_not_fit_the_server_pauses_and_is_asked_again_when_it_is_mended(tmp_path: Path) -> None:
+def test_a_limit_that_the_server_refuses_pauses_and_is_retried_once_it_is_fixed(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(error(400, TOO_LARGE, "BadRequestError")), max_tokens=8000) as it:
         for _ in range(3):
             with pytest.raises(Unanswered):
@@ -508,7 +508,7 @@ def test_a_limit_that_does_not_fit_the_server_pauses_and_is_asked_again_when_it_
         assert (mended.ask().text, len(mended.provider.asked)) == ("Well.", 1)
 
 
-def test_reasoning_that_uses_up_the_limit_is_asked_twice_and_again_when_the_limit_is_another(tmp_path: Path) -> None:
+def test_reasoning_that_uses_up_the_limit_is_retried_once_and_again_when_the_limit_changes(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer(body=USED_UP)), max_tokens=8000) as it:
         first = it.ask()
         assert (first.text, first.finish) == ("", "length")
@@ -529,10 +529,10 @@ def test_reasoning_that_uses_up_the_limit_is_asked_twice_and_again_when_the_limi
         assert (back.ask().text, back.provider.asked) == (
             "Well.",
             [],
-        )  # a usable answer counts whatever the settings are
+        )  # a usable answer counts, whatever the settings
 
 
-def test_a_usable_answer_beside_those_that_reasoning_used_up_is_taken(tmp_path: Path) -> None:
+def test_a_usable_answer_beside_those_that_reasoning_used_up_is_used(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer("Well."), Answer(body=USED_UP), Answer(body=USED_UP))) as it:
         assert [it.ask(sample=number).text for number in (2, 0, 1)] == ["Well.", "", ""]
         assert it.notices == []
@@ -547,16 +547,14 @@ def test_a_usable_answer_beside_those_that_reasoning_used_up_is_taken(tmp_path: 
         (error(400, "prompt is too long: 210000 tokens"), {"context": 1000}),
     ],
 )
-def test_what_is_no_answer_is_asked_again_with_other_settings(
-    first: Answer, then: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_failed_request_is_repeated_with_other_settings(first: Answer, then: dict[str, Any], tmp_path: Path) -> None:
     for settings, count in (({}, 1), ({"retries": 1}, 0), (then, 1)):
         with desk(tmp_path, in_turn(Answer("Well.") if settings is then else first), **settings) as it:
             it.ask()
             assert len(it.provider.asked) == count
 
 
-def test_the_servers_own_text_is_kept_with_an_error_that_is_an_answer(tmp_path: Path) -> None:
+def test_the_servers_own_text_is_kept_with_an_error_that_counts_as_an_answer(tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(error(400, "prompt is too long: 210000 tokens"))) as it:
         assert "prompt is too long: 210000 tokens" in it.ask().message and "210000" in it.written()
 
@@ -574,15 +572,15 @@ def test_the_servers_own_text_is_kept_with_an_error_that_is_an_answer(tmp_path: 
         "◁think▷a draft◁/think▷Well.",
     ],
 )
-def test_reasoning_is_no_part_of_an_answer_and_is_kept_as_it_came(text: str, tmp_path: Path) -> None:
+def test_reasoning_is_not_part_of_an_answer_and_is_kept_unchanged(text: str, tmp_path: Path) -> None:
     with desk(tmp_path, in_turn(Answer(text))) as it:
         assert it.ask().text.strip() == it.ask().text.strip() == "Well."
-        assert "<think>" in text or "a draft" in it.written()  # litellm takes some out by itself
+        assert "<think>" in text or "a draft" in it.written()  # litellm removes some of it itself
     found = Replay(Ledger(RunPaths(tmp_path)), "recorded").ask(prompt("What?"))
     assert found.text.strip() == "Well."
 
 
-def test_halves_of_characters_are_replaced_when_an_answer_comes_in(tmp_path: Path) -> None:
+def test_lone_surrogates_are_replaced_when_an_answer_arrives(tmp_path: Path) -> None:
     odd = json.dumps(body({"role": "assistant", "content": "a \ud83d b"}, model="m\ud83d")).encode()
     with desk(tmp_path, in_turn(Answer(body=odd))) as it:
         assert it.ask().text == it.ask().text == "a \N{REPLACEMENT CHARACTER} b"
@@ -651,7 +649,7 @@ SCHEMA = {
         ("openai/gpt-4o", False, None),
     ],
 )
-def test_a_schema_is_sent_where_the_provider_takes_one(
+def test_a_schema_is_sent_if_the_provider_supports_it(
     model: str, structured: bool, kind: str | None, tmp_path: Path
 ) -> None:
     asked = Prompt("first", prompt("What? Answer in JSON.").messages, SCHEMA)

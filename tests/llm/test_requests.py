@@ -1,4 +1,4 @@
-"""What is sent to a provider under which settings."""
+"""Requests to a provider under different settings."""
 
 from typing import Any
 
@@ -37,13 +37,13 @@ def test_parameters_replace_settings_and_null_removes_one(settings: dict[str, An
     assert sent.items() <= arguments(config(**settings), "key", PROMPT).items()
 
 
-def test_the_length_of_an_answer_is_known_whatever_it_is_called() -> None:
+def test_the_length_limit_of_an_answer_is_recognized_under_any_name() -> None:
     assert answer_tokens(config()) == 100
     assert answer_tokens(config(parameters={"max_completion_tokens": 300})) == 300
 
 
 @pytest.mark.parametrize("name", ["model", "messages", "api_key", "stream", "n", "num_retries"])
-def test_what_this_program_sets_itself_is_refused(name: str) -> None:
+def test_parameters_that_the_program_sets_are_refused(name: str) -> None:
     with pytest.raises(BadInput, match=rf"llm\.parameters\.{name} cannot be set"):
         check_parameters(config(parameters={name: 1}))
 
@@ -69,16 +69,18 @@ def test_the_part_to_cache_is_marked_with_and_without_system_messages() -> None:
         ("openai/m", "k", "k"),
         ("openai/m", None, "none"),  # the client requires one, the server may not
         ("litellm_proxy/m", None, "none"),
-        ("bedrock/anthropic.claude", None, None),  # credentials of the environment
+        ("bedrock/anthropic.claude", None, None),  # credentials from the environment
         ("azure/deployment", None, None),
         ("azure/deployment", "k", "k"),
     ],
 )
-def test_without_a_key_the_credentials_of_the_environment_count(model: str, key: str | None, sent: str | None) -> None:
+def test_without_a_key_the_credentials_in_the_environment_are_used(
+    model: str, key: str | None, sent: str | None
+) -> None:
     assert arguments(config(model=model), key, PROMPT).get("api_key") == sent
 
 
-def test_settings_that_decide_over_an_answer_have_a_key_of_their_own() -> None:
+def test_settings_that_affect_an_answer_change_its_cache_key() -> None:
     base = settings_key(config())
     assert base == settings_key(config(key_file="x", retries=1, timeout_s=5.0, parallel=2, api_base="http://host"))
     others = [

@@ -1,4 +1,4 @@
-"""Other models and settings for ideas, code and verdicts."""
+"""Separate models and settings for ideas, code and verdicts."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def config(**roles: Any) -> LlmConfig:
     return LlmConfig(**BASE, roles=roles)
 
 
-def test_a_role_without_settings_of_its_own_has_those_of_all() -> None:
+def test_a_role_without_settings_of_its_own_uses_the_common_ones() -> None:
     assert settings_of(config(judge={"model": "x/y"}), Role.IDEATOR) == LlmConfig(**BASE)
 
 
@@ -66,12 +66,12 @@ def test_another_provider_inherits_nothing_that_belongs_to_one() -> None:
         ({"judge": {"parameters": {"stream": True}}}, r"llm\.roles\.judge\.parameters\.stream cannot be set"),
     ],
 )
-def test_what_is_no_role_or_setting_is_refused_with_the_valid_ones(roles: dict[str, Any], message: str) -> None:
+def test_unknown_roles_and_settings_are_refused_with_the_valid_ones(roles: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         check_roles(config(**roles))
 
 
-def test_the_models_of_a_run_are_in_trouble_while_one_of_them_is(tmp_path: Any) -> None:
+def test_the_models_of_a_run_are_unavailable_while_one_of_them_is(tmp_path: Any) -> None:
     one, two = (Replay(Ledger(RunPaths(tmp_path)), "s") for _ in range(2))
     by_role = {role: [Member(LlmConfig(), one)] for role, one in ((Role.IDEATOR, one), (Role.JUDGE, two))}
     models = Models(by_role, Purse(0.0, 0.0))

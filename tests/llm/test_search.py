@@ -1,4 +1,4 @@
-"""A whole search whose ideas and code come from a language model on loopback that has bad days."""
+"""A whole search whose ideas and code come from a language model on loopback that often fails."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def served(provider: Provider) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def moody(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Iterator[tuple[Bench, Provider, str]]:
-    """Two generations; a person writes guidance when the first is under way."""
+    """Two generations; a user adds guidance during the first."""
     bench = Bench(tmp_path_factory.mktemp("llm"), toy_data)
     model = Moody()
 
@@ -57,7 +57,7 @@ def answers(run: Path) -> list[tuple[Prompt, Completion]]:
     return sorted(found, key=lambda pair: pair[1].at)
 
 
-def test_two_generations_come_to_an_end(moody: tuple[Bench, Provider, str]) -> None:
+def test_two_generations_finish(moody: tuple[Bench, Provider, str]) -> None:
     archive = moody[0].archive("r")
     assert len(archive.generations) == 2 and archive.report is not None
     ends = {one.idea.title: one.failure.kind if one.failure else "scored" for one in archive.candidates}
@@ -66,16 +66,16 @@ def test_two_generations_come_to_an_end(moody: tuple[Bench, Provider, str]) -> N
     assert exploits and all(one.idea.parents for one in exploits)
 
 
-def test_every_trouble_was_met_on_the_way(moody: tuple[Bench, Provider, str]) -> None:
+def test_every_kind_of_failure_occurred(moody: tuple[Bench, Provider, str]) -> None:
     archive = moody[0].archive("r")
     by_title = {one.idea.title: one for one in archive.candidates}
     tries = {
         title: [attempt.implementation.tries for attempt in one.attempts if attempt.implementation]
         for title, one in by_title.items()
     }
-    assert tries["Momentum"] == [2]  # the server's error is no try, the wrong file is one
+    assert tries["Momentum"] == [2]  # the server's error does not count as a try, the wrong file does
     assert tries["Larger batch"] == [3]  # empty, refused, good
-    assert tries["Pull to zero"] == [2]  # a package that is not there is refused before anything runs
+    assert tries["Pull to zero"] == [2]  # a missing package is refused before anything runs
     crashed, mended = by_title["Larger steps"].attempts
     assert crashed.failure is not None and crashed.failure.kind is FailureKind.SMOKE and crashed.trials == ()
     assert mended.failure is None and mended.scores(Purpose.SEARCH)
@@ -85,7 +85,7 @@ def test_every_trouble_was_met_on_the_way(moody: tuple[Bench, Provider, str]) ->
     assert purposes["first"] == 2 and purposes["repair_crash"] == 1 and purposes["repair_patch"] == 3
 
 
-def test_what_cannot_be_used_goes_back_with_the_reason(moody: tuple[Bench, Provider, str]) -> None:
+def test_an_unusable_answer_is_returned_with_the_reason(moody: tuple[Bench, Provider, str]) -> None:
     questions = [prompt.messages[-1].text for prompt, _ in answers(moody[0].folder / "r")]
     for words in (
         "This cannot be used: there is no file optimizer.py",
@@ -108,7 +108,7 @@ def test_the_same_code_is_not_trained_twice_and_shares_its_score(moody: tuple[Be
     assert f"the same code as {short(first.id)}" in program("status", str(bench.folder / "r")).ok().out
 
 
-def test_every_answer_is_paid_once_and_written_down(moody: tuple[Bench, Provider, str]) -> None:
+def test_every_answer_is_paid_once_and_recorded(moody: tuple[Bench, Provider, str]) -> None:
     bench, provider, _ = moody
     kept = answers(bench.folder / "r")
     assert provider.answered == len(kept) > 10
@@ -118,7 +118,7 @@ def test_every_answer_is_paid_once_and_written_down(moody: tuple[Bench, Provider
 
 
 def test_nine_tenths_of_the_prompts_are_a_shared_prefix(moody: tuple[Bench, Provider, str]) -> None:
-    """The longest beginning that an earlier prompt had too: what a provider can find in its cache."""
+    """The longest prefix that an earlier prompt has, too: what a provider can find in its cache."""
     bench, provider, _ = moody
     texts = ["".join(text for _, text in asked.turns) for asked in provider.asked]
     for generation in range(2):
@@ -134,7 +134,7 @@ def test_nine_tenths_of_the_prompts_are_a_shared_prefix(moody: tuple[Bench, Prov
 
 
 def _idea_of(bench: Bench, asked: Asked) -> int | None:
-    """The generation whose code is asked for, if it is code."""
+    """The generation of the idea, if its code is requested."""
     if asked.turns[1][1].startswith("Propose"):
         return None
     title = title_of(asked)
@@ -150,7 +150,7 @@ def test_guidance_is_read_and_recorded(moody: tuple[Bench, Provider, str]) -> No
     assert told == sorted(told) and 0 < sum(told) < len(told)
 
 
-def test_history_tells_outcomes_and_failures(moody: tuple[Bench, Provider, str]) -> None:
+def test_history_contains_outcomes_and_failures(moody: tuple[Bench, Provider, str]) -> None:
     explore = [prompt for prompt, _ in answers(moody[0].folder / "r") if prompt.purpose == "explore"]
     text = explore[0].messages[1].text
     assert re.search(
@@ -167,7 +167,7 @@ def test_no_prompt_shows_the_evaluators_data(moody: tuple[Bench, Provider, str])
     assert numbers and not any(number in asked.text for number in numbers for asked in provider.asked)
 
 
-def test_the_key_is_in_no_file_and_no_line(moody: tuple[Bench, Provider, str]) -> None:
+def test_the_key_is_in_no_file_and_no_output(moody: tuple[Bench, Provider, str]) -> None:
     bench, provider, said = moody
     assert {asked.headers["authorization"] for asked in provider.asked} == {f"Bearer {KEY}"}
     assert KEY not in said
@@ -198,7 +198,7 @@ def test_a_recorded_run_is_replayed_without_a_server(moody: tuple[Bench, Provide
     assert not (again.folder / "r/llm").exists()
 
 
-def test_what_was_never_recorded_is_an_error_that_names_the_difference(
+def test_a_request_that_was_not_recorded_is_an_error_that_names_the_difference(
     moody: tuple[Bench, Provider, str], tmp_path: Path
 ) -> None:
     bench, _, _ = moody
@@ -213,7 +213,7 @@ def test_what_was_never_recorded_is_an_error_that_names_the_difference(
     )
 
 
-# ---- being killed ----
+# ---- kills ----
 
 
 def test_killed_between_an_answer_and_its_use_nothing_is_paid_twice(bench: Bench, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_killed_between_an_answer_and_its_use_nothing_is_paid_twice(bench: Bench
     assert archive.report is not None and [one.closed for one in archive.candidates] == [True]
 
 
-# ---- when only a person can help ----
+# ---- failures that require a user ----
 
 
 def test_a_suspended_key_pauses_the_model_and_trials_are_still_collected(bench: Bench) -> None:
@@ -270,17 +270,17 @@ def test_a_suspended_key_pauses_the_model_and_trials_are_still_collected(bench: 
     assert [one.failure for one in archive.candidates] == [None] * 3 and archive.baseline.scores(Purpose.BASELINE)
     with Provider(model) as provider:
         bench.run("r", *settings, *served(provider), extra=WITH_KEY).ok()
-        assert len(provider.asked) == 2  # what was paid for is not asked again
+        assert len(provider.asked) == 2  # what was paid for is not requested again
     assert all(one.score is not None for one in bench.archive("r").candidates)
 
 
-def test_without_a_key_the_error_names_the_variable_and_the_way_offline(bench: Bench) -> None:
+def test_without_a_key_the_error_names_the_variable_and_the_offline_alternative(bench: Bench) -> None:
     done = bench.run("r", *MODEL, "llm=anthropic", extra={"ANTHROPIC_API_KEY": ""})
     done.refused(2, "ANTHROPIC_API_KEY", "llm.key_file=", "ideate=bank implement=bank", "llm=replay")
     assert not bench.folder.exists()
 
 
-def test_a_key_file_is_for_your_eyes_only(tmp_path: Path) -> None:
+def test_a_key_file_must_be_private(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(f"{KEY}\n")
     config = LlmConfig(model="openai/gpt", key_variable="OPENAI_API_KEY", key_file=str(path))
@@ -295,10 +295,10 @@ def test_a_key_file_is_for_your_eyes_only(tmp_path: Path) -> None:
         find_key(config, {})
 
 
-# ---- what it costs ----
+# ---- costs ----
 
 
-def test_a_dry_run_tells_the_cost_from_the_real_prompts_and_asks_nothing(
+def test_a_dry_run_estimates_the_cost_from_the_real_prompts_without_requests(
     moody: tuple[Bench, Provider, str], tmp_path: Path
 ) -> None:
     bench, provider, _ = moody

@@ -1,4 +1,4 @@
-"""A provider's numbers, of which none is believed that cannot be true."""
+"""A provider's usage numbers: impossible ones are not trusted."""
 
 import math
 from types import SimpleNamespace
@@ -50,9 +50,9 @@ def test_an_empty_answer_has_no_tokens() -> None:
     ("price", "valid"),
     [(0, 0.0), (1.5, 1.5), (-1.0, None), (math.nan, None), (math.inf, None), (None, None), ("1", None), (True, None)],
 )
-def test_a_price_is_a_number_that_can_be_one(price: object, valid: float | None) -> None:
+def test_a_price_is_a_valid_number(price: object, valid: float | None) -> None:
     assert valid_price(price) == valid
 
 
-def test_what_is_uncertain_stays_so_in_a_sum() -> None:
+def test_a_sum_with_uncertain_parts_is_uncertain() -> None:
     assert sum([Usage(1), Usage(2, uncertain=True), Usage(3)], Usage()) == Usage(6, uncertain=True)
