@@ -1,4 +1,4 @@
-"""What the bank's ideator knows to be tried, and that it proposes no code twice."""
+"""What the bank's ideator counts as tried, and that it proposes no code twice."""
 
 import shutil
 from collections.abc import Iterator
@@ -49,13 +49,13 @@ def made_of(*patches: str, **settings: object) -> Ingredients:
 
 
 def opened(number: int, *ideas: Idea | None, size: int | None = None) -> Generation:
-    """A generation with the ideas that are there, by number; `size` is how many it is to have."""
+    """A generation with the existing ideas, by number; `size` is how many it should have."""
     candidates = [candidate(PATHS, name_of(number, n), idea) for n, idea in enumerate(ideas) if idea is not None]
     return generation(PATHS, number, candidates, Parents(ideas=len(ideas) if size is None else size))
 
 
 class Walked(tuple[Candidate, ...]):
-    """Candidates of a generation, and how often somebody went through them."""
+    """Candidates of a generation that count how often they are iterated over."""
 
     times = 0
 
@@ -80,13 +80,13 @@ def test_what_a_candidate_inherited_and_changed_is_known() -> None:
     assert tried.of(name_of(0, 2)) == made_of()
     assert tried.of(name_of(1, 0)) == made_of("momentum", "huber")
     assert tried.of(name_of(1, 1)) == made_of("momentum", batch=8)
-    assert tried.of(name_of(1, 2)) == made_of(batch=8)  # an idea that is only text adds nothing that is known
+    assert tried.of(name_of(1, 2)) == made_of(batch=8)  # an idea that is only text adds no ingredient
     assert tried.of(name_of(2, 0)) == made_of("momentum", batch=16)
     assert tried.of(name_of(2, 1)) == made_of("momentum", "huber", batch=8)
     assert tried.has(made_of("momentum")) and not tried.has(made_of("huber"))
 
 
-def test_the_same_ingredients_by_another_way_are_found() -> None:
+def test_the_same_ingredients_reached_in_another_way_are_found() -> None:
     archive = archive_of(
         PATHS,
         opened(0, patch("momentum"), patch("huber"), setting("batch", 8)),
@@ -100,11 +100,11 @@ def test_the_same_ingredients_by_another_way_are_found() -> None:
     assert tried.has(momentum.with_change(Change(patch="huber")))
     assert tried.has(tried.of(name_of(0, 2)).with_change(Change(patch="momentum")))
     assert tried.has(huber.with_change(Change(join=True), [momentum]))
-    assert not tried.has(momentum.with_change(Change(settings={"batch": 8.0})))  # a float is other code than an integer
+    assert not tried.has(momentum.with_change(Change(settings={"batch": 8.0})))  # a float is different code
     assert not tried.has(huber.with_change(Change(settings={"batch": 8})))
 
 
-def test_in_a_join_the_first_parents_setting_stands() -> None:
+def test_in_a_join_the_first_parents_setting_is_kept() -> None:
     archive = archive_of(
         PATHS,
         opened(0, setting("batch", 8), setting("batch", 16)),
@@ -117,7 +117,7 @@ def test_in_a_join_the_first_parents_setting_stands() -> None:
 
 
 def test_each_idea_is_read_once() -> None:
-    """One more idea costs the same in any archive: nothing goes through complete generations again."""
+    """One more idea costs the same in any archive: complete generations are not read again."""
     first, second = (
         replace(one, candidates=Walked(one.candidates))
         for one in (opened(0, patch("momentum")), opened(1, patch("huber")))
@@ -134,8 +134,8 @@ def test_each_idea_is_read_once() -> None:
     assert not tried.has(made_of("decay")) and tried.has(made_of("diverge"))
 
 
-def test_late_candidates_of_an_incomplete_generation_are_taken_in() -> None:
-    """Several generations are open together, and an earlier one gets its ideas last."""
+def test_late_candidates_of_an_incomplete_generation_are_included() -> None:
+    """Several generations are open at the same time, and an earlier one gets its ideas last."""
     first = opened(0, patch("momentum"))
     tried = Tried()
     tried.update(
@@ -148,7 +148,7 @@ def test_late_candidates_of_an_incomplete_generation_are_taken_in() -> None:
     assert tried.of(name_of(1, 0)) == made_of("larger_batch")
 
 
-def test_a_proposal_that_comes_after_the_ideators_ideas_is_taken_in() -> None:
+def test_a_proposal_that_arrives_after_the_ideators_ideas_is_included() -> None:
     parents = Parents(ideas=1, proposals=("human-1",))
     without = generation(PATHS, 0, [candidate(PATHS, name_of(0, 0), patch("momentum"))], parents)
     human = candidate(PATHS, name_of(0, 1), setting("batch", 16))
@@ -181,8 +181,8 @@ def test_every_published_idea_is_proposed_once_and_then_only_settings() -> None:
     assert len({tuple(change.settings.items()) for change in changes[5:]}) == 7
 
 
-def test_a_used_up_bank_says_what_to_do(tmp_path: Path) -> None:
-    """One without ranges, where no new settings are left to draw."""
+def test_the_error_of_a_used_up_bank_gives_the_remedy(tmp_path: Path) -> None:
+    """A bank without ranges, where no new settings are left to draw."""
     shutil.copytree(IDEAS, tmp_path / "ideas", ignore=shutil.ignore_patterns("settings.yaml"))
     ideator = BankIdeator(tools_of(ideas=tmp_path / "ideas"))
     last = brief_of(archive_of(PATHS, opened(0, *map(patch, BANK[:-1]), size=5)), 4)
@@ -195,7 +195,8 @@ def test_a_used_up_bank_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_child_is_never_code_that_was_tried() -> None:
-    """Whatever was tried by another way: with all pairs of patches tried, only changes of settings are left."""
+    """Code that was tried in another way counts: once all pairs of patches are tried, only changes of settings are
+    left."""
     first = opened(0, *map(patch, BANK))
     pairs = [patch(other, name_of(0, n)) for n, one in enumerate(BANK) for other in BANK if other != one]
     second = opened(1, *pairs)
@@ -211,21 +212,21 @@ def test_a_child_is_never_code_that_was_tried() -> None:
     assert len(set(settings)) == len(settings)
 
 
-def test_an_absent_bank_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_an_absent_bank_gives_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UsedUp, match=r"the idea bank is empty; .* propose RUN .*ideate=llm"):
         BankIdeator(tools_of(ideas=tmp_path / "nowhere")).propose(brief_of(archive_of(PATHS, opened(0, size=1)), 0))
 
 
-def test_a_generation_without_more_ideas_takes_up_what_waits_instead_of_being_empty() -> None:
+def test_a_generation_without_more_ideas_uses_waiting_proposals_instead_of_being_empty() -> None:
     asked = Parents((name_of(0, 0),), 0.5, 4)
     with_a_persons = replace(asked, proposals=("human-1",))
-    assert without_more(asked, 2, ("human-2",)) == replace(asked, ideas=2)  # the proposal waits for the next one
+    assert without_more(asked, 2, ("human-2",)) == replace(asked, ideas=2)  # the proposal waits for the next generation
     assert without_more(asked, 0, ("human-2",)) == replace(asked, ideas=0, proposals=("human-2",))
     assert without_more(with_a_persons, 0, ("human-2",)) == replace(with_a_persons, ideas=0)
     assert without_more(asked, 0, ()).size == 0
 
 
-# ---- why
+# ---- reasons
 
 
 @pytest.mark.parametrize(
@@ -239,17 +240,17 @@ def test_a_generation_without_more_ideas_takes_up_what_waits_instead_of_being_em
         pytest.param(None, 3, "another", id="off"),
     ],
 )
-def test_the_reason_speaks_of_the_direction(now: object, value: object, why: str) -> None:
+def test_the_reason_states_the_direction(now: object, value: object, why: str) -> None:
     assert Range("another", "longer", "shorter", choices=(value,)).reason(now, value) == why
 
 
-def test_without_a_text_for_the_direction_the_general_one_stands() -> None:
+def test_without_a_text_for_the_direction_the_general_one_is_used() -> None:
     assert Range("another", higher="longer", choices=(1, 3)).reason(2, 1) == "another"
     assert Range("another", choices=(1, 3)).reason(2, 3) == "another"
 
 
 def test_a_proposed_setting_is_explained_by_its_direction(tmp_path: Path) -> None:
-    """`beta2 = 0.9` was explained as "a longer memory", where the baseline has 0.95."""
+    """`beta2 = 0.9` was explained as "a longer memory", although the baseline has 0.95."""
     text = "ranges:\n  batch: {choices: [2, 16], why: w, higher: More rows., lower: Fewer rows.}\n"
     (tmp_path / "settings.yaml").write_text(text)
     ideator, ideas = BankIdeator(tools_of(ideas=tmp_path)), dict[int, Idea]()
@@ -263,14 +264,14 @@ def test_a_proposed_setting_is_explained_by_its_direction(tmp_path: Path) -> Non
 
 
 def without_patches(folder: Path) -> Path:
-    """A bank of one idea, in words."""
+    """A bank with one idea, in words."""
     words = "title: Higher rate\ntext: Raise it.\nwhy: To see.\nsource: none\n"
     (folder / "higher_rate.yaml").write_text(words)
     return folder
 
 
 @pytest.mark.parametrize("implement", ["command", "llm"])
-def test_an_idea_in_words_needs_no_patch_where_text_is_read(implement: str, tmp_path: Path) -> None:
+def test_an_idea_in_words_requires_no_patch_if_text_is_supported(implement: str, tmp_path: Path) -> None:
     given = [f"implement={implement}", *(["implement.command=[sed]"] if implement == "command" else [])]
     tools = tools_of(*given, ideas=without_patches(tmp_path))
     archive, ideator = archive_of(PATHS, opened(0, size=2)), BankIdeator(tools)
@@ -280,7 +281,7 @@ def test_an_idea_in_words_needs_no_patch_where_text_is_read(implement: str, tmp_
         ideator.propose(brief_of(archive, 1, ideas={0: idea}))
 
 
-def test_where_the_bank_writes_the_code_each_idea_needs_a_patch(tmp_path: Path) -> None:
+def test_if_the_bank_implements_ideas_each_requires_a_patch(tmp_path: Path) -> None:
     tools = tools_of(ideas=without_patches(tmp_path))
     for make in (BankIdeator, BankImplementer):
         with pytest.raises(
@@ -290,7 +291,7 @@ def test_where_the_bank_writes_the_code_each_idea_needs_a_patch(tmp_path: Path) 
     assert load_bank(tmp_path, tools.config, patches=False).published["higher_rate"].patch == ""
 
 
-# ---- where settings are
+# ---- places of settings
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_settings_outside_of_a_dataclass_are_tuned(file: str, text: str, name: s
     ("settings_file", "why"),
     [("", "baseline.settings_file is empty"), ("model.py", "model.py holds none of the settings .* ranges for: lr")],
 )
-def test_tuning_says_why_there_is_nothing_to_tune(settings_file: str, why: str, tmp_path: Path) -> None:
+def test_tuning_gives_the_reason_for_having_nothing_to_tune(settings_file: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("ranges:\n  lr: {choices: [0.5]}\n")
     given = tools_of(ideas=tmp_path)
     baseline = replace(given.config.baseline, settings_file=settings_file, settings_class={})

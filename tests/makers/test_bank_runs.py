@@ -1,4 +1,4 @@
-"""Runs whose bank holds little or nothing: ideas in words, and those of people."""
+"""Runs whose bank has few ideas or none: ideas in words, and ideas of users."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def titles(bench: Bench, name: str) -> list[list[str]]:
 
 
 def test_a_persons_idea_is_trained_when_the_bank_is_used_up(tmp_path: Path, toy_data: Path) -> None:
-    """A generation has fewer ideas when the bank ends in the middle; then the run says what it needs, and takes it."""
+    """A generation has fewer ideas if the bank ends during it; then the run states what it requires, and accepts it."""
     settings = (TOY / "settings.py").read_text().replace("momentum: float = 0.0", "momentum: float = 0.9")
     bench = Bench(tmp_path / "runs", toy_data, baseline(tmp_path, ideas={"momentum": {"settings.py": settings}}))
     given = (*FEW, "ideate.candidates=2", "stop.generations=2")
@@ -37,15 +37,15 @@ def test_a_persons_idea_is_trained_when_the_bank_is_used_up(tmp_path: Path, toy_
     bench.run("r", *given).refused(2, *words)
     assert titles(bench, "r") == [["momentum"], []] and bench.archive("r").candidates[0].score is not None
     said = propose(bench, "r", tmp_path, "Batch", "    batch: int = 4", "    batch: int = 16")
-    assert said == "'Batch' is proposed for generation 1\n"  # and no word of a larger stop.generations
+    assert said == "'Batch' is proposed for generation 1\n"  # and no advice to increase stop.generations
     bench.run("r", *given).ok()
     archive = bench.archive("r")
     assert titles(bench, "r") == [["momentum"], ["Batch"]] and archive.candidates[1].score is not None
     assert archive.report is not None and archive.report.stopped == "stop.generations=2 reached"
 
 
-def test_what_is_under_way_comes_to_its_end_before_the_bank_is_missed(tmp_path: Path, toy_data: Path) -> None:
-    """With two slots the bank is used up while its last idea trains. The run can then be ended as it says."""
+def test_running_trials_finish_before_the_empty_bank_is_reported(tmp_path: Path, toy_data: Path) -> None:
+    """With two slots the bank is used up while its last idea trains. The run can then be ended as its message says."""
     text = (TOY / "settings.py").read_text()
     bank = {
         str(batch): {"settings.py": text.replace("batch: int = 4", f"batch: int = {batch}")} for batch in (8, 16, 32)
@@ -60,8 +60,9 @@ def test_what_is_under_way_comes_to_its_end_before_the_bank_is_missed(tmp_path: 
     assert bench.archive("r").report is not None
 
 
-def test_a_run_lives_on_the_ideas_of_people_alone(tmp_path: Path, toy_data: Path) -> None:
-    """No bank at all, and no candidates asked for: the baseline is trained, then what people propose, when they do."""
+def test_a_run_can_use_ideas_of_people_only(tmp_path: Path, toy_data: Path) -> None:
+    """Without a bank and without requested candidates: the baseline is trained, then what people propose, when they
+    do."""
     conf = baseline(tmp_path)
     shutil.rmtree(tmp_path / "toy/ideas")
     bench = Bench(tmp_path / "runs", toy_data, conf)

@@ -1,4 +1,5 @@
-"""What prompts show of the settings: only those of the scale in use, and a change of them is a change of the real file."""
+"""The part of the settings that prompts show: only those of the scale in use; a change of them is a change of the real
+file."""
 
 import ast
 from dataclasses import replace
@@ -66,7 +67,7 @@ def shown(source: str = SOURCE, scale: str = "tiny", baseline: BaselineConfig = 
 
 
 def change(reply: str) -> Tree | Refusal:
-    """What a model's reply to the shown code makes of the code."""
+    """The result of a model's reply to the shown code, applied to the code."""
     elision = elide(CODE, BASELINE, "tiny")
     made = patched_tree(elision.shown, reply)
     return made if isinstance(made, Refusal) else elision.restore(made)
@@ -88,13 +89,13 @@ def test_a_line_stands_for_each_class_of_another_scale() -> None:
     assert text.count("@dataclass") == 1
 
 
-def test_a_class_that_the_one_in_use_needs_is_shown() -> None:
+def test_a_class_that_the_one_in_use_requires_is_shown() -> None:
     text = shown(scale="paper")
     assert "\nclass Paper(Tiny):" in text and "\nclass Tiny:" in text and "# class Small:" in text
 
 
-def test_a_line_that_another_scale_has_too_is_found_as_it_is_shown() -> None:
-    """In the whole file it is there twice, and a block that holds nothing else would be refused as ambiguous."""
+def test_a_line_that_occurs_at_another_scale_is_found_as_shown() -> None:
+    """It occurs twice in the whole file, so a block with nothing else would be refused as ambiguous."""
     reply = block("settings.py", "    rate: float = 0.1", "    rate: float = 0.2")
     assert isinstance(patched_tree(CODE, reply), Refusal)
     assert changed(reply) == SOURCE.replace("0.1", "0.2", 1)
@@ -115,14 +116,14 @@ def test_the_line_may_be_quoted_in_every_form(reply: str) -> None:
 
 
 def test_a_new_setting_is_copied_into_the_classes_that_are_not_shown() -> None:
-    """The code must work at every scale; a class that inherits has it already."""
+    """The code must work at every scale; a class that inherits already has it."""
     new = "    # share of the last step\n    # that goes on\n    momentum: float = field(\n        default=0.9\n    )\n"
     text = changed(block("settings.py", "    # rows of a step", f"{new}    # rows of a step"))
     tiny = SOURCE.replace("    # rows of a step", f"{new}    # rows of a step", 1)
     assert text == tiny.replace("batch: int = 64\n", f"batch: int = 64\n{new}")
 
 
-def test_what_is_no_change_of_the_settings_leaves_them_alone() -> None:
+def test_other_changes_leave_the_settings_unchanged() -> None:
     made = change(block("train.py", "import settings", "import settings as s"))
     assert isinstance(made, dict) and made["settings.py"] == CODE["settings.py"]
     assert made["train.py"].data == b"import settings as s\n"
@@ -145,14 +146,14 @@ def test_the_line_must_stay(new: str) -> None:
         ("", BASELINE),
     ],
 )
-def test_what_cannot_be_left_out_is_shown(source: str, baseline: BaselineConfig) -> None:
+def test_classes_that_cannot_be_omitted_are_shown(source: str, baseline: BaselineConfig) -> None:
     assert shown(source, baseline=baseline) == source
 
 
 @pytest.mark.parametrize(
     "code", [{}, {"settings.py": Entry(b"/etc", "120000")}, {"settings.py": Entry(b"\xff\0class Tiny: pass")}]
 )
-def test_any_code_of_a_parent_is_taken(code: Tree) -> None:
+def test_any_code_of_a_parent_is_accepted(code: Tree) -> None:
     elision = elide(code, BASELINE, "tiny")
     assert elision.shown == code and elision.restore(code) == code
 
@@ -172,7 +173,7 @@ def test_the_baselines_show_one_class_of_three(name: str, saved: int) -> None:
 
 
 def test_the_implementer_reads_and_changes_what_is_shown(tmp_path: Path) -> None:
-    """From the prompt to the code: the parent's file is quoted as it was shown, and comes out whole."""
+    """From the prompt to the code: the parent's file is quoted as it was shown, and the result is complete."""
     settings = ("baseline.settings_class={tiny: Tiny, small: Small}",)
     source = (ROOT / "tests/baselines/toy/settings.py").read_text()
     more = source + source.partition("\n\n\n")[2].join(("\n\n", "")).replace("Tiny", "Small")

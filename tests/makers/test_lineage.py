@@ -1,4 +1,4 @@
-"""What each ancestor changed, and the code without it: worked by hand on a file of five lines."""
+"""The change of each ancestor, and the code without it: worked by hand on a file of five lines."""
 
 from collections.abc import Callable, Mapping
 
@@ -23,9 +23,9 @@ def reader(texts: Mapping[int, str]) -> Callable[[Candidate | None], Tree]:
 CHAIN = {0: "a=2\n#\nb=1\n#\nc=1\n", 1: "a=2\n#\nb=2\n#\nc=1\n", 2: "a=2\n#\nb=2\n#\nc=2\n"}
 """0 ← 1 ← 2: each changes one line."""
 CLASH = {0: CHAIN[0], 1: "a=3\n#\nb=1\n#\nc=1\n", 2: "a=3\n#\nb=1\n#\nc=2\n"}
-"""1 changes the line of 0 again."""
+"""1 changes the same line as 0."""
 BACK = {0: CHAIN[0], 1: "a=1\n#\nb=2\n#\nc=1\n", 2: "a=1\n#\nb=2\n#\nc=2\n"}
-"""1 takes back what 0 did, and does something else."""
+"""1 reverts the change of 0, and makes another."""
 JOIN = {0: CHAIN[0], 1: "a=1\n#\nb=2\n#\nc=1\n", 2: "a=2\n#\nb=2\n#\nc=1\n"}
 """2 joins 0 and 1, which both build on the baseline."""
 JOIN_MORE = {**JOIN, 2: "a=2\n#\nb=2\n#\nc=2\n"}
@@ -44,7 +44,7 @@ LINEAR, DIAMOND = [(), (0,), (1,)], [(), (), (0, 1)]
         pytest.param(BACK, LINEAR, 0, "overwritten", id="a change that was taken back"),
         pytest.param(JOIN, DIAMOND, 0, "a=1\n#\nb=2\n#\nc=1\n", id="one side of a join"),
         pytest.param(JOIN, DIAMOND, 2, "no change", id="the join itself"),
-        pytest.param(JOIN_MORE, DIAMOND, 2, JOIN[2], id="what a join changed besides"),
+        pytest.param(JOIN_MORE, DIAMOND, 2, JOIN[2], id="what a join changed in addition"),
     ],
 )
 def test_the_code_without_a_change(

@@ -1,4 +1,4 @@
-"""The ideator that asks a language model, against the provider, without a run around it."""
+"""The ideator that uses a language model, with the provider, outside a run."""
 
 import itertools
 import json
@@ -36,37 +36,37 @@ def propose(folder: Path, script: Script, count: int) -> tuple[list[Idea], list[
         return ideas, [asked.question for asked in it.provider.asked]
 
 
-def test_ideas_are_asked_for_in_batches_and_each_batch_once(tmp_path: Path) -> None:
+def test_ideas_are_requested_in_batches_and_each_batch_once(tmp_path: Path) -> None:
     ideas, questions = propose(tmp_path, Researcher(), 5)
     assert [idea.title for idea in ideas] == list(itertools.islice(EDITS, 5))
     assert [question.splitlines()[0][:15] for question in questions] == ["Propose 3 ideas", "Propose 2 ideas"]
 
 
-def test_a_short_batch_is_asked_again_for_what_is_missing(tmp_path: Path) -> None:
+def test_missing_ideas_of_a_short_batch_are_requested(tmp_path: Path) -> None:
     first = Researcher()
     script = in_turn(Answer(""), Answer(first.ideas(1)), Answer("No."), Answer(first.ideas(4)))
     ideas, questions = propose(tmp_path, script, 3)
     assert [idea.title for idea in ideas] == list(itertools.islice(EDITS, 3))
-    assert questions[0] == questions[1]  # an empty answer leaves nothing to talk about
+    assert questions[0] == questions[1]  # an empty answer is not worth quoting
     assert questions[2].startswith("These are too few.\n\n2 more are needed.")
     assert questions[3].startswith("No idea could be read") and "2 more are needed." in questions[3]
 
 
-def test_a_model_that_never_answers_in_form_ends_the_run_with_a_line(tmp_path: Path) -> None:
+def test_a_model_that_never_gives_a_valid_answer_ends_the_run_with_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         CannotContinue, match=r"gave 0 of 3 ideas in 5 answers; read llm/first-\w+ in the run folder.*llm\.model="
     ):
         propose(tmp_path, in_turn(Answer("Let us talk.")), 3)
 
 
-# ---- what a prompt says of the past
+# ---- the past in prompts
 
 BASELINE = Standing("baseline", 0.8, 0.01, 3)
 
 
 def past(paths: RunPaths, ends: dict[str, tuple[float, int]], *sizes: int, seen: Knowledge) -> Archive:
-    """Generations of these sizes, and a new one that knows what `seen` says. `ends` holds values and orders of outcomes by
-    id; the others have none."""
+    """Generations of these sizes, and a new one that may use what `seen` states. `ends` contains values and orders of
+    outcomes by id; the others have none."""
     generations = []
     for g, size in enumerate(sizes):
         names = [f"generation_{g:03d}/candidate_{c:03d}" for c in range(size)]
@@ -77,14 +77,14 @@ def past(paths: RunPaths, ends: dict[str, tuple[float, int]], *sizes: int, seen:
 
 
 def first_question(folder: Path, archive: Archive) -> str:
-    """What the model is asked for the first idea of the newest generation."""
+    """The question to the model for the first idea of the newest generation."""
     with desk(folder, Researcher()) as it:
         LlmIdeator(tools_of(model=it.model)).propose(brief_of(archive, 0))
         return it.provider.asked[0].question
 
 
-def test_what_has_no_outcome_yet_is_listed_however_old_it_is(tmp_path: Path) -> None:
-    """The first generation has a candidate that takes long; all of the second are decided."""
+def test_candidates_without_an_outcome_are_listed_however_old(tmp_path: Path) -> None:
+    """The first generation has a slow candidate; all of the second are decided."""
     ends = {"generation_000/candidate_001": (0.5, 1), "generation_001/candidate_000": (0.6, 2)}
     ends["generation_001/candidate_001"] = (0.7, 3)
     archive = past(RunPaths(tmp_path), ends, 2, 2, seen=Knowledge(3, 2, BASELINE))
@@ -94,8 +94,8 @@ def test_what_has_no_outcome_yet_is_listed_however_old_it_is(tmp_path: Path) -> 
         assert f"{name}: Idea {name}" in question and f"- Idea {name}" not in question
 
 
-def test_a_question_does_not_change_with_what_came_in_after_its_generation_opened(tmp_path: Path) -> None:
-    """So that a resumed run finds the answer that it paid for."""
+def test_a_question_does_not_change_with_results_after_its_generation_opened(tmp_path: Path) -> None:
+    """So that a resumed run finds the answer that was paid for."""
     ends = {"generation_000/candidate_001": (0.5, 1), "generation_001/candidate_000": (0.6, 2)}
     later = {"generation_000/candidate_000": (0.4, 3), "generation_001/candidate_001": (0.3, 4)}
     seen = Knowledge(2, 2, BASELINE)
@@ -126,7 +126,7 @@ def test_an_idea_of_an_earlier_generation_is_returned_to_the_model(tmp_path: Pat
         )
 
 
-# ---- what differs between prompts
+# ---- differences between prompts
 
 
 def decided(paths: RunPaths, count: int, seen: Knowledge, ideas: int = 6, exploit: bool = False) -> Archive:
@@ -146,7 +146,7 @@ def decided(paths: RunPaths, count: int, seen: Knowledge, ideas: int = 6, exploi
 
 
 def questions(folder: Path, archive: Archive, *settings: str, exploit: bool = False) -> list[str]:
-    """What the model is asked for all ideas of the newest generation, in batches of two."""
+    """The questions to the model for all ideas of the newest generation, in batches of two."""
     with desk(folder, Researcher()) as it:
         ideator = LlmIdeator(tools_of("ideate.batch=2", *settings, model=it.model))
         ideas: dict[int, Idea] = {}
@@ -163,7 +163,7 @@ def described(question: str) -> list[str]:
     ]
 
 
-def test_each_batch_sees_another_part_of_what_was_tried_and_again_the_same(tmp_path: Path) -> None:
+def test_each_batch_sees_a_different_part_of_the_history_and_always_the_same(tmp_path: Path) -> None:
     seen = Knowledge(200, 1, BASELINE)
     one, two = (
         questions(tmp_path / name, decided(RunPaths(tmp_path / name), 200, seen), "ideate.history_tokens=2000")
@@ -176,8 +176,8 @@ def test_each_batch_sees_another_part_of_what_was_tried_and_again_the_same(tmp_p
     assert len(set(best)) == 1 and "Idea 199" in best[0]
 
 
-def test_the_baseline_is_told_before_there_is_any_outcome(tmp_path: Path) -> None:
-    """In steady mode generations open while the first is under way."""
+def test_the_baseline_is_described_before_any_outcome(tmp_path: Path) -> None:
+    """In steady mode generations open while the first is still running."""
     archive = past(RunPaths(tmp_path), {}, 2, seen=Knowledge(0, 1, BASELINE, 0.03))
     question = first_question(tmp_path, archive)
     assert question.startswith(
@@ -187,7 +187,7 @@ def test_the_baseline_is_told_before_there_is_any_outcome(tmp_path: Path) -> Non
 
 
 def asked_of_a_parent(folder: Path, code: Tree, *settings: str) -> str:
-    """What the prompt says of a parent with this code."""
+    """The description in the prompt of a parent with this code."""
     paths = RunPaths(folder)
     best = candidate(paths, "generation_000/candidate_000", Idea("Best", "Do it.", "explore"), 0.5, 1, code=code)
     parents = Parents((best.id,), 1.0, 2, seen=Knowledge(1, 1, BASELINE))
@@ -199,7 +199,7 @@ def asked_of_a_parent(folder: Path, code: Tree, *settings: str) -> str:
 
 
 def test_parents_share_the_room_for_their_code(tmp_path: Path) -> None:
-    """However long it is, some of it is shown."""
+    """However long the code is, part of it is shown."""
     text = PRISTINE["model.py"].data.decode()
     notes = "".join(f"# note {number} of many in this file\n" for number in range(2000))
     long = {**PRISTINE, "model.py": Entry((notes + text.replace("2 * error", "3 * error")).encode())}
@@ -226,7 +226,8 @@ def test_a_parents_change_of_settings_that_are_not_shown_is_not_shown(tmp_path: 
 
 
 def with_lessons(folder: Path, archive: Archive, note: str = "Momentum helps.", *more: str) -> list[tuple[str, str]]:
-    """Purpose and text of what is asked for one idea of the newest generation, with a note every generation of four."""
+    """Purpose and text of the requests for one idea of the newest generation, with a note after every generation of
+    four."""
     researcher = Researcher()
 
     def script(asked: Asked) -> Answer:
@@ -241,7 +242,8 @@ def with_lessons(folder: Path, archive: Archive, note: str = "Momentum helps.", 
 
 
 def many(paths: RunPaths, generations: int) -> Archive:
-    """Generations of four whose candidates all have scores, each opened when the one before had decided; the last is new."""
+    """Generations of four whose candidates all have scores, each opened after the previous one was decided; the last is
+    new."""
     made = []
     for g in range(generations + 1):
         seen = Knowledge(4 * g, g, BASELINE if g else None)
@@ -263,10 +265,12 @@ def test_a_note_is_written_once_and_shown_in_the_prompts_after_it(tmp_path: Path
     assert "A note on what was learned, written before generation 1:\n\nMomentum helps.\n" in question
     assert archive.generations[1].paths.lessons.read_text() == "Momentum helps.\n"
     assert [path.name[:8] for path in sorted(tmp_path.glob("llm/lessons*"))] == ["lessons-"]
-    assert [what for what, _ in with_lessons(tmp_path, archive, "Other words.")] == []  # all that was paid for is found
+    assert [
+        what for what, _ in with_lessons(tmp_path, archive, "Other words.")
+    ] == []  # everything that was paid for is found
 
 
-def test_a_note_that_is_there_is_shown_and_not_requested(tmp_path: Path) -> None:
+def test_an_existing_note_is_shown_and_not_requested(tmp_path: Path) -> None:
     archive = many(RunPaths(tmp_path), 1)
     archive.generations[1].paths.lessons.write_text("Changed by hand.\n")
     ((what, question),) = with_lessons(tmp_path, archive)
@@ -274,7 +278,7 @@ def test_a_note_that_is_there_is_shown_and_not_requested(tmp_path: Path) -> None
 
 
 def test_without_its_file_a_note_is_read_from_the_answers(tmp_path: Path) -> None:
-    """A kill between the answer and the file."""
+    """After a kill between the answer and the file."""
     archive = many(RunPaths(tmp_path), 1)
     with_lessons(tmp_path, archive)
     archive.generations[1].paths.lessons.unlink()
@@ -303,7 +307,7 @@ def test_a_note_is_due_every_so_many_generations(
     assert (int(found[1]) if found else None) == written
 
 
-def test_a_note_that_does_not_come_stops_nothing_and_a_long_one_is_cut(tmp_path: Path) -> None:
+def test_a_missing_note_stops_nothing_and_a_long_one_is_cut(tmp_path: Path) -> None:
     asked = with_lessons(tmp_path / "empty", many(RunPaths(tmp_path / "empty"), 1), "")
     assert [what for what, _ in asked] == ["lessons"] * 3 + ["ideas"] and "A note on" not in asked[-1][1]
     note = "".join(f"- line {number} of the note\n" for number in range(1000))
@@ -332,7 +336,7 @@ def test_a_dry_run_counts_the_note_and_the_real_prompts_after_it(tmp_path: Path)
     assert not archive.generations[1].paths.lessons.exists()
 
 
-# ---- what is no answer
+# ---- unusable answers
 
 
 def idea(title: str) -> str:
@@ -348,12 +352,12 @@ def idea(title: str) -> str:
         f"<|channel|>analysis<|message|>{idea('Rejected')}<|end|><|start|>assistant<|channel|>final<|message|>{idea('Kept')}",
     ],
 )
-def test_a_rejected_idea_is_no_candidate(text: str, tmp_path: Path) -> None:
+def test_a_rejected_idea_is_not_a_candidate(text: str, tmp_path: Path) -> None:
     ideas, questions = propose(tmp_path, in_turn(Answer(text)), 1)
     assert [one.title for one in ideas] == ["Kept"] and len(questions) == 1
 
 
-def test_halves_of_characters_in_an_idea_are_replaced_and_can_be_written(tmp_path: Path) -> None:
+def test_lone_surrogates_in_an_idea_are_replaced_and_can_be_written(tmp_path: Path) -> None:
     text = '{"ideas":[{"title":"Momentum","text":"\\ud83d In settings.py …","parents":["\\udc00"]}]}'
     for answer in (text, text.encode("ascii", "backslashreplace").decode().replace("\\\\u", "\\u")):
         (idea,), _ = propose(tmp_path, in_turn(Answer(answer)), 1)
@@ -374,12 +378,12 @@ def test_halves_of_characters_in_an_idea_are_replaced_and_can_be_written(tmp_pat
         "{\0}",
     ],
 )
-def test_odd_json_is_no_error(odd: str) -> None:
+def test_unusual_json_is_not_an_error(odd: str) -> None:
     assert read_proposals(odd) == []
     assert [one.title for one in read_proposals(f"{odd}\n{idea('Kept')}")] in (["Kept"], [])
 
 
-def test_cut_off_answers_without_an_idea_are_not_asked_five_times(tmp_path: Path) -> None:
+def test_cut_off_answers_without_an_idea_are_not_requested_five_times(tmp_path: Path) -> None:
     asked = []
 
     def script(one: Asked) -> Answer:
@@ -393,7 +397,7 @@ def test_cut_off_answers_without_an_idea_are_not_asked_five_times(tmp_path: Path
     assert len(asked) == 2
 
 
-def test_a_limit_that_reasoning_uses_up_is_asked_twice_and_names_the_setting(tmp_path: Path) -> None:
+def test_a_limit_that_reasoning_uses_up_is_retried_once_and_the_setting_is_named(tmp_path: Path) -> None:
     asked = []
 
     def script(one: Asked) -> Answer:
@@ -406,7 +410,7 @@ def test_a_limit_that_reasoning_uses_up_is_asked_twice_and_names_the_setting(tmp
         assert len(asked) == count
 
 
-def test_a_prompt_that_is_too_long_is_asked_once_and_names_the_setting(tmp_path: Path) -> None:
+def test_a_prompt_that_is_too_long_is_sent_once_and_the_setting_is_named(tmp_path: Path) -> None:
     asked = []
 
     def script(one: Asked) -> Answer:
@@ -418,7 +422,7 @@ def test_a_prompt_that_is_too_long_is_asked_once_and_names_the_setting(tmp_path:
     assert len(asked) == 1
 
 
-def test_ideas_are_asked_for_by_a_schema(tmp_path: Path) -> None:
+def test_ideas_are_requested_with_a_schema(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     archive = archive_of(paths, generation(paths, 0, parents=Parents(ideas=1)))
     with desk(tmp_path, in_turn(Answer(idea("Kept"))), structured=True) as it:
@@ -427,7 +431,7 @@ def test_ideas_are_asked_for_by_a_schema(tmp_path: Path) -> None:
     assert sent["type"] == "json_schema" and sent["json_schema"]["schema"]["required"] == ["ideas"]
 
 
-def test_each_role_asks_its_own_model(tmp_path: Path) -> None:
+def test_each_role_uses_its_own_model(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
     archive = archive_of(paths, generation(paths, 0, parents=Parents(ideas=1)))
     with (

@@ -1,4 +1,4 @@
-"""The implementer that asks a language model, against the provider, without a run around it."""
+"""The implementer that uses a language model, with the provider, outside a run."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ WHOLE = f"settings.py\n```python\n{(TOY / 'settings.py').read_text().replace(*ED
 def implement(
     folder: Path, script: Script, *settings: str, crash: Crash | None = None
 ) -> tuple[Implemented | Refusal, list[str]]:
-    """What comes of an idea, and the last turn of every request."""
+    """The result for an idea, and the last turn of every request."""
     with desk(folder, script) as it:
         maker = LlmImplementer(tools_of(*settings, model=it.model))
         made = maker.implement(IDEA, PRISTINE, []) if crash is None else maker.repair(IDEA, PRISTINE, crash)
@@ -37,13 +37,13 @@ def implement(
 
 @pytest.mark.parametrize("form", ["diff", "blocks", "files"])
 @pytest.mark.parametrize("reply", [DIFF, GOOD, WHOLE], ids=["diff", "blocks", "files"])
-def test_every_format_is_understood_whichever_was_asked_for(form: str, reply: str, tmp_path: Path) -> None:
+def test_every_format_is_understood_whichever_was_requested(form: str, reply: str, tmp_path: Path) -> None:
     made, _ = implement(tmp_path, in_turn(Answer(reply)), f"implement.format={form}")
     assert isinstance(made, Implemented)
     assert b"momentum: float = 0.9" in made.tree["settings.py"].data
 
 
-def test_of_several_samples_the_first_that_can_be_used_is_taken(tmp_path: Path) -> None:
+def test_the_first_usable_of_several_samples_is_used(tmp_path: Path) -> None:
     script = in_turn(Answer("I cannot."), Answer(GOOD), Answer(GOOD.replace("0.9", "0.8")))
     made, questions = implement(tmp_path, script, "implement.samples=3")
     assert isinstance(made, Implemented) and made.tries == 3 == len(questions) and len(set(questions)) == 1
@@ -51,7 +51,7 @@ def test_of_several_samples_the_first_that_can_be_used_is_taken(tmp_path: Path) 
     assert len(list(tmp_path.glob("llm/implement-*/sample_*.json"))) == 3
 
 
-def test_a_reply_is_revised_with_the_exact_reason_and_only_so_often(tmp_path: Path) -> None:
+def test_a_reply_is_revised_with_the_exact_reason_and_only_a_few_times(tmp_path: Path) -> None:
     script = in_turn(
         Answer("evaluate.py\n```\nprint(1)\n```\n"), Answer(GOOD.replace("0.0", "0.7")), Answer("Half", finish="length")
     )
@@ -87,7 +87,7 @@ CHILD = Idea("Momentum", "Keep nine tenths of the last step.", "exploit", ("gene
 
 
 def asked_on(folder: Path, *parents: Tree, context: int = 128_000) -> str:
-    """What is asked for an idea on these parents."""
+    """The question for an idea on these parents."""
     with desk(folder, in_turn(Answer(GOOD))) as it:
         maker = LlmImplementer(tools_of(f"llm.context={context}", model=it.model))
         made = maker.implement(CHILD, PRISTINE, list(parents))
@@ -126,7 +126,7 @@ def test_a_parent_that_is_too_long_for_the_context_is_shown_as_its_change(tmp_pa
     assert "note 399 of many" in asked_on(tmp_path, parent)
 
 
-# ---- what is no answer
+# ---- unusable answers
 
 DRAFT = block("settings.py", "    batch: int = 4", "    batch: int = 8")
 REASONING = {
@@ -145,7 +145,7 @@ def test_a_rejected_draft_is_never_applied(text: str, tmp_path: Path) -> None:
     assert b"batch: int = 4" in made.tree["settings.py"].data
 
 
-def test_reasoning_that_is_cut_off_is_named_and_asked_again(tmp_path: Path) -> None:
+def test_truncated_reasoning_is_named_and_the_request_repeated(tmp_path: Path) -> None:
     script = in_turn(Answer(f"<think>{DRAFT}", finish="length"), Answer(GOOD))
     made, questions = implement(tmp_path, script)
     assert isinstance(made, Implemented) and made.tries == 2 and questions[0] == questions[1]

@@ -1,4 +1,4 @@
-"""What every ideator and every implementer promises, whoever wrote it: the program relies on no more than this."""
+"""The contract of every ideator and every implementer, whoever wrote it: the program relies on no more than this."""
 
 import inspect
 import json
@@ -37,7 +37,7 @@ from tests.toy import wait_until
 
 BEST, SECOND, WORSE, CRASHED = (f"generation_000/candidate_00{number}" for number in range(4))
 IDEAS = 4
-"""How many ideas the open generation asks for; the first half builds on parents."""
+"""Number of ideas that the open generation requests; the first half builds on parents."""
 
 
 def with_settings(**values: object) -> Tree:
@@ -60,17 +60,17 @@ def parameters(function: Callable[..., object]) -> list[str]:
 
 @dataclass(frozen=True)
 class IdeatorCase:
-    """How one ideator is made, again and again, and what it is asked."""
+    """How one ideator is created, repeatedly, and what it is asked for."""
 
     kind: type
     """Its class."""
     make: Callable[[], Ideator]
-    """A new one, as after a restart: with all that is on disk."""
+    """Creates a new one, as after a restart, with everything that is on disk."""
     folder: Path
-    """Of the run."""
+    """Folder of the run."""
 
     def briefs(self, ideas: Mapping[int, Idea] | None = None) -> list[Brief]:
-        """What the program asks for, in order, with the ideas that are there by then."""
+        """The requests of the program, in order, with the ideas that exist by then."""
         return [
             brief_of(
                 past(self.folder),
@@ -83,7 +83,7 @@ class IdeatorCase:
         ]
 
     def propose(self, maker: Ideator) -> list[Idea]:
-        """All ideas of the open generation, one after the other."""
+        """All ideas of the open generation, one after another."""
         ideas: dict[int, Idea] = {}
         for number in range(IDEAS):
             ideas[number] = maker.propose(self.briefs(ideas)[number])
@@ -94,7 +94,8 @@ CODES = {BEST: with_settings(momentum=0.9), SECOND: with_settings(batch=16)}
 
 
 def past(folder: Path) -> Any:
-    """A generation of two that beat the baseline, one that did not and one that crashed; and one that is open."""
+    """A generation with two candidates that beat the baseline, one that did not and one that crashed; and one that is
+    open."""
     paths = RunPaths(folder)
     crash = Failure(Stage.TRAIN, FailureKind.NAN, "the loss is NaN\nlog", order=4)
     first = [
@@ -115,8 +116,8 @@ def past(folder: Path) -> Any:
 
 
 class Proposer:
-    """A model that proposes as many ideas as are asked for, each once, on the best parent where there are parents; each
-    batch comes after an answer that cannot be used."""
+    """A model that proposes as many ideas as requested, each once, on the best parent if there are parents; each batch
+    comes after an unusable answer."""
 
     def __init__(self) -> None:
         self._good = Researcher()
@@ -144,7 +145,7 @@ def ideator(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[IdeatorC
     yield IdeatorCase(LlmIdeator, lambda: LlmIdeator(tools_of(model=recorded, codes=CODES)), tmp_path)
 
 
-def test_an_ideator_has_what_the_protocol_names(ideator: IdeatorCase) -> None:
+def test_an_ideator_has_the_members_of_the_protocol(ideator: IdeatorCase) -> None:
     maker = ideator.make()
     assert members(Ideator) == {"needs_model", "slow", "propose", "learn"}
     assert all(hasattr(maker, name) for name in members(Ideator))
@@ -163,7 +164,7 @@ def test_an_ideator_that_needs_no_model_works_without_one(ideator: IdeatorCase) 
 
 
 def test_the_same_brief_gives_the_same_idea(ideator: IdeatorCase) -> None:
-    """Asked again, after a restart, and for one idea alone by a program that was killed before it was written."""
+    """Requested again, after a restart, and alone by a program that was killed before the idea was written."""
     maker, ideas = ideator.make(), dict[int, Idea]()
     for number in range(IDEAS):
         brief = ideator.briefs(ideas)[number]
@@ -185,7 +186,7 @@ def test_an_idea_has_a_title_a_text_and_known_parents(ideator: IdeatorCase) -> N
         assert files.read(ideator.folder / f"{brief.number}.json", Idea) == idea
 
 
-def test_an_ideator_changes_nothing_that_it_is_shown(ideator: IdeatorCase) -> None:
+def test_an_ideator_does_not_change_its_arguments(ideator: IdeatorCase) -> None:
     brief = ideator.briefs()[0]
     before = {one.name: repr(getattr(brief, one.name)) for one in fields(brief)}
     pristine, codes = dict(PRISTINE), {name: dict(tree) for name, tree in CODES.items()}
@@ -196,7 +197,7 @@ def test_an_ideator_changes_nothing_that_it_is_shown(ideator: IdeatorCase) -> No
 
 
 def test_an_ideator_learns_from_any_outcome(ideator: IdeatorCase) -> None:
-    """All of them after a restart, later ones one at a time, and those that were taken back and came again."""
+    """All at once after a restart, later ones one at a time, and ones that were retracted and came again."""
     maker, archive = ideator.make(), past(ideator.folder)
     maker.learn([])
     maker.learn(archive.candidates)
@@ -212,7 +213,7 @@ def test_an_ideator_proposes_for_a_run_without_a_past(
     archive = archive_of(paths, generation(paths, 0, parents=Parents(ideas=1)))
     try:
         idea = ideator.make().propose(brief_of(archive, 0))
-    except BadInput as error:  # a replay knows only what was recorded
+    except BadInput as error:  # a replay contains only what was recorded
         assert isinstance(ideator.make(), LlmIdeator) and "has no" in str(error)
     else:
         assert idea.title and idea.parents == ()
@@ -232,8 +233,8 @@ ODD_CODES = {
 
 @pytest.mark.parametrize("code", ODD_CODES.values(), ids=ODD_CODES)
 @pytest.mark.parametrize("kind", [BankIdeator, TuneIdeator, LlmIdeator], ids=["bank", "tune", "llm"])
-def test_an_ideator_copes_with_any_code_of_a_parent(kind: type, code: Tree, tmp_path: Path) -> None:
-    """A variant may have put anything in the place of the settings, as long as it trains."""
+def test_an_ideator_handles_any_code_of_a_parent(kind: type, code: Tree, tmp_path: Path) -> None:
+    """A variant may have put anything in place of the settings, as long as it trains."""
     paths = RunPaths(tmp_path)
     best = candidate(paths, BEST, Idea("Odd", "Odd.", "explore"), 0.3, 1, code=code)
     seen = Knowledge(1, 1, Standing("baseline", 0.8, 0.01, 3), 0.01)
@@ -250,7 +251,7 @@ def test_an_ideator_copes_with_any_code_of_a_parent(kind: type, code: Tree, tmp_
 # ---- implementers
 
 GOOD = Idea("Momentum", "Keep nine tenths of the last step.", "explore", change=Change(patch="momentum"))
-"""An idea that each of them can implement."""
+"""An idea that each implementer can implement."""
 CRASH = Crash(
     with_settings(batch="four"),
     Failure(Stage.TRAIN, FailureKind.EXCEPTION, "exit code 1: TypeError: 'str' object\nlog"),
@@ -294,7 +295,7 @@ SCRIPTS = {
     ),
     "leaves a pipe": ("outside", "import os; os.remove('train.py'); os.mkfifo('train.py')"),
 }
-"""What a program does, and the kind of the refusal."""
+"""The behaviour of a program, and the kind of the refusal."""
 REPLIES = {
     "says nothing": ("unreadable", ""),
     "says no": ("unreadable", "I cannot do that."),
@@ -312,7 +313,7 @@ REPLIES = {
         block("train.py", "import argparse\n", "import argparse\nimport nowhere_to_be_found\n"),
     ),
 }
-"""What a model answers, and the kind of the refusal."""
+"""The answer of a model, and the kind of the refusal."""
 
 
 class Coder:
@@ -326,16 +327,16 @@ class Coder:
 
 @dataclass(frozen=True)
 class ImplementerCase:
-    """How one implementer is made, again and again."""
+    """How one implementer is created, repeatedly."""
 
     kind: type
     """Its class."""
     make: Callable[[], Implementer]
-    """A new one, as after a restart."""
+    """Creates a new one, as after a restart."""
 
 
 def command_tools(folder: Path, script: str, *more: str) -> Tools:
-    """With a program that runs these lines in the copy of the code."""
+    """Tools with a program that runs these lines in the copy of the code."""
     program = folder / "agent.py"
     program.write_text(script)
     return tools_of(
@@ -355,27 +356,27 @@ def implementer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Impl
 
 
 def assert_allowed(made: Implemented | Refusal, base: Tree) -> None:
-    """Code that may stand, or a reason that a person or a model can act on."""
+    """The code is valid, or there is a reason that a user or a model can act on."""
     if isinstance(made, Refusal):
         assert made.kind in KINDS and made.reason.strip()
         return
     rules = tools_of().rules
     refusal = judge(base, made.tree, rules)
-    assert refusal is None or refusal.kind == "no_change"  # what was tried before is found by whoever compares codes
+    assert refusal is None or refusal.kind == "no_change"  # repeated code is detected by its caller
     protected = [path for path in PRISTINE if not rules.allows(path)]
     assert len(protected) == 2 and all(made.tree[path] == base[path] for path in protected)
     assert made.maker.strip() and made.tries >= 1
     json.dumps(made.maker)
 
 
-def test_an_implementer_has_what_the_protocol_names(implementer: ImplementerCase) -> None:
+def test_an_implementer_has_the_members_of_the_protocol(implementer: ImplementerCase) -> None:
     maker = implementer.make()
     assert members(Implementer) == {"needs_model", "reads_text", "implement", "repair"}
     assert all(hasattr(maker, name) for name in members(Implementer))
     for name in ("implement", "repair"):
         assert parameters(getattr(implementer.kind, name)) == parameters(getattr(Implementer, name))
     for name in ("needs_model", "reads_text"):
-        assert type(getattr(implementer.kind, name)) is bool  # asked of the class, before it is made
+        assert type(getattr(implementer.kind, name)) is bool  # requested from the class, before it is created
 
 
 def test_an_implementer_that_needs_no_model_works_without_one(implementer: ImplementerCase, tmp_path: Path) -> None:
@@ -416,7 +417,7 @@ def test_the_same_idea_becomes_the_same_code(implementer: ImplementerCase) -> No
     assert isinstance(one, Implemented) and isinstance(two, Implemented) and one.tree == two.tree
 
 
-def test_an_implementer_changes_nothing_that_it_is_given(implementer: ImplementerCase) -> None:
+def test_an_implementer_does_not_change_its_arguments(implementer: ImplementerCase) -> None:
     baseline, parents = dict(PRISTINE), [with_settings(batch=16), with_settings(weight_decay=0.1)]
     before = [dict(parent) for parent in parents]
     crash = replace(CRASH, code=dict(CRASH.code))
@@ -443,7 +444,7 @@ def test_a_repair_builds_on_the_code_that_crashed_or_is_refused(implementer: Imp
         pytest.param(
             Idea("$x {idea} %s", "```\n${title} {0} \\N{x} </s> <think>", "explore"), id="text like a template"
         ),
-        pytest.param(Idea("A\0B", "\x1b[31m é 学习率 \u202e", "explore"), id="text with odd characters"),
+        pytest.param(Idea("A\0B", "\x1b[31m é 学习率 \u202e", "explore"), id="text with unusual characters"),
         pytest.param(Idea("Long", "word " * 20_000, "explore"), id="long text"),
         pytest.param(Idea("A", "a", "explore", change=Change()), id="no change"),
         pytest.param(Idea("A", "a", "explore", change=Change(patch="nowhere")), id="a patch that the bank lacks"),
@@ -452,7 +453,7 @@ def test_a_repair_builds_on_the_code_that_crashed_or_is_refused(implementer: Imp
         pytest.param(Idea("A", "a", "exploit", change=Change(join=True)), id="a join without parents"),
     ],
 )
-def test_a_bad_idea_is_a_refusal_and_no_error(idea: Idea, implementer: ImplementerCase) -> None:
+def test_a_bad_idea_is_a_refusal_and_not_an_error(idea: Idea, implementer: ImplementerCase) -> None:
     maker = implementer.make()
     assert_allowed(maker.implement(idea, PRISTINE, []), PRISTINE)
     assert_allowed(maker.repair(idea, PRISTINE, CRASH), CRASH.code)
@@ -466,7 +467,7 @@ def test_a_bad_idea_is_a_refusal_and_no_error(idea: Idea, implementer: Implement
     [Change(patch="momentum"), Change(settings={"batch": 8}), Change(join=True)],
     ids=["patch", "settings", "join"],
 )
-def test_any_code_of_a_parent_is_coped_with(change: Change, code: Tree, implementer: ImplementerCase) -> None:
+def test_any_code_of_a_parent_is_handled(change: Change, code: Tree, implementer: ImplementerCase) -> None:
     idea, maker = replace(GOOD, change=change, parents=(BEST,)), implementer.make()
     assert_allowed(maker.implement(idea, PRISTINE, [code]), code)
     other = with_settings(weight_decay=0.1)
@@ -483,24 +484,24 @@ def test_a_program_that_misbehaves_is_a_refusal(kind: str, script: str, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["agent.py"]
 
 
-def test_a_program_that_is_not_there_is_a_refusal(tmp_path: Path) -> None:
+def test_a_missing_program_is_a_refusal(tmp_path: Path) -> None:
     made = CommandImplementer(tools_of(f"implement.command=[{tmp_path}/nowhere]")).implement(GOOD, PRISTINE, [])
     assert isinstance(made, Refusal) and "nowhere" in made.reason
 
 
 @pytest.mark.parametrize(("kind", "reply"), REPLIES.values(), ids=REPLIES)
-def test_a_reply_that_cannot_be_used_is_a_refusal(kind: str, reply: str, tmp_path: Path) -> None:
+def test_an_unusable_reply_is_a_refusal(kind: str, reply: str, tmp_path: Path) -> None:
     with desk(tmp_path, lambda asked: Answer(reply)) as it:
         made = LlmImplementer(tools_of(model=it.model)).implement(GOOD, PRISTINE, [])
     assert isinstance(made, Refusal) and made.kind == kind
     assert_allowed(made, PRISTINE)
 
 
-# ---- nobody to ask
+# ---- unavailable models and programs
 
 
 def makers_that_ask(model: Model) -> list[Callable[[Path], object]]:
-    """One call of each maker that asks a model."""
+    """One call of each maker that uses a model."""
     tools = tools_of(model=model)
     return [
         lambda folder: LlmIdeator(tools).propose(brief_of(past(folder), 0)),
@@ -511,7 +512,7 @@ def makers_that_ask(model: Model) -> list[Callable[[Path], object]]:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_while_there_is_nobody_to_ask_a_maker_is_unanswered(number: int, tmp_path: Path) -> None:
+def test_while_the_model_is_unavailable_a_maker_is_unanswered(number: int, tmp_path: Path) -> None:
     with (
         desk(tmp_path, lambda asked: Answer("no credit", 402, "insufficient_quota")) as it,
         pytest.raises(Unanswered),
@@ -521,10 +522,10 @@ def test_while_there_is_nobody_to_ask_a_maker_is_unanswered(number: int, tmp_pat
 
 @pytest.mark.parametrize("when", ["before", "while it runs"])
 def test_a_program_that_is_stopped_is_unanswered(when: str, tmp_path: Path) -> None:
-    """It is run again when the run is resumed; what it left counts for nothing."""
+    """It is run again when the run is resumed; its earlier output does not count."""
     started = tmp_path / "started"
     script = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(1000)"
-    tools = command_tools(tmp_path, script, "train.sandbox=none")  # it meets the test through a file
+    tools = command_tools(tmp_path, script, "train.sandbox=none")  # it communicates with the test through a file
     if when == "before":
         tools.stopping.set()
     with ThreadPoolExecutor(1) as pool:
@@ -537,7 +538,7 @@ def test_a_program_that_is_stopped_is_unanswered(when: str, tmp_path: Path) -> N
 
 
 def test_every_maker_that_a_configuration_names_is_held_to_this_contract() -> None:
-    """One that is added has to be added here."""
+    """A new one has to be added here."""
     ideators = {
         composed((f"ideate={name}", *("llm=replay",))).ideate.maker["_target_"] for name in ("bank", "tune", "llm")
     }

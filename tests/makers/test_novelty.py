@@ -1,4 +1,4 @@
-"""Whether ideas that were proposed before are found again among many, against a comparison of every pair."""
+"""Whether earlier ideas are recognized among many, compared with a check of every pair."""
 
 import random
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ TEXT = (
 
 
 def random_words(rng: random.Random, count: int) -> list[str]:
-    """Words of a language with 20,000 of them."""
+    """Words of a language with 20,000 words."""
     return [
         f"w{'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10 % 10]}{chr(97 + n // 100 % 20)}{chr(97 + n // 2000)}"
         for n in rng.sample(range(20_000), count)
@@ -74,7 +74,7 @@ def test_an_idea_in_nearly_the_same_words_is_found_among_many() -> None:
         pytest.param("Momentum", "Use momentum of 0.5.", (), id="another number"),
     ],
 )
-def test_what_is_another_idea_is_not_found(title: str, text: str, parents: tuple[str, ...]) -> None:
+def test_a_different_idea_is_not_found(title: str, text: str, parents: tuple[str, ...]) -> None:
     short = Idea("Momentum", "Use momentum of 0.9.", "explore")
     known = known_of([Idea("Momentum", TEXT, "explore"), short])
     assert known.twin(Idea(title, text, "exploit", parents), 1) is None
@@ -103,7 +103,7 @@ def test_on_the_same_parents_it_is_found() -> None:
 
 
 def test_ideas_of_later_generations_are_not_found_also_when_they_were_read() -> None:
-    """A generation that opened earlier asks again after a restart, and has to hear the same."""
+    """A generation that opened earlier repeats its query after a restart and must get the same answer."""
     old, later = Idea("Momentum", TEXT, "explore"), Idea("Batch", "A larger batch of sixteen rows.", "explore")
     known = known_of([old], [later], [])
     assert known.twin(old, 1) == old and known.twin(old, 0) is None
@@ -124,7 +124,7 @@ def test_each_generation_is_read_once_and_only_up_to_the_one_named() -> None:
 @pytest.mark.parametrize(("share", "least"), [(0.8, 0.98), (0.85, 0.995), (0.9, 0.9998), (1.0, 1.0)])
 @pytest.mark.parametrize("count", [8, 20, 60, 120])
 def test_pairs_that_share_most_of_their_words_are_found(count: int, share: float, least: float) -> None:
-    """The parts of all such pairs that the module promises to find, over texts of a line up to a page."""
+    """The share of all such pairs that the module promises to find, over texts from a line to a page."""
     rng = random.Random(f"{count}/{share}")
     found = pairs = 0
     while pairs < 500:
@@ -143,7 +143,7 @@ def test_pairs_that_share_most_of_their_words_are_found(count: int, share: float
 @given(
     st.lists(st.lists(st.sampled_from("abcdefgh 0.1 0.2 3".split()), min_size=1, max_size=8), min_size=2, max_size=8)
 )
-def test_what_is_found_is_alike_and_what_is_equal_is_found(texts: list[list[str]]) -> None:
+def test_found_ideas_are_similar_and_equal_ones_are_found(texts: list[list[str]]) -> None:
     ideas = [Idea("", " ".join(text), "explore") for text in texts]
     known = known_of(ideas[1:])
     twin = known.twin(ideas[0], 1)

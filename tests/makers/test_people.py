@@ -49,8 +49,8 @@ def named(candidates: tuple[Candidate, ...], title: str) -> Candidate:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Bench:
-    """A run `r` of one generation with three ideas of a bank; then the best is banned, the worst is pinned, a person
-    proposes an idea with its code, and the run goes on for a generation."""
+    """A run `r` of one generation with three ideas of a bank. Then the best is banned, the worst is pinned, a person
+    proposes an idea with its code, and the run continues for one generation."""
     folder = tmp_path_factory.mktemp("people")
     bench = Bench(folder / "runs", toy_data, baseline(folder, ideas=BANK))
     bench.run("r", *FEW, "select=truncation", "ideate.candidates=3", "stop.generations=1").ok()
@@ -88,7 +88,7 @@ def test_a_persons_idea_is_tried_beside_the_others(people: Bench) -> None:
     assert "pull the weights" in human.idea.text.lower()
 
 
-def test_whoever_is_banned_is_neither_parent_nor_elite(people: Bench) -> None:
+def test_a_banned_candidate_is_neither_parent_nor_elite(people: Bench) -> None:
     archive = people.archive("r")
     best = ranked(people)[0]
     first, second = (generation.selection for generation in archive.generations)
@@ -99,7 +99,7 @@ def test_whoever_is_banned_is_neither_parent_nor_elite(people: Bench) -> None:
     assert archive.report is not None and [one.candidate for one in archive.report.elites] != [best.id]
 
 
-def test_whoever_is_pinned_is_both(people: Bench) -> None:
+def test_a_pinned_candidate_is_both(people: Bench) -> None:
     archive, worst = people.archive("r"), ranked(people)[-1]
     selection = archive.generations[1].selection
     assert selection is not None and selection.parents[0] == worst.id
@@ -109,7 +109,7 @@ def test_whoever_is_pinned_is_both(people: Bench) -> None:
     assert "scored, pinned" in text and "scored, banned" in text
 
 
-def test_a_mark_can_be_taken_back(people: Bench) -> None:
+def test_a_mark_can_be_removed(people: Bench) -> None:
     worst = ranked(people)[-1]
     marked = people.archive("r").paths.mark(worst.id)
     mark = marked.read_bytes()
@@ -147,7 +147,7 @@ def test_another_run_starts_from_the_elites_of_this_one(people: Bench) -> None:
         pytest.param("Do", "x", "generation_000", ["is not a candidate"], id="no candidate"),
     ],
 )
-def test_what_cannot_be_proposed(
+def test_invalid_proposals(
     idea: str, patch: str | None, parent: str | None, words: list[str], people: Bench, tmp_path: Path
 ) -> None:
     (tmp_path / "idea").write_text(idea)
@@ -162,7 +162,7 @@ def test_what_cannot_be_proposed(
     assert list((people.folder / "r/proposals").iterdir()) == before
 
 
-def test_seeds_that_are_none(people: Bench) -> None:
+def test_invalid_seeds(people: Bench) -> None:
     people.run("none", *FEW, "ideate.seeds=[/nowhere]").refused(2, "/nowhere is not in a run folder")
 
 

@@ -1,4 +1,4 @@
-"""Prompts and what is read out of answers: golden files, tolerant parsing, history that fits."""
+"""Prompts and the parsing of answers: golden files, tolerant parsing, history that fits."""
 
 import json
 import math
@@ -122,7 +122,7 @@ def test_the_ideators_shared_part_is_as_in_its_golden_file(kind: str) -> None:
     golden(f"ideator_{kind}", ideator_text(tools_of(f"ideate.kind={kind}", packages=PACKAGES)))
 
 
-def test_both_shared_parts_begin_alike_and_hold_nothing_of_the_other() -> None:
+def test_both_shared_parts_have_a_common_prefix_and_nothing_of_the_other() -> None:
     """A provider's cache may serve the codebase to both."""
     ideas, code = (make(tools_of(packages=PACKAGES)) for make in (ideator_text, implementer_text))
     same = ideas[: next(at for at, (one, two) in enumerate(zip(ideas, code, strict=False)) if one != two)]
@@ -189,7 +189,7 @@ def test_every_template_is_tested() -> None:
 # ---- a user's own templates
 
 
-def test_a_template_of_the_users_folder_takes_the_place_of_ours(tmp_path: Path) -> None:
+def test_a_template_of_the_users_folder_replaces_ours(tmp_path: Path) -> None:
     (tmp_path / "first.md").write_text("For $$1: $count ideas.\n$measured$guidance$proposed")
     (tmp_path / "README.md").write_text("Costs $5 and more.")
     (tmp_path / "kind_any.md").write_text("")
@@ -214,16 +214,14 @@ def test_a_template_of_the_users_folder_takes_the_place_of_ours(tmp_path: Path) 
         ("explores", "", r"explores\.md is not the name of a prompt; did you mean explore\.md\?"),
     ],
 )
-def test_a_template_that_cannot_be_used_is_refused_with_a_line(
-    name: str, text: str, words: str, tmp_path: Path
-) -> None:
+def test_an_invalid_template_is_refused_in_one_line(name: str, text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / f"{name}.md").write_text(text)
     with pytest.raises(BadInput, match=words) as caught:
         own_templates(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_own_templates_are_settings_of_the_run_and_a_change_is_shown_on_a_line(tmp_path: Path) -> None:
+def test_own_templates_are_settings_of_the_run_and_a_change_is_shown_in_one_line(tmp_path: Path) -> None:
     prompts = tmp_path / "prompts"
     prompts.mkdir()
     (tmp_path / "conf").mkdir()
@@ -250,7 +248,7 @@ def test_only_what_a_baseline_shows_is_shown() -> None:
         assert hidden not in text
 
 
-# ---- ideas as they are written ----
+# ---- parsing of ideas ----
 
 
 @pytest.mark.parametrize(
@@ -271,7 +269,7 @@ def test_only_what_a_baseline_shows_is_shown() -> None:
         ("{" * 3000, ""),
     ],
 )
-def test_ideas_are_read_out_of_whatever_stands_around(answer: str, titles: str) -> None:
+def test_ideas_are_extracted_from_surrounding_text(answer: str, titles: str) -> None:
     proposals = read_proposals(answer)
     assert "".join(one.title for one in proposals) == titles
     assert all(files.to_json(Idea(one.title, one.text, "explore")) for one in proposals)
@@ -294,7 +292,7 @@ def test_parents_may_be_a_list_or_a_word() -> None:
         ("降低学习率", "增加动量", False),
     ],
 )
-def test_near_duplicates_are_seen(one: str, two: str, same: bool) -> None:
+def test_near_duplicates_are_detected(one: str, two: str, same: bool) -> None:
     first, second = (Idea("Momentum", text, "explore") for text in (one, two))
     assert alike(first, second) is same
     assert not alike(first, Idea("Momentum", one, "exploit", ("generation_000/candidate_000",)))
@@ -313,7 +311,7 @@ def test_near_duplicates_are_seen(one: str, two: str, same: bool) -> None:
         ("try:\n    import triton\nexcept ImportError:\n    pass", "triton"),
     ],
 )
-def test_a_package_that_is_not_there_is_refused(source: str, unknown: str) -> None:
+def test_a_missing_package_is_refused(source: str, unknown: str) -> None:
     base = {"train.py": Entry(b"import odd\n"), "helper.py": Entry(b"")}
     made = check_imports(base, {**base, "train.py": Entry(source.encode())}, PACKAGES)
     if unknown:
@@ -353,7 +351,7 @@ def test_only_packages_that_training_code_would_import_are_named() -> None:
 
 
 def test_naming_fewer_packages_makes_a_prompt_shorter() -> None:
-    """Our own dependencies and build tools were over a thousand tokens of every prompt."""
+    """Dependencies of the program and build tools took over a thousand tokens of every prompt."""
     has = installed_packages("")
     named = training_packages(has, tree(ROOT / "baselines/nanogpt"), [])
     assert {"torch", "numpy", "deepspeed"} <= {name.split()[0] for name in named}
@@ -395,8 +393,8 @@ def test_a_hunk_that_is_too_long_leaves_room_for_those_after_it() -> None:
     assert text.endswith("(1 of 4 hunks are left out)")
 
 
-def test_bytes_that_are_no_text_are_shown_in_a_hunk_that_is_too_long() -> None:
-    """Of a file in another encoding; its diff holds half characters."""
+def test_bytes_that_are_not_text_are_shown_in_a_hunk_that_is_too_long() -> None:
+    """From a file in another encoding, whose diff contains lone surrogates."""
     latin = LONG[: LONG.index(HUNKS[1])].replace("+new 1\n", "+caf\udce9\n" * 300)
     text = shown_diff(latin, 60)
     assert "+caf" in text and "left out" in text
@@ -407,7 +405,7 @@ def test_a_binary_file_counts_as_a_hunk() -> None:
     assert shown_diff(LONG + binary, tokens(LONG) + 5).endswith("(1 of 5 hunks are left out)")
 
 
-def test_code_on_top_is_whole_files_or_where_these_are_too_long_a_diff() -> None:
+def test_the_parents_code_is_whole_files_or_if_these_are_too_long_a_diff() -> None:
     before = {"a.py": Entry(b"one\n" * 300), "gone.py": Entry(b"x"), "same.py": Entry(b"same")}
     after = {"a.py": Entry(b"one\n" * 300 + b"two\n"), "new.bin": Entry(b"\0"), "same.py": Entry(b"same")}
     files = code_on_top(before, after, 1000)
@@ -422,7 +420,7 @@ def test_code_on_top_is_whole_files_or_where_these_are_too_long_a_diff() -> None
 
 @pytest.fixture
 def past(tmp_path: Path) -> tuple[Archive, Knowledge]:
-    """A generation with every sort of end."""
+    """A generation with every kind of outcome."""
     paths = RunPaths(tmp_path)
     crash = Failure(
         Stage.TRAIN,
@@ -436,19 +434,19 @@ def past(tmp_path: Path) -> tuple[Archive, Knowledge]:
         candidate(paths, f"generation_000/candidate_{number:03d}", Idea(title, "Do it.", "explore"), end, number + 1)
         for number, (title, end) in enumerate(zip(titles, ends, strict=True))
     ]
-    # The reference's error is such that a difference has one of 0.02.
+    # The reference's error is such that a difference has an error of 0.02.
     reference = Standing("baseline", 0.8, math.sqrt(0.02**2 - 0.01**2), 3)
     known = Knowledge(6, 1, reference, 0.0, {candidates[5].id: "peeks"})
     return archive_of(paths, generation(paths, 0, candidates)), known
 
 
 def twin_of(number: int, title: str, order: int) -> Failure:
-    """The end of a candidate with the same code as candidate `number`."""
+    """The outcome of a candidate with the same code as candidate `number`."""
     reason, twin = f"the same code as g0/c{number}: {title}", f"generation_000/candidate_{number:03d}/attempt_0"
     return Failure(Stage.IMPLEMENT, FailureKind.DUPLICATE, reason, twin=twin, order=order)
 
 
-def test_history_tells_how_each_ended(past: tuple[Archive, Knowledge]) -> None:
+def test_history_contains_the_outcome_of_each(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
     golden("history", history.tried(archive, known, METRIC, "seed", 10_000) + "\n")
 
@@ -463,7 +461,7 @@ def titled(text: str) -> list[str]:
     return [line[2:].partition(" ")[0] for line in text.splitlines() if line.startswith("- g0/c")]
 
 
-def test_history_is_packed_by_tokens_and_says_what_is_left_out(past: tuple[Archive, Knowledge]) -> None:
+def test_history_fits_its_tokens_and_states_what_is_omitted(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
     room = 250
     texts = {seed: history.tried(archive, known, METRIC, seed, room) for seed in "abcdef"}
@@ -479,7 +477,7 @@ def test_history_is_packed_by_tokens_and_says_what_is_left_out(past: tuple[Archi
 
 def test_history_gives_the_titles_of_those_that_it_does_not_describe(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
-    known = replace(known, seed_sd=0.4)  # nothing is clear
+    known = replace(known, seed_sd=0.4)  # no difference is clear
     texts = [history.tried(archive, known, METRIC, seed, 240) for seed in "abcdef"]
     lines = {line for text in texts for line in text.splitlines() if line.startswith("- ")}
     assert {"- g0/c5 (banned): Cheat", "- g0/c3 (failed: exception): Lost", "- g0/c2 (within noise): Twin"} <= lines
@@ -496,7 +494,7 @@ def test_the_best_are_described_however_little_room_there_is_for_others(tmp_path
     known = Knowledge(9, 1, Standing("baseline", 0.65, 0.02, 3), 0.0, {candidates[2].id: "cheats"})
     text = history.tried(archive, known, METRIC, "a", 2000)
     best, _, others = text.partition("Others that were tried:")
-    # Best first; not the banned c2, not the clear losses, not c9, whose outcome came later.
+    # Best first; without the banned c2, the clear losses, and c9, whose outcome came later.
     assert described(best) == ["g0/c4", "g0/c7", "g0/c6"]
     assert described(others) == ["g0/c0", "g0/c1", "g0/c2", "g0/c3", "g0/c5", "g0/c8"] and not titled(text)
     highest = replace(METRIC, direction=Direction.maximize)
@@ -504,7 +502,7 @@ def test_the_best_are_described_however_little_room_there_is_for_others(tmp_path
     assert described(best) == ["g0/c0", "g0/c1", "g0/c8", "g0/c5", "g0/c3"]
 
 
-def test_history_leaves_out_those_that_are_described_elsewhere(past: tuple[Archive, Knowledge]) -> None:
+def test_history_omits_those_that_are_described_elsewhere(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
     parents = [archive.candidates[0].id, archive.candidates[4].id]
     text = history.tried(archive, known, METRIC, "a", 10_000, parents)
@@ -514,8 +512,8 @@ def test_history_leaves_out_those_that_are_described_elsewhere(past: tuple[Archi
     assert text.startswith("The best of the others, best first:\n\ng0/c0: Good")
 
 
-def test_history_mentions_no_outcome_later_than_it_may_know(past: tuple[Archive, Knowledge]) -> None:
-    """Whatever came in since then: the same words."""
+def test_history_mentions_no_outcome_later_than_allowed(past: tuple[Archive, Knowledge]) -> None:
+    """The text is the same whatever has arrived since then."""
     archive, known = past
     early = replace(known, outcomes=2, banned={})
     text = history.tried(archive, early, METRIC, "a", 10_000)
@@ -537,7 +535,7 @@ def test_a_twin_whose_score_came_later_is_only_a_duplicate(past: tuple[Archive, 
     assert "Scored 0.5000" in history.ending(changed, twin, replace(known, outcomes=7), METRIC)
 
 
-def test_the_gain_in_history_has_the_noise_of_seeds_in_it(past: tuple[Archive, Knowledge]) -> None:
+def test_the_gain_in_history_includes_seed_noise(past: tuple[Archive, Knowledge]) -> None:
     archive, known = past
     noisy = replace(known, seed_sd=0.1)
     text = history.ending(archive, archive.candidates[0], noisy, METRIC)
@@ -553,7 +551,7 @@ def test_the_gain_in_history_has_the_noise_of_seeds_in_it(past: tuple[Archive, K
         (0.80, ["within noise", "clear loss"]),
     ],
 )
-def test_history_compares_with_the_parent_too(
+def test_history_also_compares_with_the_parent(
     past: tuple[Archive, Knowledge], value: float, verdicts: list[str]
 ) -> None:
     """The parent scored 0.5, the baseline 0.8; the error of a difference from the parent is 0.014."""
@@ -571,7 +569,7 @@ def test_history_compares_with_the_parent_too(
 
 
 class Counted(Archive):
-    """Counts the outcomes that it is asked for."""
+    """Counts the outcomes that are read from it."""
 
     reads = 0
 
@@ -588,7 +586,7 @@ def test_history_reads_no_more_of_a_large_archive_than_fits(tmp_path: Path) -> N
     ]
     archive = Counted(**vars(archive_of(paths, generation(paths, 0, candidates))))
     known = Knowledge(2000, 1, Standing("baseline", 0.8, 0.01, 3), 0.0)
-    history.tried(archive, known, METRIC, "seed", 1000)  # takes in all outcomes once
+    history.tried(archive, known, METRIC, "seed", 1000)  # reads all outcomes once
     Counted.reads = 0
     text = history.tried(archive, known, METRIC, "seed", 1000)
     shown = len(described(text)) + len(titled(text))
@@ -607,7 +605,7 @@ def test_history_reads_no_more_of_a_large_archive_than_fits(tmp_path: Path) -> N
         ([], 500, []),
     ],
 )
-def test_what_short_texts_leave_goes_to_the_long_ones(sizes: list[int], room: int, given: list[int]) -> None:
+def test_room_that_short_texts_leave_is_given_to_long_ones(sizes: list[int], room: int, given: list[int]) -> None:
     assert history.shares(sizes, room) == given
 
 
@@ -622,7 +620,7 @@ def test_a_parent_is_described_with_as_much_of_its_code_as_fits(past: tuple[Arch
     assert "\nIt wrote no metrics.\nIts code" in whole
 
 
-# ---- what was measured of the unmodified code
+# ---- measurements of the unmodified code
 
 NO_MEMORY = Memory()
 ON_H100 = ("NVIDIA H100 80GB HBM3", Memory(540.0, 12.04, 85.52, 69.3))
@@ -631,7 +629,8 @@ ON_H100 = ("NVIDIA H100 80GB HBM3", Memory(540.0, 12.04, 85.52, 69.3))
 def baseline_run(
     paths: RunPaths, values: list[float | None], rows: list[dict[str, Any]], gpu: str = "", memory: Memory = NO_MEMORY
 ) -> Archive:
-    """An archive with trials of the baseline; none: it has no score yet. The second try of each has the result."""
+    """An archive with trials of the baseline; if none are given it has no score yet. The second try of each has the
+    result."""
     trials = []
     for number, value in enumerate(values):
         trial = paths.baseline.trial(number)
@@ -670,7 +669,7 @@ ROWS = [
 ]
 
 
-def test_the_baselines_score_noise_speed_and_curve_are_told_under_a_wall_clock(tmp_path: Path) -> None:
+def test_the_baselines_score_noise_speed_and_curve_are_stated_with_a_wall_clock(tmp_path: Path) -> None:
     archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, *ON_H100)
     known = Knowledge(0, 0, Standing("baseline", 0.8, 0.015, 3), 0.02)
     assert history.measured(archive, known, config_of(Clock.wall), METRIC) == (
@@ -682,8 +681,8 @@ def test_the_baselines_score_noise_speed_and_curve_are_told_under_a_wall_clock(t
     )
 
 
-def test_what_differs_from_machine_to_machine_is_not_told_where_the_clock_counts_steps(tmp_path: Path) -> None:
-    """So that a run can be repeated, and replayed, word for word."""
+def test_machine_dependent_values_are_omitted_if_the_clock_counts_steps(tmp_path: Path) -> None:
+    """So that a run can be repeated and replayed word for word."""
     archive = baseline_run(RunPaths(tmp_path), [0.8, 0.82, 0.78], ROWS, *ON_H100)
     known = Knowledge(0, 0, Standing("baseline", 0.8, 0.015, 3), 0.0)
     assert history.measured(archive, known, config_of(Clock.steps), METRIC) == (
@@ -693,8 +692,9 @@ def test_what_differs_from_machine_to_machine_is_not_told_where_the_clock_counts
     )
 
 
-def test_nothing_is_told_of_the_baseline_that_was_not_known_when_the_generation_opened(tmp_path: Path) -> None:
-    """Of several trials nobody can tell later which had ended then; so their training waits until all have."""
+def test_only_values_of_the_baseline_known_when_the_generation_opened_are_stated(tmp_path: Path) -> None:
+    """With several trials, it cannot be determined later which had ended by then; so their training is omitted until
+    all have."""
     early, late = (
         baseline_run(RunPaths(tmp_path / name), values, ROWS[: 10 * len(values)])
         for name, values in (("early", [None, 0.8]), ("late", [0.9, 0.8, 0.7]))
@@ -723,7 +723,7 @@ def test_a_baseline_without_metrics_is_described_by_its_score(tmp_path: Path) ->
     assert history.measured(archive, known, config_of(Clock.wall, 1), METRIC) == text
 
 
-def test_places_and_addresses_are_left_out_of_logs() -> None:
+def test_paths_and_addresses_are_removed_from_logs() -> None:
     text = (
         'File "/tmp/x1/runs/r/generation_000/candidate_000/attempt_0/variant/train.py", line 3: <f at 0x7f2b3c4d5e6f>'
     )
@@ -738,13 +738,13 @@ def test_places_and_addresses_are_left_out_of_logs() -> None:
         (Clock.wall, "loss 1 → 0.2 → 0.1111; seconds 1 → 5 → 9; step 1 → 5 → 9"),
     ],
 )
-def test_metrics_are_summed_up_with_speed_only_under_a_wall_clock(clock: Clock, text: str) -> None:
+def test_metrics_are_summarized_with_speed_only_with_a_wall_clock(clock: Clock, text: str) -> None:
     lines = [f'{{"step": {step}, "loss": {1 / step}, "seconds": {step}}}' for step in range(1, 10)]
     assert history.metrics_summary([*lines, '{"torn', "[" * 10_000, "NaN", '{"loss": NaN}'], clock) == text
     assert history.metrics_summary(lines[:1], Clock.steps) == "loss 1; step 1"
 
 
-def test_whatever_a_variant_writes_as_metrics_is_summed_up() -> None:
+def test_any_metrics_written_by_a_variant_are_summarized() -> None:
     odd = [f'{{"big": {10**400}, "step": Infinity, "flag": true, "word": "x", "list": [1]}}', '{"loss": 2}', "3"]
     assert history.metrics_summary(odd, Clock.steps) == "loss 2"
     many = json.dumps({f"name {number}": number for number in range(10_000)})

@@ -1,4 +1,4 @@
-"""Tuning that learns: settings that did well are drawn more often, in either direction of the metric."""
+"""Tuning that learns: good values are drawn more often, in either direction of the metric."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ COUNT = 24
 
 
 def rates(direction: Direction, outcomes: int, failures: bool = False) -> list[float]:
-    """The learning rates that are proposed after a generation in which a larger rate had a larger value."""
+    """The learning rates proposed after a generation in which a larger rate had a larger value."""
     done = []
     for number in range(COUNT):
         rate = 0.004 * 1.1**number
@@ -34,12 +34,12 @@ def rates(direction: Direction, outcomes: int, failures: bool = False) -> list[f
     return [float(one.get("learning_rate", 0.01)) for one in changes]
 
 
-def test_settings_that_did_well_are_drawn_more_often_in_both_directions() -> None:
+def test_good_values_are_drawn_more_often_in_both_directions() -> None:
     up, down = (sum(rates(direction, COUNT)) / 8 for direction in (Direction.maximize, Direction.minimize))
     assert up > 1.5 * down
 
 
-def test_outcomes_that_may_not_be_used_and_failures_teach_nothing() -> None:
+def test_outcomes_that_may_not_be_used_and_failures_have_no_effect() -> None:
     assert rates(Direction.maximize, 0) == rates(Direction.minimize, 0)
     assert rates(Direction.maximize, COUNT, failures=True) == rates(Direction.minimize, COUNT, failures=True)
 

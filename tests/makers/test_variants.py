@@ -1,4 +1,4 @@
-"""The code of a candidate outlives its folder."""
+"""The code of a candidate survives the removal of its folder."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_a_variant_that_was_removed_is_written_again_from_its_patch(tmp_path: Pa
     attempt = Attempt(paths.candidate("generation_000/candidate_000").attempt(0), None, None, None, ())
     attempt.paths.folder.mkdir(parents=True)
     attempt.paths.patch.write_text(diff(before, code))
-    (attempt.paths.folder / "variant.part").mkdir()  # of a call that was killed
+    (attempt.paths.folder / "variant.part").mkdir()  # left by a call that was killed
     restore_variant(paths, attempt)
     assert read_tree(attempt.paths.variant) == code
     (attempt.paths.variant / "a.py").write_text("untouched\n")

@@ -1,4 +1,4 @@
-"""What makers are made with and asked about, for their tests: tools of the toy, and archives that are only values."""
+"""Makers' tools and briefs for tests: tools of the toy, and archives in memory."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def tools_of(
     codes: Mapping[str, Tree] | None = None,
     ideas: Path = IDEAS,
 ) -> Tools:
-    """Tools of a run of the toy. `codes` holds the code of candidates by id; the others have that of the baseline."""
+    """Tools of a run of the toy. `codes` contains the code of candidates by id; the others have the baseline's."""
     config, known = composed(settings), codes or {}
 
     def code(candidate: Candidate | None) -> Tree:
@@ -47,7 +47,8 @@ def tools_of(
 def candidate(
     paths: RunPaths, name: str, idea: Idea, end: float | Failure | None = None, order: int = 0, code: Tree | None = None
 ) -> Candidate:
-    """A candidate that is open, or has a value or a failure as outcome number `order`. With `code` its patch is on disk."""
+    """A candidate that is open, or has a value or a failure as outcome number `order`. With `code` its patch is on
+    disk."""
     folder = paths.candidate(name)
     attempt = folder.attempt(0)
     if code is not None:
@@ -66,7 +67,7 @@ def candidate(
 def generation(
     paths: RunPaths, number: int, candidates: Sequence[Candidate] = (), parents: Parents | None = None
 ) -> Generation:
-    """A generation that is complete unless `parents` asks for more ideas."""
+    """A generation that is complete unless `parents` requests more ideas."""
     opened = parents if parents is not None else Parents(ideas=len(candidates))
     return Generation(number, paths.generation(number), opened, tuple(candidates), None)
 
@@ -89,7 +90,7 @@ def brief_of(
     alike: range | None = None,
     ideas: Mapping[int, Idea] | None = None,
 ) -> Brief:
-    """What the newest generation asks for as candidate `number`."""
+    """The brief of the newest generation for candidate `number`."""
     opened = archive.generations[-1]
     parents = tuple(archive.candidate(name) for name in opened.parents.candidates)
     there = {number_of(one.id): one.idea for one in opened.candidates}
