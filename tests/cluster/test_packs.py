@@ -1,4 +1,5 @@
-"""Several trials in one job: which share one, what each has of it, and that one's end is no other's."""
+"""Several trials in one job: which ones share it, the resources of each, and that the end of one does not end the
+others."""
 
 import json
 import os
@@ -37,7 +38,9 @@ PAIRS = ("a,b", "c,d", "e,f", "g,h")
 def test_only_trials_of_the_same_kind_share_a_job(items: str, size: int, expected: list[str]) -> None:
     packs = ["".join(pack) for pack in packed(items, str, size)]
     assert packs == expected
-    assert ["".join(pack) for pack in packed("".join(packs), str, size)] == expected  # packed again it is the same
+    assert [
+        "".join(pack) for pack in packed("".join(packs), str, size)
+    ] == expected  # packing again gives the same result
 
 
 def test_a_pack_requests_what_its_members_need() -> None:
@@ -77,19 +80,19 @@ def test_a_job_with_too_few_gpus_runs_no_pack(variables: dict[str, str]) -> None
     [
         ([0, 4, 1, 5], "4", [(0, 4), (1, 5)]),
         ([7, 8, 9, 10, 11, 12], "6", [(7, 8), (9, 10)]),
-        ([0, 1, 2, 3], "2", [(), ()]),  # not confined: these are the cores of the node, which others use
-        ([0, 1], "2", [(), ()]),  # fewer than requested: a node that claims more than it has
+        ([0, 1, 2, 3], "2", [(), ()]),  # not confined: these are the cores of the node, which other jobs use
+        ([0, 1], "2", [(), ()]),  # fewer than requested: the node claims more than it has
         ([0, 1, 2, 3], "", [(), ()]),
     ],
 )
-def test_each_member_has_cores_of_its_own_where_its_job_has(
+def test_each_member_has_cores_of_its_own_if_its_job_has(
     cpus: list[int], allocated: str, expected: list[tuple[int, ...]]
 ) -> None:
     found = shares({"SLURM_CPUS_ON_NODE": allocated}, cpus, Resources(cpus_per_task=2), 2)
     assert [share.cpus for share in found] == expected
 
 
-def test_a_wave_knows_the_members_of_its_tasks(tmp_path: Path) -> None:
+def test_a_wave_records_the_members_of_its_tasks(tmp_path: Path) -> None:
     requests = [Request(f"gw-{name}", tmp_path / name) for name in "abc"]
     wave = Wave.create(tmp_path / "jobs", [requests[:2], requests[2:]], 2)
     assert Wave.read(wave.folder) == wave and list(Wave.all_in(tmp_path / "jobs")) == [wave]
@@ -103,7 +106,7 @@ def test_a_wave_knows_the_members_of_its_tasks(tmp_path: Path) -> None:
 
 
 class Desk:
-    """A cluster of two trials to a job."""
+    """A cluster with two trials per job."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -138,8 +141,8 @@ def status(cluster: SlurmCluster, job: str) -> JobStatus:
     return cluster.poll([job])[job]
 
 
-def test_members_of_a_pack_live_and_end_alone(desk: Desk, slurm_environment: DevCluster) -> None:
-    """One array task, two trials; cancelling one, and killing another, leaves the rest running."""
+def test_members_of_a_pack_run_and_end_independently(desk: Desk, slurm_environment: DevCluster) -> None:
+    """One array task, two trials; cancelling one, or killing one, leaves the rest running."""
     cluster = desk.cluster()
     first, second, _ = requests = desk.requests("first", "second", "third")
     taken = cluster.submit(requests)
@@ -157,15 +160,15 @@ def test_members_of_a_pack_live_and_end_alone(desk: Desk, slurm_environment: Dev
     assert status(cluster, ids[0]).reason == "ended with exit code 0"
     assert status(cluster, ids[1]).phase is Phase.RUNNING and not (second.folder / "told").exists()
 
-    slurm_environment.run("scancel", ids[2].partition(".")[0])  # the job of the third, and what is in it
+    slurm_environment.run("scancel", ids[2].partition(".")[0])  # the job of the third, and its content
     wait_for(lambda: status(cluster, ids[2]).phase is Phase.ENDED)
     assert status(cluster, ids[2]).fault is FailureKind.CANCELLED
     cluster.cancel(ids)
     wait_for(lambda: all(one.phase is Phase.ENDED for one in desk.cluster().poll(ids).values()))
     wait_for(lambda: len(cluster.usage(ids)) == 3)
     used = cluster.usage(ids)
-    assert used[ids[0]] == used[ids[1]] > 0  # they share what their job held
-    assert used[ids[2]] % 2 == 0  # alone, with the empty place beside it
+    assert used[ids[0]] == used[ids[1]] > 0  # they share the usage of their job
+    assert used[ids[2]] % 2 == 0  # alone, with an empty place beside it
 
 
 def test_a_member_that_fails_ends_no_other(desk: Desk) -> None:
