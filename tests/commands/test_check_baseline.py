@@ -1,4 +1,4 @@
-"""What `check_baseline` finds out about stopping and resuming: ok, FAIL or not checked, with the reason."""
+"""Results of `check_baseline` for stopping and resuming: ok, FAIL or not checked, with the reason."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def replaced(text: str, old: str, new: str) -> str:
 
 
 def line(done: Done) -> str:
-    """The one of stopping and resuming."""
+    """The line about stopping and resuming."""
     joined = " ".join(done.out.split())
     return joined[joined.index("stop and resume") - 12 : joined.index("a broken")]
 
@@ -36,7 +36,7 @@ def line(done: Done) -> str:
         pytest.param(("+size.resume_every_s=100",), "even with resume_every_s=0.001", id="an interval without effect"),
     ],
 )
-def test_what_could_not_be_tried_is_not_called_ok(
+def test_what_could_not_be_checked_is_not_reported_as_ok(
     more: tuple[str, ...], why: str, tmp_path: Path, toy_data: Path
 ) -> None:
     """A training that never writes resume/ and ends soon: neither ok nor FAIL."""
@@ -46,7 +46,7 @@ def test_what_could_not_be_tried_is_not_called_ok(
     assert "the baseline fulfils its contract, as far as it was checked: 1 not checked" in done.out
 
 
-def test_a_training_that_ends_before_it_saves_is_made_to_save_sooner(tmp_path: Path, toy_data: Path) -> None:
+def test_a_training_that_ends_before_it_saves_is_made_to_save_earlier(tmp_path: Path, toy_data: Path) -> None:
     train = replaced(replaced(TRAIN, STEPS, SECONDS), START, f"{START}    began = time.monotonic()\n")
     done = checked(
         tmp_path, toy_data, replaced(train, "import os\n", "import os\nimport time\n"), "+size.resume_every_s=100"
@@ -54,8 +54,8 @@ def test_a_training_that_ends_before_it_saves_is_made_to_save_sooner(tmp_path: P
     assert "ok stop and resume: the same value as an uninterrupted training, to the bit" in line(done)
 
 
-def test_a_resume_that_goes_wrong_is_found(tmp_path: Path, toy_data: Path) -> None:
-    """A training that finished before it was stopped has left a state to try, too."""
+def test_a_failing_resume_is_found(tmp_path: Path, toy_data: Path) -> None:
+    """A training that finished before it was stopped has left a state to resume from, too."""
     train = replaced(
         TRAIN, 'state = json.loads((resume / "state.json").read_text())', 'raise SystemExit("cannot read it")'
     )
@@ -70,10 +70,10 @@ def test_a_resume_that_goes_wrong_is_found(tmp_path: Path, toy_data: Path) -> No
         pytest.param("['false']", "it printed nothing (exit code 1)", id="silent"),
     ],
 )
-def test_a_smoke_test_that_fails_says_why(smoke: str, why: str, tmp_path: Path, toy_data: Path) -> None:
+def test_a_failing_smoke_test_is_reported_with_its_reason(smoke: str, why: str, tmp_path: Path, toy_data: Path) -> None:
     done = checked(tmp_path, toy_data, "raise SystemExit('no training')", f"baseline.commands.smoke={smoke}")
     assert done.code == 1 and "FAIL smoke:" in done.out and why in done.out
 
 
-def test_a_missing_interpreter_is_called_missing(tmp_path: Path, toy_data: Path) -> None:
+def test_a_missing_interpreter_is_reported(tmp_path: Path, toy_data: Path) -> None:
     checked(tmp_path, toy_data, TRAIN, "baseline.interpreter=/nowhere/python").refused(2, "/nowhere/python is missing")
