@@ -2,23 +2,25 @@
 
 import argparse
 import datetime
+import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pipeline.commands.checks import Check, Finding, check
 from pipeline.commands.terminal import add_overrides, call, make_console, parser, say, usable_config
-from pipeline.config import Config
+from pipeline.config import Clock, Config
 from pipeline.errors import BadInput
 from pipeline.job.trial import perform
 from pipeline.makers.variants import pristine_tree
 from pipeline.metric import Metric, estimate
 from pipeline.patching import Rules
 from pipeline.patching.trees import Entry, Tree, write_tree
-from pipeline.records import Job, Score
+from pipeline.policy.rungs import rung_budgets
+from pipeline.records import Job, Purpose, Result, Score
 from pipeline.sandbox.base import Access, Command, Outcome, RunLimits, make_sandbox
 from pipeline.sandbox.command_lines import train_command, variant_environment
 from pipeline.setup.build import data_path
@@ -33,6 +35,10 @@ from pipeline.text import counted
 _COLOURS = {Finding.OK: "green", Finding.FAILED: "red", Finding.NOT_CHECKED: "yellow"}
 _INTERVAL, _SHORT_S = "resume_every_s", 0.001
 """Key of a size file for the seconds between two saves of the resume state, and its value in the check."""
+_CONTINUED = 2000
+"""Number of the trial that is continued."""
+_FAR = 4.0
+"""With clock=wall: standard deviations between seeds by which a continued training may differ from the mean."""
 _POISON = 'raise RuntimeError("check_baseline: this file was replaced")\n'
 
 
@@ -40,8 +46,8 @@ def main() -> None:
     """Entry point."""
     made = parser(
         "check_baseline",
-        "Train, score and resume the unmodified code of a baseline, check that a broken file is detected, and measure the "
-        "noise between seeds. Runs on this machine.",
+        "Train, score, resume and continue the unmodified code of a baseline, check that a broken file is detected, and "
+        "measure the noise between seeds. Runs on this machine.",
         "examples:\n  python -m pipeline check_baseline grpo scale=tiny\n"
         "  python -m pipeline check_baseline ~/mine/conf/baseline/mine.yaml scale=tiny",
     )
@@ -90,6 +96,8 @@ def checks(run: Run, config: Config, seeds: int) -> Iterator[Check]:
     took_s = (time.monotonic() - started) / seeds
     yield _noise(metric, scores)
     yield _resume(run, config, scores[0], took_s)
+    if config.baseline.continues:
+        yield _continued(run, config, scores)
     yield from _poisoned(run, config)
 
 
@@ -104,10 +112,15 @@ def _config(arguments: argparse.Namespace) -> Config:
     return replace(config, run=f"check-{name}-{config.scale}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
-def _new_try(run: Run, trial: int, seed: int, resume_from: str | None = None) -> tuple[TryPaths, Job]:
-    paths = run.paths.baseline.trial(trial).try_(0 if resume_from is None else 1)
+def _new_try(
+    run: Run, trial: int, seed: int, resume_from: str | None = None, used_s: float = 0.0, part: float | None = None
+) -> tuple[TryPaths, Job]:
+    """A new try of a trial; with `part` it trains this much of the budget, as a rung does."""
+    number = 0 if resume_from is None else 1
+    paths = run.paths.baseline.trial(trial).try_(number)
     paths.folder.mkdir(parents=True)
-    job = Job(f"check-{trial}", seed, VALIDATION, resume_from=resume_from)
+    purpose = Purpose.SEARCH if part is None else Purpose.RUNG
+    job = Job(f"check-{trial}", seed, VALIDATION, None, resume_from, used_s, budget=part, purpose=purpose)
     files.create(paths.job, job)
     return paths, job
 
@@ -140,14 +153,51 @@ def _resume(run: Run, config: Config, unbroken: Score, took_s: float) -> Check:
     job = _new_try(run, number, unbroken.seed, resume_from="try_0")
     result = perform(run, *job, data_path(config))
     if result.score is None:
-        assert result.failure is not None
-        folder = run.paths.baseline.trial(number).folder
-        return check(name, False, f"{result.failure.kind}: {result.failure.reason}; read {folder}")
+        return check(name, False, _why(result, job[0]))
     metric = run.config.baseline.metric.metric
     if result.score.value == unbroken.value:
         return check(name, True, "the same value as an uninterrupted training, to the bit")
     said = f"{metric.text(result.score.value)}, uninterrupted {metric.text(unbroken.value)}"
-    return check(name, config.train.clock.value == "wall", f"a different value: {said}")
+    return check(name, config.train.clock is Clock.wall, f"a different value: {said}")
+
+
+def _continued(run: Run, config: Config, unbroken: Sequence[Score]) -> Check:
+    """Train with part of the budget, as a rung of successive halving does, and continue with the whole (`continues`)."""
+    name, metric, seed = "stop part-way and continue", run.config.baseline.metric.metric, unbroken[0].seed
+    budget = _part(config)
+    paths, job = _new_try(run, _CONTINUED, seed, part=budget)
+    part = perform(run, paths, job, data_path(config))
+    if part.score is None:
+        return check(name, False, f"with {budget:g} of {config.train.budget:g}: {_why(part, paths)}")
+    if not paths.resume.is_dir():
+        return check(name, False, f"training stops at {budget:g} of {config.train.budget:g} without output/resume")
+    if part.score.value == unbroken[0].value:
+        return check(
+            name, False, f"{budget:g} of {config.train.budget:g} give the value of the whole: it must stop there"
+        )
+    paths, job = _new_try(run, _CONTINUED, seed, paths.folder.name, part.seconds.train)
+    whole = perform(run, paths, job, data_path(config))
+    if whole.score is None:
+        return check(name, False, f"continued: {_why(whole, paths)}")
+    text = f"continued {metric.text(whole.score.value)}, uninterrupted {metric.text(unbroken[0].value)}"
+    if config.train.clock is Clock.steps:
+        same = whole.score.value == unbroken[0].value
+        return check(name, same, "the same value as an uninterrupted training, to the bit" if same else text)
+    noise = estimate([one.value for one in unbroken], [one.standard_error for one in unbroken])
+    far = _FAR * math.hypot(noise.seed_sd, whole.score.standard_error)
+    limit = f"at most {metric.text_gain(far).lstrip('+')} apart"
+    return check(name, abs(whole.score.value - noise.mean) <= far, f"{text}; {limit}")
+
+
+def _part(config: Config) -> float:
+    """The budget of the first rung; half of the whole without rungs."""
+    halved = replace(config, search=replace(config.search, rungs=config.search.rungs or [0.5]))
+    return rung_budgets(halved)[0]
+
+
+def _why(result: Result, paths: TryPaths) -> str:
+    assert result.failure is not None
+    return f"{result.failure.kind}: {result.failure.reason}; read {paths.trial.folder}"
 
 
 def _stopped(run: Run, config: Config, number: int, seed: int, size: Path, took_s: float) -> TryPaths:

@@ -24,7 +24,7 @@ def replaced(text: str, old: str, new: str) -> str:
 
 
 def line(done: Done) -> str:
-    """The line about stopping and resuming."""
+    """The lines about stopping, resuming and continuing."""
     joined = " ".join(done.out.split())
     return joined[joined.index("stop and resume") - 12 : joined.index("a broken")]
 
@@ -51,7 +51,8 @@ def test_a_training_that_ends_before_it_saves_is_made_to_save_earlier(tmp_path: 
     done = checked(
         tmp_path, toy_data, replaced(train, "import os\n", "import os\nimport time\n"), "+size.resume_every_s=100"
     ).ok()
-    assert "ok stop and resume: the same value as an uninterrupted training, to the bit" in line(done)
+    same = "the same value as an uninterrupted training, to the bit"
+    assert f"ok stop and resume: {same} ok stop part-way and continue: {same}" in line(done)
 
 
 def test_a_failing_resume_is_found(tmp_path: Path, toy_data: Path) -> None:
@@ -61,6 +62,34 @@ def test_a_failing_resume_is_found(tmp_path: Path, toy_data: Path) -> None:
     )
     done = checked(tmp_path, toy_data, train)
     assert done.code == 1 and "FAIL stop and resume:" in line(done) and "cannot read it" in line(done)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        pytest.param("int(stop)", "int(whole or stop)", "30 of 60 give the value of the whole", id="not stopped"),
+        pytest.param("    if whole:\n", "    if False:\n", "stops at 30 of 60 without output/resume", id="no state"),
+        pytest.param(
+            "settings.learning_rate * part",
+            "settings.learning_rate * part * (1 - step / (steps + 1))",
+            ", uninterrupted ",
+            id="schedule of the part",
+        ),
+    ],
+)
+def test_a_training_that_does_not_continue_as_promised_is_found(
+    old: str, new: str, why: str, tmp_path: Path, toy_data: Path
+) -> None:
+    done = checked(tmp_path, toy_data, replaced(replaced(TRAIN, STEPS, "            if False:\n"), old, new))
+    found = line(done).partition("FAIL stop part-way and continue: ")[2]
+    assert done.code == 1 and why in found
+
+
+def test_with_a_clock_of_wall_time_a_continued_training_may_differ_by_noise(tmp_path: Path, toy_data: Path) -> None:
+    train = replaced(replaced(TRAIN, STEPS, "            if False:\n"), "/{step}", "/{step}/{resume.exists()}")
+    train = replaced(train, 'removeprefix("steps=")', 'removeprefix("seconds=")')
+    done = checked(tmp_path, toy_data, train, "train.clock=wall", "train.budget_min=0.4", "--seeds", "3").ok()
+    assert "ok stop part-way and continue: continued " in line(done) and "apart" in line(done)
 
 
 @pytest.mark.parametrize(
