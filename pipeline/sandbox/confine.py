@@ -9,6 +9,7 @@ import json
 import os
 import struct
 import sys
+import warnings  # noqa: F401 - os.execvp imports it, when this Python's files may no longer be readable
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446
 """System calls."""

@@ -239,6 +239,11 @@ def test_a_missing_program_and_a_missing_folder_did_not_start(bench: Bench) -> N
         assert "No such file or directory" in outcome.reason
 
 
+def test_a_program_that_needs_no_python_runs_without_its_files(bench: Bench) -> None:
+    command = Command(["true"], bench.folder, {"PATH": "/usr/bin:/bin"}, bench.folder / "log")
+    assert make_sandbox(bench.part).run(command, Access(write=(bench.folder,)), RunLimits(30.0, 1.0)).good
+
+
 def test_excessive_output_fills_no_disk_and_its_last_lines_are_kept(bench: Bench) -> None:
     code = "for i in range(200_000): print('x' * 50)\nprint('last words')"
     outcome = bench.run(code, limits=RunLimits(60.0, 1.0, log_mb=0.1))
