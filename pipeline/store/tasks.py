@@ -6,8 +6,9 @@ from pipeline.store.paths import TaskPaths, TryPaths, number_of
 
 
 def tries_of(task: TaskPaths) -> list[TryPaths]:
-    """The jobs of a task, in order."""
-    return [task.try_(number_of(folder.name)) for folder in files.folders(task.folder, "try")]
+    """The jobs of a task, in order. A folder without a job is left by a controller that was killed before it submitted."""
+    tries = [task.try_(number_of(folder.name)) for folder in files.folders(task.folder, "try")]
+    return [one for one in tries if one.job.exists()]
 
 
 def result_of(paths: TryPaths) -> TaskResult | None:
