@@ -1,9 +1,11 @@
 """Shared by the tests of several rooms. Helpers are in `tests/toy.py`."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from tests.debian import installed
 from tests.toy import CONF, Bench, program
 
 
@@ -18,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=on_slurm, reverse=True)
     for item in items:
         item.add_marker(pytest.mark.xdist_group("slurm" if on_slurm(item) else str(item.path)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _bubblewrap() -> None:
+    """Installed before anything asks which sandbox is the strongest: the answer is kept."""
+    if os.environ.get("DEV_CLUSTER") == "1":
+        installed("bwrap", "bubblewrap")
 
 
 @pytest.fixture(scope="session")
