@@ -349,19 +349,23 @@ def test_a_node_on_which_everything_fails_is_avoided(room: Room, unbroken: Mappi
     assert kinds == {FailureKind.DEVICE} and hosts[os.readlink(mark)] <= 4 and len(hosts) > 1
 
 
+@pytest.mark.parametrize("pack", [pytest.param(1, id="jobs of their own"), pytest.param(3, id="one job, without GPUs")])
 def test_a_trial_over_its_memory_and_one_over_its_time_are_failures_of_their_ideas(
-    on_slurm: DevCluster, toy_data: Path, tmp_path: Path
+    pack: int, on_slurm: DevCluster, toy_data: Path, tmp_path: Path
 ) -> None:
     ideas = {
         "memory": in_training("heap = [bytearray(2**20) for _ in range(500)]; time.sleep(20)"),
         "forever": in_training("time.sleep(60)"),
     }
     bench = make_room(tmp_path, toy_data, on_slurm, "", ideas).bench
-    bench.run("over", *SMALL, "train.limit_min=0.2", "ideate.patch_share=1").ok()
+    bench.run("over", *SMALL, "train.limit_min=0.2", "ideate.patch_share=1", f"cluster.pack={pack}").ok()
     archive = bench.archive("over")
     ends = {one.idea.title: (one.failure.stage, one.failure.kind) for one in archive.candidates if one.failure}
     assert ends == {"memory": (Stage.TRAIN, FailureKind.OUT_OF_MEMORY), "forever": (Stage.TRAIN, FailureKind.TIMEOUT)}
-    assert all(len(trial.tries) == 1 for trial in trials_of(archive))
+    trials = trials_of(archive)
+    assert len(trials) == 3 and all(len(trial.tries) == 1 for trial in trials)
+    assert archive.baseline.scores(Purpose.BASELINE)
+    assert pack == 1 or len({str(trial.newest.job.job_id).partition(".")[0] for trial in trials}) == 1
 
 
 def test_a_variant_in_the_sandbox_does_not_reach_slurm(on_slurm: DevCluster, toy_data: Path, tmp_path: Path) -> None:

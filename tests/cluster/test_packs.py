@@ -3,6 +3,8 @@ others."""
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +16,15 @@ from pipeline.cluster.slurm import SlurmCluster
 from pipeline.cluster.slurm_waves import Wave
 from pipeline.config import ClusterConfig, SlurmConfig
 from pipeline.errors import BadInput
-from pipeline.records import FailureKind, Resources
+from pipeline.job.trial import DATA_VARIABLE
+from pipeline.records import FailureKind, Job, Resources, Result, Stage
+from pipeline.setup.compose import compose_config
+from pipeline.setup.create import open_or_create
+from pipeline.store import files
 from tests.slurm_cluster import jobs
 from tests.slurm_cluster.cluster import DevCluster
 from tests.slurm_cluster.waiting import wait_for
+from tests.toy import baseline, train_with
 
 pytest_plugins = ["tests.slurm_cluster.fixture"]
 REPOSITORY = Path(__file__).parents[2]
@@ -103,6 +110,36 @@ def test_a_wave_records_the_members_of_its_tasks(tmp_path: Path) -> None:
         "gw-b": "7.1",
         "gw-c": "7.2",
     }
+
+
+RUN = """
+import sys
+from pipeline.cluster.packs import Pack
+from pipeline.job.trial import run_try
+from pipeline.records import Resources
+Pack(run_try, Resources(cpus_per_task=1), 2)(*sys.argv[1:])
+"""
+
+
+def test_a_trial_over_its_time_ends_alone_in_a_pack_without_gpus(tmp_path: Path, toy_data: Path) -> None:
+    """The process of a job that holds two trainings of the toy, started as Slurm starts it."""
+    slow = train_with(step="if arguments.seed == 1: __import__('time').sleep(60)")
+    conf = baseline(tmp_path, {"train.py": slow})
+    given = ("baseline=toy", "scale=tiny", "run=r", f"runs={tmp_path}", "train.sandbox=none", "train.limit_min=0.2")
+    run, _ = open_or_create(compose_config([*given, f"data={toy_data}"], conf))
+    tries = [run.paths.baseline.trial(seed).try_(0) for seed in range(2)]
+    for seed, one in enumerate(tries):
+        one.folder.mkdir(parents=True)
+        files.create(one.job, Job(f"gw-{seed}", seed, "validation"))
+    extra = {"SLURM_JOB_ID": "7", DATA_VARIABLE: str(toy_data / "toy/tiny"), "PYTHONPATH": str(REPOSITORY)}
+    arguments = [sys.executable, "-c", RUN, *(str(one.folder) for one in tries)]
+    subprocess.run(arguments, cwd=tmp_path, env={**os.environ, **extra}, check=True, timeout=120)
+    good, over = (files.read(one.result, Result) for one in tries)
+    assert good.score is not None and good.failure is None
+    assert over.failure is not None and (over.failure.stage, over.failure.kind) == (Stage.TRAIN, FailureKind.TIMEOUT)
+    assert good.ended_at < over.ended_at
+    ends = {path.name: path.read_text() for path in tmp_path.glob("*.over")}
+    assert ends == dict.fromkeys(("7.0.over", "7.1.over"), "ended with exit code 0")
 
 
 class Desk:
