@@ -124,9 +124,7 @@ def test_attacks_that_fail(world: World, attack: str) -> None:
         pytest.skip("of the other baseline")
     code, kind = attacks[attack]
     ends = {kind}
-    if (
-        world.name == "nanogpt"
-    ):  # the variant's own server may fail to load the checkpoint before the evaluator checks it
+    if world.name == "nanogpt":  # the variant's server may fail to load the checkpoint before the evaluator checks it
         ends.add(FailureKind.EXCEPTION)
     result, _ = world.attack(code)
     assert result.failure is not None and result.failure.kind in ends, result.failure

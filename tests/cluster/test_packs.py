@@ -45,9 +45,7 @@ PAIRS = ("a,b", "c,d", "e,f", "g,h")
 def test_only_trials_of_the_same_kind_share_a_job(items: str, size: int, expected: list[str]) -> None:
     packs = ["".join(pack) for pack in packed(items, str, size)]
     assert packs == expected
-    assert [
-        "".join(pack) for pack in packed("".join(packs), str, size)
-    ] == expected  # packing again gives the same result
+    assert ["".join(pack) for pack in packed("".join(packs), str, size)] == expected  # the same if packed again
 
 
 def test_a_pack_requests_what_its_members_need() -> None:

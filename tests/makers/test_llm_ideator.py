@@ -265,9 +265,7 @@ def test_a_note_is_written_once_and_shown_in_the_prompts_after_it(tmp_path: Path
     assert "A note on what was learned, written before generation 1:\n\nMomentum helps.\n" in question
     assert archive.generations[1].paths.lessons.read_text() == "Momentum helps.\n"
     assert [path.name[:8] for path in sorted(tmp_path.glob("llm/lessons*"))] == ["lessons-"]
-    assert [
-        what for what, _ in with_lessons(tmp_path, archive, "Other words.")
-    ] == []  # everything that was paid for is found
+    assert [what for what, _ in with_lessons(tmp_path, archive, "Other words.")] == []  # all paid answers are found
 
 
 def test_an_existing_note_is_shown_and_not_requested(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def estimates(*means: float, error: float = 0.01) -> list[Estimate | None]:
 @pytest.mark.parametrize(
     ("found", "places", "expected"),
     [
-        pytest.param(estimates(0.51, 0.53, 0.52), 2, [1, 2, 0], id="nobody is clearly worse"),
+        pytest.param(estimates(0.51, 0.53, 0.52), 2, [1, 2, 0], id="no candidate is clearly worse"),
         pytest.param(estimates(0.51, 0.53, 0.46), 2, [1, 0], id="one is clearly worse than the baseline"),
         pytest.param(estimates(0.60, 0.55, 0.50), 1, [0], id="two are clearly worse than the best, for one place"),
         pytest.param(estimates(0.60, 0.55, 0.50), 2, [0, 1], id="only the last of two places is lost"),
