@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import BadInput
 from pipeline.job.score import score_checkpoint
 from pipeline.records import Failure, FailureKind, Score, Stage
-from pipeline.sandbox.auto import strongest
+from pipeline.sandbox.auto import kinds
 from pipeline.setup.build import data_path
 from pipeline.setup.compose import compose_config
 from pipeline.setup.create import open_or_create
@@ -65,6 +65,7 @@ class Bench:
         place: str = "{checkpoint}",
         memory_gb: float = 1.0,
         limit_min: float = 1.0,
+        sandbox: str = "auto",
     ) -> None:
         self.folder = folder
         files = {"serve.py": SERVE.replace("#HERE#", serve), "evaluate.py": EVALUATE.replace("#HERE#", evaluate)}
@@ -79,7 +80,7 @@ class Bench:
         toy.write_text(text.replace('--result, "{result}"', '--result, "{result}", --exchange, "{exchange}"'))
         where = [f"data={folder}/data", f"runs={folder}/runs", "run=x"]
         limits = [f"train.resources.mem_gb={memory_gb}", f"evaluate.limit_min={limit_min}"]
-        given = ["baseline=toy", "scale=tiny", *where, *limits]
+        given = ["baseline=toy", "scale=tiny", *where, *limits, f"train.sandbox={sandbox}"]
         program("prepare", "--config-dir", str(conf), *given).ok()
         self.config = compose_config(given, conf)
         self.run, _ = open_or_create(self.config)
@@ -114,10 +115,10 @@ def test_each_server_runs_in_the_variant_with_an_exchange_of_its_own(tmp_path: P
     bench.nothing_is_left()
 
 
-def test_a_server_reaches_neither_the_scorer_nor_another_server(tmp_path: Path) -> None:
-    """In the sandbox that works here; without a sandbox it could."""
-    if strongest().kind == "none":
-        pytest.skip("no sandbox works here")
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock"])
+def test_a_server_reaches_neither_the_scorer_nor_another_server(sandbox: str, tmp_path: Path) -> None:
+    if trouble := kinds()[sandbox]:
+        pytest.skip(trouble)
     data = tmp_path / "data/toy/tiny/evaluator/validation.json"
     attacks = (
         f"open({str(data)!r}).read()",
@@ -127,8 +128,10 @@ def test_a_server_reaches_neither_the_scorer_nor_another_server(tmp_path: Path) 
         "(arguments.checkpoint / 'more.json').write_text('{}')",
     )
     tries = [f"try:\n    {code}\n    print('LOOT', {code!r})\nexcept OSError: pass\n" for code in attacks]
-    tries.append("(arguments.exchange.parent / '3').mkdir()\n")  # in a folder of its own; the scorer has three
-    bench = Bench(tmp_path, "if arguments.exchange.name == '2':\n" + textwrap.indent("".join(tries), "    "))
+    # Where it succeeds, it is in a folder that only this server has: the scorer has three.
+    tries.append("try: (arguments.exchange.parent / '3').mkdir()\nexcept OSError: pass\n")
+    attack = "if arguments.exchange.name == '2':\n" + textwrap.indent("".join(tries), "    ")
+    bench = Bench(tmp_path, attack, sandbox=sandbox)
     score = bench.score()
     assert isinstance(score, Score) and score.value == SERVERS
     assert "LOOT" not in "".join(bench.logs())

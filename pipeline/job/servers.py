@@ -71,8 +71,9 @@ def serving(run: Run, variant: Path, checkpoint: Path, paths: TryPaths) -> Itera
         return
     logs = [paths.serve_log(number) for number in range(commands.servers)]
     stop = threading.Event()
-    # In memory if possible: the exchanged data is large, short-lived and not needed afterwards.
-    where = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    sandbox = make_sandbox(config.train.sandbox)
+    # In memory if others cannot write there: the exchanged data is large, short-lived and not needed afterwards.
+    where = _MEMORY if sandbox.private_memory and os.access(_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="exchange-", dir=where) as exchange, ThreadPoolExecutor(len(logs)) as pool:
         try:
             outcomes = []
@@ -87,7 +88,6 @@ def serving(run: Run, variant: Path, checkpoint: Path, paths: TryPaths) -> Itera
                     log,
                 )
                 access = Access(read=(variant, checkpoint, run.paths.size), write=(own,), devices=True)
-                sandbox = make_sandbox(config.train.sandbox)
                 outcomes.append(pool.submit(sandbox.run, command, access, limits, stop.is_set))
             yield Servers({"exchange": exchange}, limits, [Path(exchange)], logs, outcomes)
         finally:

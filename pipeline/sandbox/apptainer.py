@@ -22,6 +22,7 @@ class Apptainer:
     """The command runs in an image with its own process namespace, and sees only the places in `access`."""
 
     kind = "apptainer"
+    private_memory = True
 
     def __init__(self, image: str, read: Sequence[str] = ()) -> None:
         """`image` is a .sif file or an unpacked folder; `read` are additional files and folders that every command may read.

@@ -14,7 +14,7 @@ class Auto:
     def __init__(self, read: Sequence[str] = ()) -> None:
         """`read` are additional files and folders that every command may read, e.g. software of the site."""
         self._chosen = strongest(read)
-        self.kind = self._chosen.kind
+        self.kind, self.private_memory = self._chosen.kind, self._chosen.private_memory
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False

@@ -109,6 +109,8 @@ class Sandbox(Protocol):
 
     kind: str
     """Name of the kind of isolation, for messages and results."""
+    private_memory: bool
+    """Whether files in /dev/shm are hidden from other commands."""
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False

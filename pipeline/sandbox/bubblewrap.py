@@ -24,6 +24,7 @@ class Bubblewrap:
     own processes, shared memory, host name and, unless `access` says otherwise, network."""
 
     kind = "bubblewrap"
+    private_memory = True
 
     def __init__(self, read: Sequence[str] = ()) -> None:
         """`read` are additional files and folders that every command may read, e.g. software of the site."""

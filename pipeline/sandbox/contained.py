@@ -24,6 +24,7 @@ class Contained:
     not isolated: it can read and write everything that this user can, regardless of `access`."""
 
     kind = "none"
+    private_memory = False
 
     def run(
         self, command: Command, access: Access, limits: RunLimits, enough: Callable[[], bool] = lambda: False

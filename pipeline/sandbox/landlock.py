@@ -37,6 +37,7 @@ class Landlock:
     shared, and UDP is open."""
 
     kind = "landlock"
+    private_memory = False
 
     def __init__(self, read: Sequence[str] = ()) -> None:
         """`read` are additional files and folders that every command may read, e.g. software of the site."""
