@@ -9,6 +9,8 @@ COMPILE := $(PY) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
 # Suppresses a notice of Material about its successor.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 EVERYTHING := -e '.[grpo,nanogpt,rl,llm,tune,analysis,view,watch,tensorboard,docs,dev]'
+# Not in the call itself, where the comma would separate arguments.
+LEARNING := -e '.[grpo,rl]'
 FACTS := setup.cfg pyproject.toml $(wildcard constraints/*.txt)
 # `site` keeps the torch of a module, conda or container; every other flavour has its own package index.
 TORCH_PIN := $(shell sed -n 's/^torch==/torch==/p' constraints/$(TORCH).txt 2>/dev/null)
@@ -93,7 +95,7 @@ $(VENV)/.grpo: $(VENV)/.torch-$(TORCH)
 	@touch $@
 
 $(VENV)/.rl: $(VENV)/.grpo
-	@$(call install,-e '.[grpo,rl]')
+	@$(call install,$(LEARNING))
 	@$(COMPILE)
 	@touch $@
 
