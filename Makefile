@@ -4,8 +4,9 @@ TORCH ?= cpu
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile -c constraints/$(TORCH).txt
-# pip would compile on one core and include tests; some packages contain a file for a newer Python.
-COMPILE := $(PY) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true
+# pip would compile on one core and include tests; some packages contain a file for a newer Python. The program is compiled,
+# too, for machines where Python may not write beside it.
+COMPILE := $(PY) -m compileall -qq -j 0 -x /tests/ $(VENV)/lib pipeline analysis || true
 # Suppresses a notice of Material about its successor.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 EVERYTHING := -e '.[grpo,nanogpt,rl,llm,tune,analysis,view,watch,tensorboard,docs,dev]'
