@@ -125,8 +125,7 @@ def conclusion(tables: Tables) -> list[str]:
 
 
 def _against(one: Difference, metric: Metric) -> str:
-    half = "" if one.half is None else f" ± {metric.text_gain(one.half).lstrip('+')}"
-    return f"{one.ours} against {one.theirs}: {metric.text_gain(one.gain)}{half}, {one.said}"
+    return f"{one.ours} against {one.theirs}: {metric.text_gain(one.gain, one.half)}, {one.said}"
 
 
 def arms(tables: Tables) -> tuple[str, list[Arm]]:

@@ -181,7 +181,7 @@ def _claim(tables: Tables, run: str, best: dict[str, Any], metric: Metric) -> tu
         said += f"; {many(tested.failed, 'final trial')} failed because of the code, so that nothing is claimed"
     if tested.excess is not None:
         how = "better" if tested.excess > 0 else "worse"
-        said += f". In the search it was {how} by {metric.text_gain(abs(tested.excess)).lstrip('+')}, on another split"
+        said += f". In the search it was {how} by {metric.text_size(tested.excess)}, on another split"
     return answer, f"Tested on the test split: {said}."
 
 
@@ -201,7 +201,7 @@ def _sentence(metric: Metric, name: str, best: dict[str, Any], column: str, base
     error = best["standard_error"] if column == "value" else best[f"{column}_error"]
     gain, gain_error = best[f"{prefix}gain"], best[f"{prefix}gain_error"]
     value = metric.text_error(best[column], error)
-    over = f"{metric.text_gain(gain)} ± {metric.text_gain(gain_error).lstrip('+')}"
+    over = metric.text_gain(gain, gain_error)
     return f"{name}: {value} {where}, {over} over the baseline's {metric.text(baseline)}."
 
 
@@ -238,7 +238,7 @@ def _lineage(
         column = "gain_parent" if one["gain_parent"] is not None else "gain"
         gain = clear = ""
         if one[column] is not None:
-            gain = f"{metric.text_gain(one[column])} ± {metric.text_gain(one[f'{column}_error']).lstrip('+')}"
+            gain = metric.text_gain(one[column], one[f"{column}_error"])
             clear = verdict(one[column], one[f"{column}_error"]).value
         yield Link(
             one["candidate"],

@@ -51,9 +51,15 @@ class Metric:
             return f"{100 * value:.1f} ± {100 * error:.1f} %"
         return f"{_number(value)} ± {_number(error)}"
 
-    def text_gain(self, gain: float) -> str:
-        """A signed difference for display; in percentage points if the metric is in percent."""
-        return f"{100 * gain:+.1f}" if self.percent else _number(gain, "+")
+    def text_gain(self, gain: float, error: float | None = None) -> str:
+        """A signed difference for display, with its standard error if given; in percentage points if the metric is in
+        percent."""
+        text = f"{100 * gain:+.1f}" if self.percent else _number(gain, "+")
+        return text if error is None else f"{text} ± {self.text_size(error)}"
+
+    def text_size(self, size: float) -> str:
+        """A difference without its sign for display, in the unit of `text_gain`."""
+        return self.text_gain(abs(size)).lstrip("+")
 
 
 def _number(value: float, sign: str = "") -> str:

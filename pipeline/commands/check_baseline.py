@@ -127,7 +127,7 @@ def _new_try(
 
 def _noise(metric: Metric, scores: list[Score]) -> Check:
     noise = estimate([score.value for score in scores], [score.standard_error for score in scores])
-    sd = metric.text_gain(noise.seed_sd).lstrip("+")
+    sd = metric.text_size(noise.seed_sd)
     said = f"mean {metric.text_error(noise.mean, noise.standard_error)}, standard deviation between seeds {sd}"
     same = len(scores) > 1 and len({score.value for score in scores}) == 1
     return check(
@@ -185,7 +185,7 @@ def _continued(run: Run, config: Config, unbroken: Sequence[Score]) -> Check:
         return check(name, same, "the same value as an uninterrupted training, to the bit" if same else text)
     noise = estimate([one.value for one in unbroken], [one.standard_error for one in unbroken])
     far = _FAR * math.hypot(noise.seed_sd, whole.score.standard_error)
-    limit = f"at most {metric.text_gain(far).lstrip('+')} apart"
+    limit = f"at most {metric.text_size(far)} apart"
     return check(name, abs(whole.score.value - noise.mean) <= far, f"{text}; {limit}")
 
 

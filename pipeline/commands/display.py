@@ -321,7 +321,7 @@ def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str
         if reference is not None:
             row = standing(metric, candidate.id, [score], reference)
             value = _value(row, metric)
-            gain = _gain(row.gain, row.gain_error, metric)
+            gain = metric.text_gain(row.gain, row.gain_error)
     state = candidate.state.value
     if candidate.failure is not None:
         state = f"failed: {candidate.failure.kind}"
@@ -334,20 +334,12 @@ def _row(archive: Archive, candidate: Candidate, metric: Metric) -> Sequence[str
 
 
 def _numbers(row: Standing, metric: Metric, against: bool = True) -> Sequence[str]:
-    gain = _gain(row.gain, row.gain_error, metric) if against else ""
+    gain = metric.text_gain(row.gain, row.gain_error) if against else ""
     return _value(row, metric), gain, str(row.trials)
 
 
 def _value(row: Standing, metric: Metric) -> str:
     return metric.text_error(row.value, row.standard_error)
-
-
-def _gain(gain: float, error: float, metric: Metric) -> str:
-    return f"{metric.text_gain(gain)} ± {_size(error, metric)}"
-
-
-def _size(error: float, metric: Metric) -> str:
-    return metric.text_gain(error).lstrip("+")
 
 
 def learning(steps: Sequence[StepMeasures], most: int = 10) -> Iterator[str]:

@@ -181,7 +181,7 @@ def confirming(terms: Terms, archive: Archive) -> Iterator[Part]:
         if scores:
             row = standing(terms.metric, one.id, scores, reference)
             value = terms.metric.text_error(row.value, row.standard_error)
-            gain = f"{terms.metric.text_gain(row.gain)} ± {terms.metric.text_gain(row.gain_error).lstrip('+')}"
+            gain = terms.metric.text_gain(row.gain, row.gain_error)
         rows.append(Row((short(one.id), f"{len(scores)} of {len(found.seeds)} seeds", value, gain, _title(one))))
     if rows:
         heading = "race for the elites" if found.pending else "final training of the best"
@@ -199,7 +199,7 @@ def scored(terms: Terms, archive: Archive) -> Part:
         if reference is not None:
             row = standing(terms.metric, candidate.id, [score], reference)
             value = terms.metric.text_error(row.value, row.standard_error)
-            gain = f"{terms.metric.text_gain(row.gain)} ± {terms.metric.text_gain(row.gain_error).lstrip('+')}"
+            gain = terms.metric.text_gain(row.gain, row.gain_error)
         rows.append(Row((short(candidate.id), value, gain, _title(candidate))))
     return Part("scored, newest first", tuple(rows[:_MOST_ROWS]), len(archive.index.ranking), (9, 18, 18))
 

@@ -153,7 +153,7 @@ def best_lines(terms: Terms, archive: Archive) -> Iterator[tuple[str, str]]:
 def _best_text(metric: Metric, archive: Archive, row: Standing, basis: str) -> str:
     gain = ""
     if baseline_estimate(archive) is not None:
-        gain = f" ({metric.text_gain(row.gain)} ± {metric.text_gain(row.gain_error).lstrip('+')})"
+        gain = f" ({metric.text_gain(row.gain, row.gain_error)})"
     value = metric.text_error(row.value, row.standard_error)
     title = plain_line(archive.candidate(row.candidate).idea.title)
     return f"{short(row.candidate)} {value}{gain}, {basis}: {title}"

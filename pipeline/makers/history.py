@@ -71,7 +71,7 @@ def ending(archive: Archive, candidate: Candidate, known: Knowledge, metric: Met
 
 
 def _against(metric: Metric, gain: float, error: float, what: str) -> str:
-    return f"{metric.text_gain(gain)} ± {metric.text_gain(error).lstrip('+')} against {what} ({verdict(gain, error)})"
+    return f"{metric.text_gain(gain, error)} against {what} ({verdict(gain, error)})"
 
 
 def _in_short(archive: Archive, candidate: Candidate, known: Knowledge, metric: Metric) -> str:
@@ -205,7 +205,7 @@ def measured(archive: Archive, known: Knowledge, config: Config, metric: Metric)
         f"The unmodified codebase scores {metric.text_error(reference.value, reference.standard_error)} with {trials}"
     )
     if known.seed_sd:
-        text += f"; between seeds the standard deviation is {metric.text_gain(known.seed_sd).lstrip('+')}"
+        text += f"; between seeds the standard deviation is {metric.text_size(known.seed_sd)}"
     first = next((one for one in archive.baseline.of(Purpose.BASELINE) if one.score is not None), None)
     if first is not None and reference.trials >= config.select.baseline_seeds:
         text += f".\n{_training(first, config.train.clock, 5)}"

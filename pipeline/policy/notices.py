@@ -45,7 +45,7 @@ def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup], spent_usd
     if finishing(terms, archive):
         best = confirmed_best(terms, archive)
         if best is not None:
-            gain = f"{terms.metric.text_gain(best.gain)} ± {terms.metric.text_gain(best.gain_error).lstrip('+')}"
+            gain = terms.metric.text_gain(best.gain, best.gain_error)
             value = terms.metric.text_error(best.value, best.standard_error)
             yield Notice(f"best {best.candidate}", f"new confirmed best: {short(best.candidate)} {value} ({gain})")
 
