@@ -16,6 +16,7 @@ from pipeline.metric import Metric
 from pipeline.records import EliteTest
 from pipeline.report.standings import Verdict, verdict
 from pipeline.store.paths import short
+from pipeline.text import counted
 
 _ENOUGH = 5
 """Number of scored candidates required for a statement on whether the best still improves."""
@@ -89,12 +90,12 @@ def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | Non
         facts=(
             ("metric", f"{metric.name}, {'higher' if metric.goodness(1.0) > 0 else 'lower'} is better"),
             ("baseline", _value(metric, about)),
-            ("candidates", f"{many(len(candidates), 'candidate')} in {many(generations, 'generation')}"),
+            ("candidates", f"{counted(len(candidates), 'candidate')} in {counted(generations, 'generation')}"),
             ("cost", _cost(about, usd, candidates)),
             ("search", f"{about['method']}, ideas by {about['ideator']}, code by {about['implementer']}"),
         ),
         lineage=tuple(_lineage(candidates, best, about, metric)),
-        failed=f"{scored} of {many(ended, 'candidate')} with an outcome have a score{share}.",
+        failed=f"{scored} of {counted(ended, 'candidate')} with an outcome have a score{share}.",
         failures=tuple(
             (f"{stage}/{kind}", int(count))
             for stage, kind, count in zip(kinds["stage"], kinds["kind"], kinds["count"], strict=True)
@@ -102,11 +103,6 @@ def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | Non
         advice=tuple(_advice(tables, run, candidates, best, metric)),
         warnings=(*_warnings(about, sorts, best), *_collapse(tables, run)),
     )
-
-
-def many(count: int, what: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _row(candidates: pd.DataFrame, candidate: str) -> dict[str, Any]:
@@ -140,7 +136,7 @@ def _answer(
             return (
                 "open",
                 "No answer yet: no candidate has a score.",
-                f"{many(open_ones, 'candidate')} still in progress.",
+                f"{counted(open_ones, 'candidate')} still in progress.",
             )
         return "no", "Nothing was scored: every candidate failed.", "See below what failed."
     name = f"{short(best['candidate'])}, {best['title']}"
@@ -148,7 +144,7 @@ def _answer(
         answer, basis = _claim(tables, run, best, metric)
         return answer, _sentence(metric, name, best, "test", report.baseline_test.value, "on the test split"), basis
     if best["confirmed"] is not None:
-        where = f"on the validation split, with {many(best['seeds'], 'other seed')}"
+        where = f"on the validation split, with {counted(best['seeds'], 'other seed')}"
         found = verdict(best["confirmed_gain"], best["confirmed_gain_error"])
         return (
             _OPEN[found],
@@ -173,12 +169,12 @@ def _claim(tables: Tables, run: str, best: dict[str, Any], metric: Metric) -> tu
         answer = "likely" if found is Verdict.GAIN else _OPEN[found]
         return answer, f"Not tested: {found.value} by its standard error, without a p-value."
     answer = "yes" if tested.significant else "no" if tested.gain < 0 else "unclear"
-    said = f"p-value {p_text(tested.corrected)}, corrected for {many(len(tests(tables, run)), 'test')}"
-    said += f"; {many(tested.seeds, 'seed')} that chose nothing"
+    said = f"p-value {p_text(tested.corrected)}, corrected for {counted(len(tests(tables, run)), 'test')}"
+    said += f"; {counted(tested.seeds, 'seed')} that chose nothing"
     if tested.low is not None:
         said += f"; the gain is at least {metric.text_gain(tested.low)} with 95 % confidence"
     if tested.failed:
-        said += f"; {many(tested.failed, 'final trial')} failed because of the code, so that nothing is claimed"
+        said += f"; {counted(tested.failed, 'final trial')} failed because of the code, so that nothing is claimed"
     if tested.excess is not None:
         how = "better" if tested.excess > 0 else "worse"
         said += f". In the search it was {how} by {metric.text_size(tested.excess)}, on another split"
@@ -208,7 +204,7 @@ def _sentence(metric: Metric, name: str, best: dict[str, Any], column: str, base
 def _value(metric: Metric, about: dict[str, Any]) -> str:
     if about["value"] is None:
         return "no score yet"
-    return f"{metric.text_error(about['value'], about['standard_error'])}, {many(about['trials'], 'seed')}"
+    return f"{metric.text_error(about['value'], about['standard_error'])}, {counted(about['trials'], 'seed')}"
 
 
 def _cost(about: dict[str, Any], usd: float | None, candidates: pd.DataFrame) -> str:
@@ -273,7 +269,7 @@ def _advice(
     if len(kinds) and kinds["count"].iloc[0] >= max(2, 0.2 * len(candidates)):
         kind, count = kinds["kind"].iloc[0], int(kinds["count"].iloc[0])
         yield Advice(
-            f"{many(count, 'candidate')} failed with {kind}: see why.", f"python -m pipeline status {name} --failed"
+            f"{counted(count, 'candidate')} failed with {kind}: see why.", f"python -m pipeline status {name} --failed"
         )
     if best is not None and not tests(tables, run) and report is not None:
         yield Advice("No claim was tested: confirm with more seeds (select.elite_seeds) before you rely on the gain.")

@@ -15,8 +15,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def counted(number: int, what: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{number} {what}" + ("s" if number != 1 else "")
+    """`1 trial`, `2,000 trials`."""
+    return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
 def writable(text: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from pipeline.commands.progress import Progress, best_lines, left_text, many, span
+from pipeline.commands.progress import Progress, best_lines, left_text, span
 from pipeline.methods.base import Terms
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
@@ -23,7 +23,7 @@ from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate, Trial, Try
-from pipeline.text import plain_line
+from pipeline.text import counted, plain_line
 
 _MOST_ROWS = 100
 """Most rows built for each part; no terminal shows more."""
@@ -107,7 +107,7 @@ def head(terms: Terms, archive: Archive, now: Progress) -> Iterator[tuple[str, s
     reference = baseline_estimate(archive)
     if reference is not None:
         value = terms.metric.text_error(reference.mean, reference.standard_error)
-        yield "baseline", f"{value}, {many(reference.n, 'seed')}"
+        yield "baseline", f"{value}, {counted(reference.n, 'seed')}"
 
 
 def times(now: Progress) -> Iterator[str]:

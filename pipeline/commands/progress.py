@@ -18,7 +18,7 @@ from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 from pipeline.store.views import State
-from pipeline.text import plain_line
+from pipeline.text import counted, plain_line
 
 _RECENT = 50
 """Number of newest tries from which the remaining time is estimated."""
@@ -141,7 +141,7 @@ def best_lines(terms: Terms, archive: Archive) -> Iterator[tuple[str, str]]:
     ranks higher gets a line of its own."""
     confirmed, single = confirmed_best(terms, archive), single_best(terms.metric, archive)
     if confirmed is not None:
-        seeds = f"confirmed by {many(_confirmations(archive, confirmed.candidate), 'seed')}"
+        seeds = f"confirmed by {counted(_confirmations(archive, confirmed.candidate), 'seed')}"
         yield "best", _best_text(terms.metric, archive, confirmed, seeds)
         if finishing(terms, archive):
             return
@@ -165,11 +165,11 @@ def summary_line(now: Progress, metric: Metric) -> str:
         ", ".join(f"{now.states[state]} {state}" for state in State if state.value in now.states) or "no candidates"
     )
     running = sum(now.trials.get(state, 0) for state in ("queued", "running"))
-    parts = [now.phase, states, f"{many(running, 'trial')} in flight"]
+    parts = [now.phase, states, f"{counted(running, 'trial')} in flight"]
     if now.baseline is not None:
         parts.append(f"baseline {metric.text(now.baseline)}")
     if now.best_value is not None:
-        basis = f"confirmed by {many(now.best_seeds, 'seed')}" if now.best_seeds else "one trial"
+        basis = f"confirmed by {counted(now.best_seeds, 'seed')}" if now.best_seeds else "one trial"
         parts.append(f"best {metric.text(now.best_value)} ({short(now.best)}, {basis})")
     if now.paused:
         parts.append(f"PAUSED: {now.paused}")
@@ -181,11 +181,6 @@ def summary_line(now: Progress, metric: Metric) -> str:
 def left_text(minutes: float) -> str:
     """The estimated remaining time in words."""
     return f"about {span(60 * minutes)} left" if minutes >= 1 else "less than a minute left"
-
-
-def many(count: int, what: str) -> str:
-    """A count with its noun."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def span(seconds: float) -> str:
