@@ -21,9 +21,10 @@ from pipeline.store.run import Run
 from tests.attacks.real_table import COMMON, GRPO, NANOGPT, SERVED
 from tests.toy import ROOT, program
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("REAL_BASELINES") != "1", reason="minutes of torch: set REAL_BASELINES=1"
-)
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("REAL_BASELINES") != "1", reason="minutes of torch: set REAL_BASELINES=1"),
+    pytest.mark.timeout(1800),
+]
 
 LITTLE = {
     "grpo": ("train=64", "validation=64", "test=64", "warm_start.until=0.0"),
