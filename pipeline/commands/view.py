@@ -31,7 +31,7 @@ from pipeline.setup.places import RUNS, all_runs, run_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
-from pipeline.store.paths import RunPaths, TryPaths
+from pipeline.store.paths import RunPaths, TryPaths, short
 from pipeline.store.run import Run, held_by
 
 _ASK_S = 10.0
@@ -123,7 +123,7 @@ class Door:
         paths = self._paths(run)
         archive = self._opened(paths)[0].reader.read()
         tries = [one for one in archive.in_flight() if one.claim is not None]
-        return [(one.paths.trial.folder.relative_to(paths.folder).as_posix(), one.paths) for one in tries]
+        return [(_trial_name(one.paths.trial.folder.relative_to(paths.folder)), one.paths) for one in tries]
 
     def command(self, run: str, what: str, candidate: str, text: str) -> str:
         """The equivalent command line of an action."""
@@ -193,3 +193,9 @@ def _said(entry_of: Callable[[argparse.Namespace], int], **arguments: Any) -> st
     with contextlib.redirect_stdout(printed):
         entry_of(argparse.Namespace(**arguments))
     return printed.getvalue().strip()
+
+
+def _trial_name(folder: Path) -> str:
+    """`g0/c3 trial_0` for the folder of a trial in its run; `baseline trial_0` for one of the baseline."""
+    *holder, trial = (part for part in folder.parts if not part.startswith("attempt_"))
+    return f"{short('/'.join(holder))} {trial}"
