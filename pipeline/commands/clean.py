@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.commands.terminal import call, parser
 from pipeline.config import Keep
 from pipeline.job.outputs import walk
-from pipeline.policy.retention import left_over, removable_folders
+from pipeline.policy.retention import left_over, removable_folders, would_be_elites
 from pipeline.sandbox.removal import remove_tree
 from pipeline.setup.build import view
 from pipeline.setup.places import run_at
@@ -38,7 +38,8 @@ def entry(arguments: argparse.Namespace) -> int:
     with locked(run.paths):
         archive = run.reader.read()
         total = 0
-        for folder in (*removable_folders(terms, archive, archive.candidates), *left_over(terms, archive)):
+        removable = removable_folders(terms, archive, archive.candidates, would_be_elites(terms, archive))
+        for folder in (*removable, *left_over(terms, archive)):
             size = sum(entry.size for entry in walk(folder) if entry.regular)
             total += size
             print(f"{size / 1e6:10.1f} MB  {folder.relative_to(run.paths.folder)}")

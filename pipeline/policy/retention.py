@@ -1,7 +1,7 @@
 """Which folders of a run may be removed: nothing needs them again, and their absence reopens no step."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pipeline.config import Keep
@@ -15,11 +15,12 @@ from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
 
 
-def removable_folders(terms: Terms, archive: Archive, among: Iterable[Candidate]) -> Iterator[Path]:
-    """Existing folders of some candidates that the settings `keep.*` do not keep. Checkpoints still needed for the test
-    split are kept."""
+def removable_folders(
+    terms: Terms, archive: Archive, among: Iterable[Candidate], best: Collection[str]
+) -> Iterator[Path]:
+    """Existing folders of some candidates that the settings `keep.*` do not keep; `best` are the `would_be_elites`.
+    Checkpoints still needed for the test split are kept."""
     needed = {wanted.of.paths for wanted in agenda(terms, archive) if wanted.of is not None}
-    best = would_be_elites(terms, archive)
     keep = terms.config.keep
     for candidate in among:
         if not candidate.closed:

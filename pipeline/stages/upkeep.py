@@ -57,7 +57,7 @@ def free_disk(context: Context, archive: Archive) -> None:
         return
     best = would_be_elites(context, archive)
     among = map(archive.candidate, bookmark.watched.union(best))
-    for folder in list(removable_folders(context, archive, among)):
+    for folder in list(removable_folders(context, archive, among, best)):
         remove_tree(folder)
     bookmark.closed_trials, bookmark.watched = closed, {*is_open, *best}
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline.config import Codes, Config, Keep, KeepConfig, MeasureConfig, ResourcesConfig, SelectConfig, StopConfig
 from pipeline.policy.accounting import account, account_of_run, tries_of
 from pipeline.policy.forecast import forecast, wave_needs
-from pipeline.policy.retention import removable_folders
+from pipeline.policy.retention import removable_folders, would_be_elites
 from pipeline.records import FailureKind, Purpose
 from pipeline.store.archive import Archive
 from tests import archives
@@ -33,7 +33,8 @@ def make_folders(archive: Archive) -> None:
 
 
 def removed(archive: Archive, config: Config) -> set[str]:
-    found = removable_folders(terms_of(config), archive, archive.candidates)
+    terms = terms_of(config)
+    found = removable_folders(terms, archive, archive.candidates, would_be_elites(terms, archive))
     return {path.relative_to(archive.paths.folder).as_posix().replace("/attempt_0", "") for path in found}
 
 
