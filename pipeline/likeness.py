@@ -30,6 +30,7 @@ def trigrams_of(text: str) -> frozenset[str]:
     return frozenset(word[at : at + 3] for word in padded for at in range(len(word) - 2))
 
 
+@functools.lru_cache(8192)
 def numbers_of(text: str) -> frozenset[str]:
     """The numbers of a text."""
     return frozenset(word for word in words_of(text) if word[0].isdigit())

@@ -4,11 +4,10 @@ A generation uses only the outcomes that were known when it opened (`parents.see
 prompts word for word.
 """
 
-import itertools
 import json
 import math
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeline.config import Clock, Config
@@ -159,9 +158,8 @@ def _sample(
     count = min(known.outcomes, most_tokens // _LEAST_TOKENS + len(without) + 1)
     drawn = [archive.outcome(order) for order in rng.sample(range(1, known.outcomes + 1), count)]
     mixed = [candidate for candidate in drawn if candidate is not None and candidate.id not in without]
-    texts = {candidate.id: describe(archive, candidate, known, metric) for candidate in mixed}
-    kept = pack(list(texts.values()), most_tokens)
-    return dict(itertools.islice(texts.items(), len(kept)))
+    kept = pack((describe(archive, candidate, known, metric) for candidate in mixed), most_tokens)
+    return {candidate.id: text for candidate, text in zip(mixed, kept, strict=False)}
 
 
 def parent(
@@ -241,8 +239,8 @@ def _machine(result: Result, clock: Clock) -> str:
     return text + (f"; at most {' and '.join(known)} were in use" if known else "")
 
 
-def pack(texts: Sequence[str], most_tokens: int) -> list[str]:
-    """The longest prefix of the texts that fits."""
+def pack(texts: Iterable[str], most_tokens: int) -> list[str]:
+    """The longest prefix of the texts that fits. Reads no more than one text beyond it."""
     kept: list[str] = []
     for text in texts:
         most_tokens -= tokens(text)
