@@ -78,7 +78,7 @@ def arm_members(overrides: Sequence[str], config: Config, config_dir: Path | Non
     return [
         Member(
             f"{_as_name(arm)}-seed-{seed}",
-            (*settings[arm], f"seed={seed}", f"arm='{_quoted(arm)}'"),
+            (*settings[arm], f"seed={seed}", f"arm={_quoted(arm)}"),
             "" if arm is first else f"{_as_name(first)}-seed-{seed}",
         )
         for arm in arms
@@ -112,7 +112,10 @@ def _key(override: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
+    """The text as Hydra's grammar requires it: in quotation marks unless it is one word."""
+    if re.fullmatch(r"[a-z]\w*", text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _as_name(text: str) -> str:
