@@ -4,9 +4,11 @@
     python tests/kill_after.py KNOWN:WORD ARGUMENTS   the same among writes whose path contains WORD
     python tests/kill_after.py 17 ARGUMENTS           killed after the 17th write
     python tests/kill_after.py slow ARGUMENTS         not killed: each write takes as long as on a busy shared disk
+    python tests/kill_after.py +KNOWN ARGUMENTS       started again after each kill, until it is not killed
 
 Writes are distinguished by their path in the run folder; all tries of a trial count as one. A run that is repeatedly
-killed after a new write therefore finishes, after it was killed once after each write.
+killed after a new write therefore finishes, after it was killed once after each write. With `+` each start is a fork of
+this process, which saves the imports.
 """
 
 import os
@@ -22,7 +24,7 @@ from pipeline.commands import run
 from pipeline.records import Event
 from pipeline.store import files
 
-_known_or_number = sys.argv.pop(1)
+_again, _known_or_number = re.fullmatch(r"(\+?)(.*)", sys.argv.pop(1)).groups()  # type: ignore[union-attr]
 _runs = next(Path(word.removeprefix("runs=")).resolve() for word in sys.argv if word.startswith("runs="))
 _written: Counter[str] = Counter()
 _SLOW_S = 0.3
@@ -77,4 +79,8 @@ def _append(path: Path, record: Event, original: Any = files.append) -> None:
 files.os = _Os()  # type: ignore[assignment]
 files.append = _append  # type: ignore[assignment]
 sys.argv[0] = "run"
+while _again and (child := os.fork()):
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != -signal.SIGKILL:
+        sys.exit(code)
 run.main()

@@ -69,7 +69,7 @@ def killed_run(bench: Bench, name: str, known_or_number: object, settings: Seque
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=180,
+        timeout=280,
     )
     assert done.returncode in (0, -9), done.stdout
     return done.returncode
@@ -93,12 +93,9 @@ def test_killed_after_every_write_in_turn(
     bench, starts = made
     known = tmp_path / "known"
     known.touch()
-    kills = 0
-    while killed_run(bench, "in-turn", known):
-        kills += 1
-        assert kills < 300
+    assert killed_run(bench, "in-turn", f"+{known}") == 0
     names = known.read_text().splitlines()
-    assert len(names) == kills == len(set(names))
+    assert len(names) == len(set(names)) > 60
     for written in (
         "run.json #1",
         "code #1",
