@@ -95,6 +95,7 @@ def html(tables: Tables, head: str = "") -> str:
         title=_title(tables),
         summaries=[one.summary for one in about],
         yields=[one.yields for one in about],
+        metrics=[one.metric for one in about],
         damaged=[plain(line) for line in tables.damaged],
         policy=policy(scripts, [style, _PLOT_STYLE]),
         style=Markup(style),

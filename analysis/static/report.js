@@ -32,6 +32,12 @@ function text(run, value) {
   return Math.abs(value) >= 1e6 ? value.toPrecision(4) : value.toFixed(4);
 }
 
+function scale(run) { return run.metric.percent ? 100 : 1; }
+
+function axis(run) {
+  return {label: `${run.metric.name}${run.metric.percent ? ", %" : ""}`, transform: (value) => value * scale(run), grid: true};
+}
+
 function signed(run, value) {
   if (value === null || value === undefined) return "";
   const sign = value >= 0 ? "+" : "";
@@ -185,10 +191,9 @@ function drawProgress(run, width) {
   const end = Math.max(1, ...state.candidates.filter((one) => one.run === state.run).map((one) => one.order ?? 0));
   const [low, high] = limits(run, points), pad = (high - low || 1) * 0.06, domain = [low - pad, high + pad];
   const shown = points.filter((one) => one.value >= domain[0] && one.value <= domain[1]);
-  const base = run.baseline, scale = run.metric.percent ? 100 : 1;
-  const y = (value) => value * scale;
+  const base = run.baseline, y = (value) => value * scale(run);
   const plot = Plot.plot({className: "plot", width, height: 340, marginLeft: 60,
-    x: {label: "outcomes, failures included →", domain: [0.5, end + 0.5]},
+    x: {label: "outcomes, failures included →", domain: [0.5, end + 0.5], ticks: whole(1, end, 12), tickFormat: "d"},
     y: {label: `${run.metric.name}${run.metric.percent ? ", %" : ""} (${run.metric.up ? "higher" : "lower"} is better)`, domain: domain.map(y), grid: true},
     marks: [
       ...(base.value !== null && base.sd && base.n > 1 ? [Plot.rect([0], {x1: 0.5, x2: end + 0.5, y1: Math.max(y(base.value - 2 * base.sd), y(domain[0])), y2: Math.min(y(base.value + 2 * base.sd), y(domain[1])), fill: css("--orange"), fillOpacity: 0.15})] : []),
@@ -245,7 +250,7 @@ function drawLineage(run, width) {
   const links = run.lineage.filter(([child, parent]) => places.has(child) && places.has(parent)).map(([child, parent]) => ({child: places.get(child), parent: places.get(parent)}));
   if (!links.length) return figure("Lineage of the best", "", null);
   const nodes = [...new Set(links.flatMap((one) => [one.child, one.parent]))];
-  const plot = Plot.plot({className: "plot", width, height: 280, marginTop: 36, marginLeft: 60, marginRight: 50, x: {label: "generation (baseline at -1)", tickFormat: "d", ticks: whole(-1, d3.max(nodes, (one) => one.x), 12)}, y: {label: run.metric.name, grid: true},
+  const plot = Plot.plot({className: "plot", width, height: 280, marginTop: 36, marginLeft: 60, marginRight: 50, x: {label: "generation (baseline at -1)", tickFormat: "d", ticks: whole(-1, d3.max(nodes, (one) => one.x), 12)}, y: axis(run),
     marks: [
       Plot.arrow(links, {x1: (one) => one.parent.x, y1: (one) => one.parent.value, x2: (one) => one.child.x, y2: (one) => one.child.value, stroke: css("--soft"), insetEnd: 6}),
       Plot.dot(nodes, {x: "x", y: "value", r: 5, fill: (one) => one.elite ? css("--green") : one.candidate === "baseline" ? css("--orange") : css("--blue")}),
@@ -259,7 +264,7 @@ function drawLineage(run, width) {
 function drawCost(run, width) {
   if (!run.single.length) return figure("What each improvement took", "", null);
   const points = run.single.map(([, value, candidate, hours]) => ({...find(state.run, candidate), value, hours}));
-  const plot = Plot.plot({className: "plot", width, height: 240, marginLeft: 60, x: {label: `${run.device} hours of the search`, nice: true}, y: {label: run.metric.name, grid: true},
+  const plot = Plot.plot({className: "plot", width, height: 240, marginLeft: 60, x: {label: `${run.device} hours of the search`, nice: true}, y: axis(run),
     marks: [Plot.line(points, {x: "hours", y: "value", curve: "step-after", stroke: css("--blue")}), Plot.dot(points, {x: "hours", y: "value", fill: css("--blue"), title: (one) => `${short(one.candidate)} ${one.title}\n${text(run, one.value)} after ${one.hours.toPrecision(3)} h`, tip: {fill: css("--ground")}})]});
   clickable(plot);
   return figure("What each improvement took", "Best by one trial.", plot);
@@ -268,7 +273,7 @@ function drawCost(run, width) {
 function drawSlots(run, width) {
   if (!run.slots.length) return figure("Slots in use", "", null);
   const share = run.slots_used === null ? "" : `${(100 * run.slots_used).toFixed(0)} % of ${run.slots_wide} slots (the most at once).`;
-  return figure("Slots in use", share, Plot.plot({className: "plot", width, height: 200, x: {label: "hours since the first start"}, y: {label: "jobs at work", grid: true, interval: 1},
+  return figure("Slots in use", share, Plot.plot({className: "plot", width, height: 200, x: {label: "hours since the first start"}, y: {label: "jobs at work", grid: true, interval: 1, tickFormat: "d"},
     marks: [Plot.areaY(run.slots, {x: "0", y: "1", curve: "step-after", fill: css("--blue"), fillOpacity: 0.35}), Plot.ruleY([0])]}));
 }
 
@@ -299,7 +304,7 @@ function drawLearning(run, width) {
 function drawComparison(by, label, width) {
   const lines = state.data.compare.lines.filter((one) => one.by === by);
   const colours = [css("--blue"), css("--orange"), css("--green"), css("--soft")];
-  const percent = state.data.runs[0].metric.percent ? 100 : 1;
+  const percent = scale(state.data.runs[0]);
   const marks = lines.flatMap((line, number) => {
     const points = line.points.map(([at, value, half]) => ({at, value: percent * value, half: percent * (half ?? 0), label: line.label}));
     const colour = colours[number % colours.length];
@@ -309,7 +314,7 @@ function drawComparison(by, label, width) {
   // Few runs have wide intervals, which must not flatten the lines.
   const [low, high] = d3.extent(lines.flatMap((line) => line.points.map(([, value]) => percent * value))), room = (high - low || Math.abs(high) || 1) / 2;
   const names = key(lines.map((line, number) => [["blue", "orange", "green", "grey"][number % 4], `${line.label}, ${line.runs === 1 ? "1 run" : `${line.runs} runs`}`]));
-  return figure(`Methods at equal ${label}`, "Best by one trial, mean over runs; 95 % intervals over runs where there are two or more.", Plot.plot({className: "plot", width, height: 280, marginLeft: 60, x: {label}, y: {label: state.data.runs[0].metric.name, grid: true, domain: [low - room, high + room]}, marks}), names);
+  return figure(`Methods at equal ${label}`, "Best by one trial, mean over runs; 95 % intervals over runs where there are two or more.", Plot.plot({className: "plot", width, height: 280, marginLeft: 60, x: {label}, y: {label: axis(state.data.runs[0]).label, grid: true, domain: [low - room, high + room]}, marks}), names);
 }
 
 function drawPlots() {
