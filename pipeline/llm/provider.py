@@ -186,7 +186,7 @@ class ProviderModel:
         raise self._in_trouble(self._silent(message), time.time() + _OUTAGE_S)
 
     def _silent(self, message: str) -> str:
-        return f"{self._config.model} does not answer ({message}); retried later"
+        return f"{self._config.model} does not answer ({message})"
 
     def _note_delay(self, delay: Trouble | None) -> None:
         with self._lock:
@@ -216,7 +216,7 @@ class ProviderModel:
             if first:
                 self._trouble = Trouble(reason, until)
         if first:
-            self._limits.notify(reason)
+            self._limits.notify(reason if until is None else f"{reason}; retried later")
         return Unanswered(reason)
 
     def _warn(self, what: str, text: str) -> None:

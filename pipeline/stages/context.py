@@ -230,7 +230,7 @@ class Context(Terms):
         """Update the holdup of the language model."""
         trouble = (self.model.trouble or self.model.delay) if self.model is not None else None
         if trouble is not None:
-            self.holdups.wait(ASKING, trouble.reason.removesuffix("; retried later"), trouble.until)
+            self.holdups.wait(ASKING, trouble.reason, trouble.until)
         elif self.background.busy:
             self.holdups.fade(ASKING)  # retried, no answer yet
         else:

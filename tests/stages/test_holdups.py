@@ -165,7 +165,7 @@ def test_an_unavailable_language_model(context: Context, clock: Clock) -> None:
     context.__dict__["model"] = model
     silent = "openai/default does not answer (Connection error.)"
     for wait_s in (1, 2, 4):
-        model.delay = Trouble(f"{silent}; retried later", clock.now + wait_s)
+        model.delay = Trouble(silent, clock.now + wait_s)
         context.note_model()
         clock.now += wait_s
     model.trouble = Trouble(silent, clock.now + 120)
