@@ -11,28 +11,28 @@ import os
 import platform
 import signal
 import socket
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from pipeline.cluster.jobs import Node, current_job_id, current_node
+from pipeline.cluster.jobs import Node
 from pipeline.config import Clock, Network
 from pipeline.errors import BadInput, SandboxFailed
 from pipeline.job.early_stop import early_stop
 from pipeline.job.integrity import check_integrity
 from pipeline.job.machine import MemoryWatch, gpus_here
-from pipeline.job.nodes import Meeting, Peers, wait_for_claim
+from pipeline.job.nodes import Meeting, Peers
 from pipeline.job.outputs import copy_regular, sweep
 from pipeline.job.score import score_checkpoint
+from pipeline.job.start import start
 from pipeline.records import Ended, Failure, FailureKind, Job, Memory, Purpose, Result, Score, Seconds, Stage
 from pipeline.sandbox.base import Access, Command, End, RunLimits, Sandbox, make_sandbox
 from pipeline.sandbox.command_lines import scratch_folder, train_command, variant_environment
 from pipeline.sandbox.diagnose import believed, failure_of, with_log
 from pipeline.store import files
-from pipeline.store.paths import TrialPaths, TryPaths, run_of
-from pipeline.store.run import Run, claim, open_run
+from pipeline.store.paths import TrialPaths, TryPaths
+from pipeline.store.run import Run, open_run
 
 DATA_VARIABLE = "GROUNDWORK_DATA"
 """Environment variable that passes the folder of prepared data to a job, since run folders contain no absolute paths."""
@@ -50,17 +50,11 @@ class JobTerminated(BaseException):
 
 def run_try(folder: str) -> None:
     """Run the try in this folder, unless another job has claimed it."""
-    if os.getpgrp() != os.getpid():
-        os.setsid()  # so that Ctrl-C in the controller's terminal does not reach the job
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    signal.signal(signal.SIGTERM, _on_signal)
-    paths = TryPaths(Path(folder))
-    run_paths = run_of(paths.folder)
-    job_id, node = current_job_id(), current_node()
-    if run_paths is None or not (wait_for_claim(paths, job_id) if node.number else claim(paths, job_id, node.name)):
-        print(f"{folder} is taken; nothing to do", file=sys.stderr)
+    started = start(folder, _on_signal)
+    if started is None:
         return
-    run, job, data = open_run(run_paths), files.read(paths.job, Job), Path(os.environ[DATA_VARIABLE])
+    paths, node = started.paths, started.node
+    run, job, data = open_run(started.run), files.read(paths.job, Job), Path(os.environ[DATA_VARIABLE])
     if node.number:
         if job.of is not None:
             return  # nothing to train: node 0 alone scores the checkpoint

@@ -4,40 +4,31 @@ Like a trial's job it runs from the run folder's own copy of this program, claim
 with `result.json`. The controller decides what to do and writes it to `task.json`; it never imports torch.
 """
 
-import os
-import signal
 import sys
 import time
-from pathlib import Path
 from types import FrameType
 
-from pipeline.cluster.jobs import Node, current_job_id, current_node
+from pipeline.cluster.jobs import Node
 from pipeline.config import RlConfig
 from pipeline.errors import BadInput
-from pipeline.job.nodes import wait_for_claim
+from pipeline.job.start import start
 from pipeline.records import PolicyTask, PolicyWork, TaskResult, UpdateMeasures
 from pipeline.rl.ranks import failure_of, run_ranks
 from pipeline.store import files
-from pipeline.store.paths import RunPaths, TaskPaths, TryPaths, run_of
-from pipeline.store.run import claim, open_run
+from pipeline.store.paths import RunPaths, TaskPaths, TryPaths
+from pipeline.store.run import open_run
 
 
 def run_task(folder: str) -> None:
     """Run the try in this folder, unless another job has claimed it."""
-    if os.getpgrp() != os.getpid():
-        os.setsid()  # so that Ctrl-C in the controller's terminal does not reach the job
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    signal.signal(signal.SIGTERM, _on_signal)
-    paths = TryPaths(Path(folder))
-    run_paths, job_id, node = run_of(paths.folder), current_job_id(), current_node()
-    if run_paths is None or not (wait_for_claim(paths, job_id) if node.number else claim(paths, job_id, node.name)):
-        print(f"{folder} is taken; nothing to do", file=sys.stderr)
+    job = start(folder, _on_signal)
+    if job is None:
         return
-    rl = open_run(run_paths).config.rl
-    if node.number:
-        run_ranks(paths, rl, node)  # node 0 reports for all
+    rl = open_run(job.run).config.rl
+    if job.node.number:
+        run_ranks(job.paths, rl, job.node)  # node 0 reports for all
     else:
-        files.create(paths.result, perform(run_paths, paths, rl, node))
+        files.create(job.paths.result, perform(job.run, job.paths, rl, job.node))
 
 
 def perform(run_paths: RunPaths, paths: TryPaths, rl: RlConfig, node: Node) -> TaskResult:
