@@ -622,7 +622,7 @@ class RlConfig:
     """With `entropic`: divergence of the weights of a group from uniform ones, nats; the default is ln 2."""
     normalize: bool = True
     """Whether the advantages of a group are divided by their root mean square, as GRPO does."""
-    penalty: float = 1.0
+    penalty: float = 3.0
     """Penalty on the share of equal ideas in a group, in units of the normalised advantage; 0: none."""
     novelty: float = 0.0
     """Bonus for ideas that are rare in the archive, 1/sqrt(1 + occurrences), in the same unit; 0: none."""

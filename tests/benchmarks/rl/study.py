@@ -33,7 +33,7 @@ from tests.benchmarks.rl.world import Table, World, final_words
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 PLOT = Path(__file__).parents[3] / "docs/pictures/rl_study.svg"
-SHOWN = ("mean", "max_at_k", "max_at_k + penalty", "best of N", "evolution", "evolution + max_at_k + penalty")
+SHOWN = ("mean", "max_at_k", "max_at_k + 3 × penalty", "best of N", "evolution", "evolution + max_at_k + penalty")
 """Arms of the plot."""
 GROUP = 64
 """Ideas per step."""
@@ -73,6 +73,7 @@ ARMS = {
     "mean + penalty": Arm(Objective.mean, PENALTY),
     "max_at_k": Arm(Objective.max_at_k),
     "max_at_k + penalty": Arm(Objective.max_at_k, PENALTY),
+    "max_at_k + 3 × penalty": Arm(Objective.max_at_k, 3 * PENALTY),
     "entropic": Arm(Objective.entropic),
     "entropic + penalty": Arm(Objective.entropic, PENALTY),
     "best of N": Arm(),
