@@ -594,8 +594,8 @@ class NotifyConfig:
     command: list[str] = live(factory=list)
     """Program that notifies you, with arguments, e.g. `[mail, -s, "{text}", me@example.org]`; empty: no notifications.
     `{text}` is the message, which the program also gets on stdin. It is called when the run pauses or waits for a user,
-    at 80 and 100 % of `budget.gpu_hours` and `budget.usd`, when a new best is confirmed and at the end; for the same cause
-    at most once an hour. The run does not wait for it."""
+    if the policy may collapse, at 80 and 100 % of `budget.gpu_hours` and `budget.usd`, when a new best is confirmed and at
+    the end; for the same cause at most once an hour. The run does not wait for it."""
 
 
 @dataclass

@@ -343,7 +343,7 @@ def _value(row: Standing, metric: Metric) -> str:
 
 
 def learning(steps: Sequence[StepMeasures], most: int = 10) -> Iterator[str]:
-    """One line for each of the newest steps of reinforcement learning, then the alarms of the last step."""
+    """One line for each of the newest steps of reinforcement learning."""
     for one in steps[-most:]:
         known = f"reward {one.reward_mean:.4g}, best {one.reward_quantiles[-1]:.4g}" if one.known else "no reward yet"
         rows = f"learned from {one.update.rows}" if one.update is not None else "nothing to learn from"
@@ -351,5 +351,3 @@ def learning(steps: Sequence[StepMeasures], most: int = 10) -> Iterator[str]:
             f"step {one.step}: {known} of {one.known}; {one.distinct} of {one.ideas} distinct, commonest "
             f"{100 * one.common_share:.0f} %; entropy {one.entropy:.2f}; thinking {one.thinking:.0f} tokens; {rows}"
         )
-    for alarm in steps[-1].alarms if steps else ():
-        yield f"collapse: {alarm}"

@@ -1,5 +1,5 @@
 """The live page of a run: jobs in flight first, then scored and failed candidates. It fits any terminal and needs no
-colour. Pure functions from an archive to lines; only the newest metrics are read from files."""
+colour. Pure functions from an archive to lines; only `current_page` and the newest metrics are read from files."""
 
 import json
 import math
@@ -16,12 +16,13 @@ from pipeline.commands.progress import Progress, best_lines, left_text, span
 from pipeline.methods.base import Terms
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
-from pipeline.records import Holdup, Purpose
+from pipeline.records import Holdup, Purpose, Waiting
 from pipeline.report.isolation import warning
 from pipeline.report.standings import baseline_estimate, standing
+from pipeline.stages.learn import collapse_signs
 from pipeline.store import files
 from pipeline.store.archive import Archive
-from pipeline.store.paths import short
+from pipeline.store.paths import RunPaths, short
 from pipeline.store.views import Candidate, Trial, Try
 from pipeline.text import counted, plain_line
 
@@ -67,7 +68,7 @@ class Page:
     flying: str
     """Shown right of the progress bar."""
     notices: tuple[str, ...]
-    """Warnings: missing isolation, a pause, an alarm, what the run waits for."""
+    """Warnings: missing isolation, a pause, an alarm, what the run waits for, a collapse of the policy."""
     parts: tuple[Part, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -75,11 +76,23 @@ class Page:
         yield from lines(self, options.max_width, height, options.ascii_only)
 
 
+def current_page(terms: Terms, archive: Archive, now: Progress) -> Page:
+    """The page of a run, with what it waits for and signs of a collapse of its policy."""
+    return page_of(terms, archive, now, open_holdups(archive.paths), collapse_signs(archive))
+
+
+def open_holdups(paths: RunPaths) -> tuple[Holdup, ...]:
+    """What the run waits for."""
+    waiting = files.read_if_there(paths.waiting, Waiting)
+    return waiting.holdups if waiting is not None else ()
+
+
 def page_of(
     terms: Terms,
     archive: Archive,
     now: Progress,
     holdups: Sequence[Holdup] = (),
+    collapse: Sequence[str] = (),
     watch: Callable[[Try], str] | None = None,
 ) -> Page:
     """The page of an archive. `watch` returns what a running job is doing."""
@@ -91,7 +104,7 @@ def page_of(
         done=now.trainings,
         total=now.trainings + now.trainings_left,
         flying=flying(now),
-        notices=tuple(notices(archive, now, holdups)),
+        notices=(*notices(archive, now, holdups), *map(plain_line, collapse)),
         parts=(
             in_flight(archive, at, watch or doing),
             *confirming(terms, archive),

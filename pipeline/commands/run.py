@@ -17,7 +17,7 @@ from rich.live import Live
 from pipeline import loop
 from pipeline.commands.compare import announce_costs, check_budgets, conclude
 from pipeline.commands.display import estimated, results
-from pipeline.commands.page import holdup_line, page_of
+from pipeline.commands.page import current_page, holdup_line
 from pipeline.commands.progress import Progress, progress, summary_line
 from pipeline.commands.sweep import run_group
 from pipeline.commands.terminal import (
@@ -280,6 +280,7 @@ class _display:
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
         self._last: tuple[object, ...] = ()
         self._waiting: set[tuple[str, float]] = set()
+        self._collapse: tuple[str, ...] = ()
 
     def __enter__(self) -> Callable[[Archive], None]:
         if self._live is not None:
@@ -293,7 +294,7 @@ class _display:
     def _show(self, archive: Archive) -> None:
         now = _now(self._context, archive)
         if self._live is not None:
-            self._live.update(page_of(self._context, archive, now, self._context.holdups.open))
+            self._live.update(current_page(self._context, archive, now))
             return
         settled = tuple(now.states.get(state, 0) for state in ("proposed", "scored", "failed"))
         if (
@@ -307,6 +308,10 @@ class _display:
         for what, _ in sorted(self._waiting - causes.keys()):
             say(self._console, f"no longer waiting: {what}")
         self._waiting = set(causes)
+        if (signs := learn.collapse_signs(archive)) != self._collapse:
+            self._collapse = signs
+            for sign in signs:
+                say(self._console, sign)
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 
 from pipeline.cluster.base import Cluster, Phase
 from pipeline.commands.display import candidate_table, choose, learning, listed, results, spent
-from pipeline.commands.page import lines, page_of
+from pipeline.commands.page import current_page, lines, open_holdups
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.errors import BadInput, ClusterRefused, GroundworkError
 from pipeline.methods.base import Terms
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
-from pipeline.records import Waiting
 from pipeline.report.posterior import POOL, ranked
 from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.setup.build import learns, make_cluster, view
@@ -73,8 +72,6 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.failed or arguments.best is not None:
         return _list_some(archive, terms, arguments)
     now = progress(terms, archive, max(1, len(archive.in_flight())), started_at(run.paths))
-    held_up = files.read_if_there(run.paths.waiting, Waiting)
-    holdups = held_up.holdups if held_up is not None else ()
     on_slurm = terms.config.cluster.unattended and shutil.which("squeue") is not None
     cluster = make_cluster(run.paths, terms.config) if on_slurm else None
     costs = costs_of(terms, archive)
@@ -83,7 +80,7 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.json:
         more = {
             "waiting": waiting,
-            "holdups": [dataclasses.asdict(one) for one in holdups],
+            "holdups": [dataclasses.asdict(one) for one in open_holdups(run.paths)],
             "account": dataclasses.asdict(costs),
             "language_model": dataclasses.asdict(spending),
             **({"learning": [dataclasses.asdict(one) for one in steps]} if steps else {}),
@@ -91,7 +88,7 @@ def entry(arguments: argparse.Namespace) -> int:
         print(json.dumps({**dataclasses.asdict(now), **more}, indent=2))
         return 0
     console = make_console()
-    page = page_of(terms, archive, now, holdups)
+    page = current_page(terms, archive, now)
     for shown in lines(replace(page, parts=page.parts[:1]), console.width, None):
         console.print(shown, soft_wrap=True)
     if not now.finished and not held_by(run.paths):
@@ -135,7 +132,7 @@ def _watch(run: Run, terms: Terms) -> int:
     def read() -> tuple[str, list[Line]]:
         archive = run.reader.read()
         now = progress(terms, archive, max(1, len(archive.in_flight())), started_at(run.paths))
-        page = page_of(terms, archive, now)
+        page = current_page(terms, archive, now)
         head = lines(replace(page, parts=page.parts[:1]), 200, _HEAD_LINES)
         return "\n".join(line.plain for line in head), [Line(*_line(archive, terms, one)) for one in archive.candidates]
 

@@ -19,16 +19,14 @@ from pipeline.cluster.base import Cluster
 from pipeline.commands import mark, pause, propose, resume
 from pipeline.commands.beside import analysis
 from pipeline.commands.display import spent
-from pipeline.commands.page import page_of
+from pipeline.commands.page import current_page
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.status import costs_of, started_at, waiting_reasons
 from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.errors import BadInput, GroundworkError
 from pipeline.methods.base import Terms
-from pipeline.records import Waiting
 from pipeline.setup.build import make_cluster, view
 from pipeline.setup.places import RUNS, all_runs, run_at
-from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths, TryPaths, short
@@ -106,11 +104,9 @@ class Door:
         opened, terms, cluster = self._opened(paths)
         archive = opened.reader.read()
         now = progress(terms, archive, max(1, len(archive.in_flight())), started_at(paths))
-        held_up = files.read_if_there(paths.waiting, Waiting)
-        page = page_of(terms, archive, now, held_up.holdups if held_up is not None else ())
         costs, waiting = self._slow(terms, archive, cluster)
         return {
-            "page": dataclasses.asdict(page),
+            "page": dataclasses.asdict(current_page(terms, archive, now)),
             "holder": held_by(paths),
             "finished": now.finished,
             "paused": archive.pause is not None,

@@ -26,14 +26,23 @@ class Notice:
     """One line for people."""
 
 
-def notices(terms: Terms, archive: Archive, holdups: Sequence[Holdup], spent_usd: float = 0.0) -> Iterator[Notice]:
-    """All current notices: a pause, a holdup that requires a person (such as used-up credit), 80 or 100 % of a budget, the
-    confirmed best candidate, and the end of the run. `spent_usd` is the cost of the language model."""
+def notices(
+    terms: Terms,
+    archive: Archive,
+    holdups: Sequence[Holdup],
+    spent_usd: float = 0.0,
+    collapse: Sequence[str] = (),
+) -> Iterator[Notice]:
+    """All current notices: a pause, a holdup that requires a person (such as used-up credit), signs of a collapse of the
+    policy, 80 or 100 % of a budget, the confirmed best candidate, and the end of the run. `spent_usd` is the cost of the
+    language model."""
     if archive.pause is not None:
         yield Notice(f"pause {archive.pause.at:.0f}", f"paused: {archive.pause.reason}")
     for holdup in holdups:
         if holdup.next_at is None:
             yield Notice(f"waiting {holdup.what}", f"manual action required ({holdup.what}): {holdup.reason}")
+    if collapse:
+        yield Notice("collapse", "; ".join(collapse))
     budget = terms.config.budget
     if budget.gpu_hours:
         committed = committed_h(terms.config, archive, terms.clock())

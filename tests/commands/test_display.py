@@ -10,17 +10,28 @@ import pytest
 from rich.console import Console, RenderableType
 
 from pipeline.commands.display import candidate_table, estimated, results
-from pipeline.commands.page import Page, doing, last_metrics, lines, page_of, shares
+from pipeline.commands.page import Page, current_page, doing, last_metrics, lines, page_of, shares
 from pipeline.commands.progress import phase, progress, span, summary_line
 from pipeline.config import Mode, SearchConfig, SelectConfig, StopConfig
 from pipeline.methods.base import Terms
 from pipeline.metric import Metric
 from pipeline.policy.agenda import elites
-from pipeline.records import Claim, FailureKind, Holdup, Job, Pause, Purpose, Usage
+from pipeline.records import (
+    Claim,
+    FailureKind,
+    Holdup,
+    Job,
+    Pause,
+    Purpose,
+    StepMeasures,
+    Usage,
+    Waiting,
+)
 from pipeline.report.report import final_report
 from pipeline.setup.preview import CostEstimate, Requests
+from pipeline.store import files
 from pipeline.store.archive import Archive
-from pipeline.store.paths import AttemptPaths, TryPaths
+from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths
 from pipeline.store.views import Attempt, Trial, Try
 from pipeline.text import plain_line
 from tests.archives import Made, archive_of, config_of, name, terms_of
@@ -132,7 +143,7 @@ HOLDUPS = (
 
 
 def page(terms: Terms, archive: Archive, holdups: Sequence[Holdup] = ()) -> Page:
-    return page_of(terms, archive, progress(terms, archive, 4, NOW - 750), holdups, watch)
+    return page_of(terms, archive, progress(terms, archive, 4, NOW - 750), holdups, (), watch)
 
 
 # ---- the page
@@ -151,6 +162,37 @@ def test_what_the_run_waits_for_is_on_the_page(width: int, height: int) -> None:
     terms, archive = searching()
     paused = replace(archive, pause=Pause("me", "lunch", 1.0))
     golden(f"waiting_{width}x{height}", printed(page(terms, paused, HOLDUPS), width, height))
+
+
+STEP = StepMeasures(
+    0, 4, 3, 0.5, (0.2, 0.5, 0.8, 0.9), 0.9, 4, 0.25, 0, 2.0, 10.0, 30.0, {"nan": 1}, {"0": 3}, 1.0, 2.0, 0.5
+)
+
+
+@pytest.mark.parametrize(
+    ("alarms", "holdups", "shown"),
+    [
+        pytest.param([], (), [], id="nothing"),
+        pytest.param([()], (), [], id="a healthy step"),
+        pytest.param([("the entropy fell",)], (), ["the policy may collapse: the entropy fell"], id="an alarm"),
+        pytest.param([("the entropy fell",), ()], (), [], id="it is over"),
+        pytest.param([(), ("a", "b")], (), ["the policy may collapse: a", "the policy may collapse: b"], id="two"),
+        pytest.param([], HOLDUPS, ["waiting since", "waiting since"], id="what the run waits for"),
+    ],
+)
+def test_the_notices_of_a_run_come_from_its_folder(
+    alarms: Sequence[tuple[str, ...]], holdups: tuple[Holdup, ...], shown: list[str], tmp_path: Path
+) -> None:
+    terms, archive = searching()
+    paths = RunPaths(tmp_path)
+    for number, signs in enumerate(alarms):
+        place, one = paths.policy_step(number).measures, replace(STEP, step=number, alarms=signs)
+        files.in_folder(place.parent, lambda place=place, one=one: files.create(place, one))  # type: ignore[misc]
+    paths.policy_step(len(alarms)).folder.mkdir(parents=True)  # the step that is not over yet
+    if holdups:
+        files.create(paths.waiting, Waiting(holdups))
+    found = current_page(terms, replace(archive, paths=paths), progress(terms, archive, 4, NOW - 750)).notices
+    assert [one[: len(start)] for one, start in zip(found, shown, strict=True)] == shown
 
 
 @pytest.mark.parametrize("height", [5, 8, 10, 12, 15, 18, 24, 50, 100])

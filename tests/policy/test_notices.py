@@ -28,6 +28,12 @@ def test_a_pause_and_what_requires_the_user() -> None:
     assert texts[0] == "paused: the disk is full" and "credit is used up" in texts[1]
 
 
+def test_signs_of_a_collapse_are_one_notice() -> None:
+    signs = ("the policy may collapse: the entropy fell", "the policy may collapse: the thinking fell")
+    (told,) = notices(terms_of(config_of()), archive_of([Made()]), (), collapse=signs)
+    assert (told.cause, told.text) == ("collapse", "; ".join(signs))
+
+
 @pytest.mark.parametrize(("gpu_hours", "cause"), [(100.0, []), (0.6, ["80"]), (0.5, ["100"]), (0.1, ["100"])])
 def test_a_budget_is_reported_at_two_levels(gpu_hours: float, cause: list[str]) -> None:
     """Three trials of 600 s on one GPU: half an hour."""
