@@ -47,11 +47,12 @@ def detail(
     metric: Metric,
     row: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]],
+    parent_trials: Sequence[Mapping[str, Any]],
     children: Sequence[str],
     exchanges: Sequence[Exchange],
     limits: Limits,
 ) -> str:
-    """The page of one candidate as HTML."""
+    """The page of one candidate as HTML. `parent_trials` are those of its first parent, if it has one."""
     candidate, attempts = str(row["candidate"]), int(row["attempts"])
     ours = change_of(paths, candidate, attempts - 1) if attempts else {}
     parents = list(row["parents"])
@@ -73,6 +74,7 @@ def detail(
         parent_diff=coloured(on_parent(ours, theirs), limits.diff_lines) if parents and ours else "",
         log=plain(log),
         curve=_curve(paths, trials),
+        parent_curve=_curve(paths, parent_trials),
         exchanges=[
             {
                 "key": one.key,

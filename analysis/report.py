@@ -292,7 +292,10 @@ def _pages(tables: Tables, about: _About, shortened: bool) -> Iterator[str]:
         name = row["candidate"]
         full = not shortened or row["elite"] or name in children
         limits = Limits() if full else _SHORT
-        yield detail(paths, about.metric, row, trials.get(name, []), children.get(name, []), said.get(name, []), limits)
+        theirs = trials.get(row["parents"][0], []) if row["parents"] else []
+        yield detail(
+            paths, about.metric, row, trials.get(name, []), theirs, children.get(name, []), said.get(name, []), limits
+        )
 
 
 def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:

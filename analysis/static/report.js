@@ -68,14 +68,15 @@ async function fill(place, one) {
 }
 
 function drawCurve(place, one) {
-  const ours = JSON.parse(place.dataset.curve), run = state.data.runs[one.run];
+  const ours = JSON.parse(place.dataset.curve), theirs = JSON.parse(place.dataset.parentCurve), run = state.data.runs[one.run];
   place.replaceChildren(Plot.plot({className: "plot", height: 220, width: Math.max(300, Math.min(640, place.clientWidth || 640)),
     x: {label: "step"}, y: {label: "first quantity of metrics.jsonl", grid: true},
     marks: [
       Plot.line(run.curve, {stroke: css("--orange"), strokeDasharray: "4 3"}),
+      Plot.line(theirs, {stroke: css("--green"), strokeDasharray: "2 3"}),
       Plot.line(ours, {stroke: css("--blue")}),
       Plot.tip(ours, Plot.pointerX({x: "0", y: "1", fill: css("--ground")})),
-    ]}), key([["blue", short(one.candidate)], ["orange", "baseline"]]));
+    ]}), key([["blue", short(one.candidate)], ...(theirs.length ? [["green", `parent ${place.dataset.parent}`]] : []), ["orange", "baseline"]]));
 }
 
 async function open(one) {

@@ -93,6 +93,27 @@ def test_prompts_and_replies_are_shown_with_their_candidate(recorded: Watched) -
     page.get_by_role("button", name="Close").click()
 
 
+@pytest.mark.parametrize(
+    ("candidate", "lines"),
+    [
+        pytest.param("generation_002/candidate_001", ["g2/c1", "parent g1/c0", "baseline"], id="with a parent"),
+        pytest.param("generation_000/candidate_000", ["g0/c0", "baseline"], id="without"),
+    ],
+)
+def test_a_training_is_drawn_with_the_baseline_and_the_parent(
+    recorded: Watched, candidate: str, lines: list[str]
+) -> None:
+    page = recorded.page
+    page.evaluate(f"location.hash = 'candidate=0/{candidate}'")
+    curve = page.locator("dialog[open] .curve")
+    curve.get_by_text(lines[0]).wait_for()
+    labels = curve.locator("p").evaluate("one => [...one.childNodes].map((part) => part.data).filter(Boolean)")
+    assert labels == lines
+    assert curve.locator("g[aria-label=line] path").count() == len(lines)
+    page.get_by_role("button", name="Close").click()
+    assert recorded.problems == []
+
+
 def test_two_candidates_side_by_side(recorded: Watched) -> None:
     page = recorded.page
     page.get_by_label("First").fill("g0/c0")
