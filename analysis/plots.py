@@ -22,6 +22,7 @@ from analysis.readings import (
     funnel,
     lineage,
     narrowing,
+    node_jobs,
     of_run,
     slots,
     steps,
@@ -127,13 +128,10 @@ def failure_plot(tables: Tables, run: str | None = None) -> Figure:
     labels = [f"{kind} ({stage})" for kind, stage in zip(found["kind"], found["stage"], strict=True)]
     top.barh(labels[::-1], found["count"].to_list()[::-1], color=COLOURS[3])
     top.set(xlabel="candidates that failed")
-    jobs = tables.jobs[(tables.jobs["run"] == name) & tables.jobs["host"].notna() & tables.jobs["ended"].notna()]
-    by_node = jobs.groupby(["host", jobs["ended"] == "scored"]).size().unstack(fill_value=0)
-    hosts = [str(host) for host in by_node.index]
-    scored = by_node[True].to_list() if True in by_node else [0] * len(hosts)
-    failed = by_node[False].to_list() if False in by_node else [0] * len(hosts)
+    nodes = node_jobs(tables.jobs[tables.jobs["run"] == name])
+    hosts, scored = [one.host for one in nodes], [one.scored for one in nodes]
     bottom.barh(hosts, scored, color=COLOURS[0], label="scored")
-    bottom.barh(hosts, failed, left=scored, color=COLOURS[3], label="failed")
+    bottom.barh(hosts, [one.failed for one in nodes], left=scored, color=COLOURS[3], label="failed")
     bottom.set(xlabel="jobs")
     for axes in (top, bottom):
         axes.spines[["top", "right"]].set_visible(False)

@@ -235,6 +235,22 @@ def narrowing(candidates: pd.DataFrame) -> list[Narrowing]:
     return found
 
 
+@dataclass(frozen=True)
+class NodeJobs:
+    """The ended jobs of one node."""
+
+    host: str
+    scored: int
+    failed: int
+
+
+def node_jobs(jobs: pd.DataFrame) -> list[NodeJobs]:
+    """Ended jobs by node, in the order of their names. A node with many failures may be broken."""
+    ended = jobs[jobs["ended"].notna()]
+    found = (ended["ended"] == "scored").groupby(ended["host"]).agg(["sum", "count"])
+    return [NodeJobs(str(host), int(scored), int(count - scored)) for host, scored, count in found.itertuples()]
+
+
 def slots(jobs: pd.DataFrame) -> pd.DataFrame:
     """Number of running jobs over time: one row for each change, with `at` (seconds since 1970) and `running`."""
     ran = jobs[jobs["started_at"].notna() & jobs["ended_at"].notna()]

@@ -28,11 +28,13 @@ from analysis.details import HERE, TEMPLATES, Limits, detail, thinned
 from analysis.load import Tables, load
 from analysis.readings import (
     STEPS,
+    NodeJobs,
     Yield,
     failures,
     funnel,
     lineage,
     narrowing,
+    node_jobs,
     of_run,
     slots,
     sorts,
@@ -95,6 +97,7 @@ def html(tables: Tables, head: str = "") -> str:
         title=_title(tables),
         summaries=[one.summary for one in about],
         yields=[one.yields for one in about],
+        nodes=[one.nodes for one in about],
         metrics=[one.metric for one in about],
         damaged=[plain(line) for line in tables.damaged],
         policy=policy(scripts, [style, _PLOT_STYLE]),
@@ -161,6 +164,7 @@ class _About:
     candidates: pd.DataFrame
     summary: Any
     yields: list[tuple[str, list[Yield]]]
+    nodes: list[NodeJobs]
     data: dict[str, Any]
 
 
@@ -207,7 +211,9 @@ def _about(tables: Tables, run: str) -> _About:
         ("code by", candidates["maker"]),
     ]
     found = [(name, yields(candidates, of.fillna("none"), metric)) for name, of in tried]
-    return _About(run, metric, candidates, said, found, data)
+    nodes = node_jobs(jobs)
+    telling = nodes if len(nodes) > 1 or any(one.failed for one in nodes) else []
+    return _About(run, metric, candidates, said, found, telling, data)
 
 
 def _rows(candidates: pd.DataFrame, kinds: dict[str, str]) -> list[list[Any]]:

@@ -5,11 +5,13 @@ import pytest
 
 from analysis.columns import CANDIDATES, JOBS, table
 from analysis.readings import (
+    NodeJobs,
     completion,
     failures,
     funnel,
     lineage,
     narrowing,
+    node_jobs,
     saturation,
     slots,
     steps,
@@ -52,6 +54,13 @@ def test_a_banned_candidate_is_never_the_best() -> None:
 def test_saturation(values: tuple[float, ...], last: int | None, rising: bool) -> None:
     found = saturation(candidates(*({"value": float(value)} for value in values)), ACCURACY)
     assert (found.candidates, found.last, found.rising) == (len(values), last, rising)
+
+
+def test_jobs_by_node_leave_out_those_that_have_not_ended() -> None:
+    ended = [("n2", "scored"), ("n1", "nan"), ("n2", "node"), ("n2", "scored"), ("n1", None), (None, "lost")]
+    jobs = table([{"host": host, "ended": how} for host, how in ended], JOBS)
+    assert node_jobs(jobs) == [NodeJobs("n1", 0, 1), NodeJobs("n2", 2, 1)]
+    assert node_jobs(jobs[:0]) == []
 
 
 def test_the_funnel_counts_all_candidates_that_reached_a_stage() -> None:

@@ -2,10 +2,12 @@
 test_browser.py."""
 
 import base64
+import gzip
 import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,34 @@ def test_the_summary_of_a_run_in_progress(tmp_path: Path) -> None:
     for path in run.glob("baseline/trial_*"):
         shutil.rmtree(path)
     assert "the baseline has no score" in said(run).headline
+
+
+@pytest.mark.parametrize(
+    ("metric", "question", "reason"),
+    [
+        pytest.param("squared error", True, "", id="one metric"),
+        pytest.param("log error", False, "the runs have different metrics", id="different metrics"),
+    ],
+)
+def test_only_runs_of_one_metric_are_compared(tmp_path: Path, metric: str, question: bool, reason: str) -> None:
+    other = copy_of(RECORDED, tmp_path / "other")
+    run = json.loads((other / "run.json").read_text())
+    run["config"]["arm"] = "another method"
+    run["config"]["baseline"]["metric"]["name"] = metric
+    (other / "run.json").write_text(json.dumps(run))
+    text = made.html(load(RECORDED, other))
+    assert ("Which method is better?" in text) is question
+    (packed,) = re.findall(r'id="data">([^<]+)<', text)
+    compared = json.loads(gzip.decompress(base64.b64decode(packed)))["compare"]
+    assert compared["why_not"] == reason and bool(compared["lines"]) is question
+
+
+def test_failures_by_node(tmp_path: Path) -> None:
+    nodes = "<tbody><tr><td>vm</td><td>30</td><td>2</td></tr></tbody>"
+    assert nodes in made.html(load(RECORDED))
+    tables = load(RECORDED)
+    fine = tables.jobs[tables.jobs["ended"] == "scored"]
+    assert "Jobs by node" not in made.html(replace(tables, jobs=fine))
 
 
 def test_its_policy_allows_its_own_scripts_only(tmp_path: Path) -> None:
