@@ -4,7 +4,11 @@ together.)"""
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 
+from pipeline.commands import display
+from pipeline.records import Report
+from pipeline.store import files
 from tests.docs.pages import ROOT, blocks
 
 TEXT = (ROOT / "README.md").read_text() if (ROOT / "README.md").is_file() else ""
@@ -83,6 +87,12 @@ def test_no_placeholders_are_left() -> None:
 def test_two_commands_come_first() -> None:
     first = next(block for block in blocks(TEXT) if block.language == "bash")
     assert [line.split()[:2] for line in first.text.splitlines()] == [["make", "evolve"], ["make", "test"]]
+
+
+def test_a_claim_is_worded_as_the_program_words_it() -> None:
+    report = files.read(ROOT / "tests/analysis/recorded/report.json", Report)
+    claimed = replace(report.tests[0], candidate="generation_001/candidate_003", significant=True)
+    assert next(display.test_lines(replace(report, tests=(claimed,)))) in TEXT.splitlines()
 
 
 # ---- the tools of these tests ----
