@@ -1,4 +1,5 @@
-"""Best-of-N: every candidate builds on the baseline, and no candidate influences the next."""
+"""Best-of-N: every candidate builds on the baseline, and no candidate influences the next. It is the control of arXiv
+2601.14525."""
 
 from collections.abc import Iterator
 
