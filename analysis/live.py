@@ -54,7 +54,8 @@ class Door(Protocol):
         """The folder of the run with this name. Raises `BadInput`."""
 
     def state(self, run: str) -> Mapping[str, Any]:
-        """Content of the page of a run: `page`, `costs`, `waiting`, `holder`, `finished`, `paused`. Raises `BadInput`."""
+        """Content of the page of a run: `page`, `costs`, `waiting`, `learning`, `holder`, `finished`, `paused`. Raises
+        `BadInput`."""
 
     def running(self, run: str) -> Sequence[tuple[str, TryPaths]]:
         """Name and try of the running trials."""

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.cluster.base import Cluster
 from pipeline.commands import mark, pause, propose, resume
 from pipeline.commands.beside import analysis
-from pipeline.commands.display import spent
+from pipeline.commands.display import learning, spent
 from pipeline.commands.page import current_page
 from pipeline.commands.progress import progress, summary_line
 from pipeline.commands.status import costs_of, started_at, waiting_reasons
@@ -27,6 +27,7 @@ from pipeline.errors import BadInput, GroundworkError
 from pipeline.methods.base import Terms
 from pipeline.setup.build import make_cluster, view
 from pipeline.setup.places import RUNS, all_runs, run_at
+from pipeline.stages.learn import steps_measured
 from pipeline.store.archive import Archive
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths, TryPaths, short
@@ -112,6 +113,7 @@ class Door:
             "paused": archive.pause is not None,
             "costs": costs,
             "waiting": sorted(waiting.items()),
+            "learning": list(learning(steps_measured(archive))),
         }
 
     def running(self, run: str) -> list[tuple[str, TryPaths]]:

@@ -17,6 +17,8 @@ from playwright.sync_api import Browser
 
 from pipeline.commands.view import Door
 from pipeline.errors import BadInput
+from pipeline.records import StepMeasures
+from pipeline.store import files
 from pipeline.store.paths import RunPaths
 from tests.analysis.chromium import browser, visit
 from tests.analysis.finished_run import copy_of
@@ -24,6 +26,10 @@ from tests.toy import ROOT, Bench, command, environment, interrupt, wait_until
 
 __all__ = ["browser"]
 RECORDED = Path(__file__).with_name("recorded")
+ALARM = "the entropy fell <fast>"
+STEP = StepMeasures(
+    0, 4, 3, 0.5, (0.2, 0.5, 0.8, 0.9), 0.9, 4, 0.25, 0, 2.0, 10.0, 30.0, {}, {"0": 3}, 1.0, 2.0, 0.5, None, (ALARM,)
+)
 
 
 @contextmanager
@@ -61,6 +67,7 @@ def asked(
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = copy_of(RECORDED, tmp_path_factory.mktemp("live") / "mine")
     (run / "report.json").unlink()
+    files.in_folder((place := RunPaths(run).policy_step(0).measures).parent, lambda: files.create(place, STEP))
     return run
 
 
@@ -134,6 +141,15 @@ def test_unchanged_data_is_not_sent_again(address: str) -> None:
     text = asked(page, cookie=cookie)[1]
     (seen,) = re.findall(r'hx-get="([^"]+)"', text)
     assert asked(f"{page.partition('/run')[0]}{seen}", cookie=cookie) == (204, "")
+
+
+def test_it_shows_the_steps_of_reinforcement_learning_and_an_alarm(address: str) -> None:
+    page, cookie = parts(address)
+    text = asked(page, cookie=cookie)[1]
+    assert (
+        "<h2>Reinforcement learning</h2>" in text and "<li>step 0: reward 0.5, best 0.9 of 3; 4 of 4 distinct" in text
+    )
+    assert '<p class="warning">the policy may collapse: the entropy fell &lt;fast&gt;</p>' in text
 
 
 def test_a_run_that_is_deleted_is_one_line(tmp_path: Path) -> None:
