@@ -243,8 +243,8 @@ def slot_plot(tables: Tables, run: str | None = None, wide: int | None = None) -
 
 
 def learning_plot(tables: Tables, run: str | None = None) -> Figure:
-    """Reinforcement learning by step of the policy: reward, how different the ideas are, entropy and KL, hours. Raises
-    `BadInput` for a run without it."""
+    """Reinforcement learning by step of the policy: reward, how different the ideas are, entropy and KL, lengths, what the
+    update did, hours. Raises `BadInput` for a run without it."""
     name = _one(tables, run)
     found = tables.learning[tables.learning["run"] == name].astype({"step": float})
     if not len(found):
@@ -260,13 +260,22 @@ def learning_plot(tables: Tables, run: str | None = None) -> Figure:
             ),
         ),
         ("nats per token", (("entropy", found["entropy"]), ("KL to the start", found["kl"]))),
+        ("tokens", (("thinking", found["thinking"]), ("idea", found["idea_length"]))),
+        (
+            "share of the update, or steps",
+            (
+                ("clipped share of tokens", found["clipped"]),
+                ("truncated share of ideas", found["truncated"]),
+                ("mean age of ideas, steps", found["staleness"]),
+            ),
+        ),
         (
             f"{tables.about(name)['device']} hours",
             (("executing", found["execute_h"]), ("sampling", found["sample_h"]), ("learning", found["update_h"])),
         ),
     )
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    for axes, (label, lines) in zip(figure.subplots(2, 2).flat, panels, strict=True):
+    figure = Figure(figsize=(8, 9), layout="constrained")
+    for axes, (label, lines) in zip(figure.subplots(3, 2).flat, panels, strict=True):
         for number, (what, values) in enumerate(lines):
             shown = values.astype("Float64").to_numpy(float, na_value=math.nan)
             axes.plot(found["step"], shown, marker="o", color=COLOURS[number], linestyle=_DASHES[number], label=what)

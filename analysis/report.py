@@ -249,11 +249,14 @@ def _slots(jobs: pd.DataFrame) -> list[list[float]]:
 
 def _learning(tables: Tables, run: str) -> list[dict[str, Any]]:
     """The measures of reinforcement learning that are drawn, step by step."""
-    names = ("step", "reward_mean", "reward_low", "reward_high", "reward_best", "common_share", "entropy", "kl")
+    names = (
+        *("step", "reward_mean", "reward_low", "reward_high", "reward_best", "common_share", "entropy", "kl"),
+        *("thinking", "idea_length", "clipped", "truncated", "staleness", "sample_h", "execute_h", "update_h"),
+    )
     found = []
     for row in _records(tables.learning[tables.learning["run"] == run]):
         shares = {f"{name}_share": row[name] / row["ideas"] for name in ("distinct", "failed")}
-        found.append({name: row[name] for name in (*names, "sample_h", "execute_h", "update_h")} | shares)
+        found.append({name: row[name] for name in names} | shares)
     return found
 
 

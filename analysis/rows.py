@@ -174,10 +174,13 @@ def learning_rows(paths: RunPaths, damaged: list[str]) -> Iterator[Row]:
         row: Row = {
             name: getattr(one, name)
             for name in LEARNING
-            if name in StepMeasures.__dataclass_fields__ and name not in ("alarms", "staleness")
+            if name in StepMeasures.__dataclass_fields__ and name not in ("alarms", "failures", "staleness")
         }
         row |= {"reward_low": low, "reward_median": middle, "reward_high": high, "reward_best": best}
         row |= {"failed": sum(one.failures.values()), "alarms": list(one.alarms)}
+        row["failures"] = [f"{kind}: {count}" for kind, count in one.failures.items()]
+        if learned := sum(one.staleness.values()):
+            row["staleness"] = sum(int(age) * count for age, count in one.staleness.items()) / learned
         if one.update is not None:
             kept = ("loss", "gradient_norm", "ratio", "ratio_max", "clipped", "weight", "truncated")
             row |= {name: getattr(one.update, name) for name in kept}

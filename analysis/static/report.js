@@ -279,17 +279,20 @@ function drawSlots(run, width) {
 }
 
 const LEARNING = [
-  ["Reward of the ideas", "By step of the policy; the band is from the quantile 0.1 to 0.9.", [["reward_mean", "mean"], ["reward_best", "best of the step"]], 1],
-  ["How different the policy's ideas are", "", [["distinct_share", "distinct, share of all"], ["common_share", "commonest, share of all"], ["failed_share", "failed, share of all"]], 100],
-  ["How the policy changes", "Nats per token.", [["entropy", "entropy"], ["kl", "KL to the start"]], 1],
-  ["What the ideator costs", "", [["execute_h", "executing the ideas"], ["sample_h", "sampling"], ["update_h", "learning"]], 1],
+  ["Reward of the ideas", "By step of the policy; the band is from the quantile 0.1 to 0.9.", "reward", [["reward_mean", "mean"], ["reward_best", "best of the step"]], 1],
+  ["How different the policy's ideas are", "", "%", [["distinct_share", "distinct, share of all"], ["common_share", "commonest, share of all"], ["failed_share", "failed, share of all"]], 100],
+  ["How the policy changes", "", "nats per token", [["entropy", "entropy"], ["kl", "KL to the start"]], 1],
+  ["Length", "Mean over the ideas.", "tokens", [["thinking", "thinking"], ["idea_length", "idea"]], 1],
+  ["Update", "Gradients that were cut, and importance weights of late ideas that were truncated.", "%", [["clipped", "clipped, share of tokens"], ["truncated", "truncated, share of ideas"]], 100],
+  ["Age of the ideas of an update", "Mean over the ideas; 0 for those of its own step.", "steps", [["staleness", "age"]], 1],
+  ["What the ideator costs", "", "hours", [["execute_h", "executing the ideas"], ["sample_h", "sampling"], ["update_h", "learning"]], 1],
 ];
 
 function drawLearning(run, width) {
   const colours = ["blue", "orange", "green"];
-  return run.learning.length === 0 ? [] : LEARNING.map(([title, note, series, factor], number) => {
+  return run.learning.length === 0 ? [] : LEARNING.map(([title, note, unit, series, factor], number) => {
     const band = run.learning.filter((one) => one.reward_low !== null);
-    const y = ["reward", "%", "nats per token", `${run.device} hours`][number];
+    const y = unit === "hours" ? `${run.device} hours` : unit;
     const marks = series.flatMap(([name, label], at) => {
       const points = run.learning.filter((one) => one[name] !== null).map((one) => ({step: one.step, value: factor * one[name], label}));
       const place = {x: "step", y: "value", stroke: css(`--${colours[at]}`)};

@@ -346,8 +346,14 @@ def learning(steps: Sequence[StepMeasures], most: int = 10) -> Iterator[str]:
     """One line for each of the newest steps of reinforcement learning."""
     for one in steps[-most:]:
         known = f"reward {one.reward_mean:.4g}, best {one.reward_quantiles[-1]:.4g}" if one.known else "no reward yet"
-        rows = f"learned from {one.update.rows}" if one.update is not None else "nothing to learn from"
+        rows = "nothing to learn from"
+        if one.update is not None:
+            kl = f", KL {one.update.kl_start:.3f}" if one.update.kl_start is not None else ""
+            rows = f"learned from {one.update.rows}{kl}"
+        failed = ", ".join(f"{count} {kind}" for kind, count in one.failures.items())
+        hours = one.sample_h + one.execute_h + one.update_h
         yield (
             f"step {one.step}: {known} of {one.known}; {one.distinct} of {one.ideas} distinct, commonest "
-            f"{100 * one.common_share:.0f} %; entropy {one.entropy:.2f}; thinking {one.thinking:.0f} tokens; {rows}"
+            f"{100 * one.common_share:.0f} %; entropy {one.entropy:.2f}; thinking {one.thinking:.0f} tokens; {rows}; "
+            f"{hours:.2f} device hours" + (f"; failed: {failed}" if failed else "")
         )

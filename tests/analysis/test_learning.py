@@ -23,8 +23,17 @@ STEP = StepMeasures(
 )
 STEPS = (
     STEP,
-    replace(STEP, step=1, reward_mean=0.6, update=None, update_h=0.0),
-    replace(STEP, step=2, known=0, reward_mean=None, reward_quantiles=(), alarms=("the entropy fell",)),
+    replace(STEP, step=1, reward_mean=0.6, staleness={}, update=None, update_h=0.0),
+    replace(
+        STEP,
+        step=2,
+        known=0,
+        reward_mean=None,
+        reward_quantiles=(),
+        failures={"nan": 1, "smoke": 2},
+        staleness={"0": 2, "1": 1, "2": 1},
+        alarms=("the entropy fell",),
+    ),
 )
 
 
@@ -42,11 +51,10 @@ def test_the_table_has_every_step_and_reports_a_damaged_one(learned: Path) -> No
     tables = load(learned)
     assert tables.learning["step"].to_list() == [0, 1, 2]
     assert tables.learning["reward_best"].isna().to_list() == [False, False, True]
-    assert tables.learning["kl"].isna().to_list() == [False, True, False] and tables.learning["failed"].to_list() == [
-        1,
-        1,
-        1,
-    ]
+    assert tables.learning["kl"].isna().to_list() == [False, True, False]
+    assert tables.learning["failures"].to_list() == [["nan: 1"], ["nan: 1"], ["nan: 1", "smoke: 2"]]
+    assert tables.learning["failed"].to_list() == [1, 1, 3]
+    assert tables.learning["staleness"].fillna(-1).to_list() == [0.0, -1, 0.75]
     RunPaths(learned).policy_step(1).measures.write_text("{")
     tables = load(learned)
     assert tables.learning["step"].to_list() == [0, 2] and "step_001" in tables.damaged[0]
@@ -66,6 +74,8 @@ def test_it_is_plotted_and_a_collapse_is_reported_first(learned: Path) -> None:
         "reward",
         "share of all ideas",
         "nats per token",
+        "tokens",
+        "share of the update, or steps",
         "core hours",
     ]
     assert "The policy may collapse: the entropy fell." in summary(tables, "learned", {}, None).warnings

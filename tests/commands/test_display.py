@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from pipeline.commands.display import candidate_table, estimated, results
+from pipeline.commands.display import candidate_table, estimated, learning, results
 from pipeline.commands.page import Page, current_page, doing, last_metrics, lines, page_of, shares
 from pipeline.commands.progress import phase, progress, span, summary_line
 from pipeline.config import Mode, SearchConfig, SelectConfig, StopConfig
@@ -24,6 +24,7 @@ from pipeline.records import (
     Pause,
     Purpose,
     StepMeasures,
+    UpdateMeasures,
     Usage,
     Waiting,
 )
@@ -146,6 +147,34 @@ def page(terms: Terms, archive: Archive, holdups: Sequence[Holdup] = ()) -> Page
     return page_of(terms, archive, progress(terms, archive, 4, NOW - 750), holdups, (), watch)
 
 
+# ---- reinforcement learning
+
+STEP = StepMeasures(
+    0, 4, 3, 0.5, (0.2, 0.5, 0.8, 0.9), 0.9, 4, 0.25, 0, 2.0, 10.0, 30.0, {"nan": 1}, {"0": 3}, 1.0, 2.0, 0.5
+)
+UPDATE = UpdateMeasures(3, 0.1, 2.0, 1.0, 1.2, 0.05, 1.0, 0.0, 0.0213)
+
+
+@pytest.mark.parametrize(
+    ("one", "wanted"),
+    [
+        pytest.param(STEP, "nothing to learn from; 3.50 device hours; failed: 1 nan", id="no update"),
+        pytest.param(replace(STEP, update=UPDATE), "learned from 3, KL 0.021; 3.50 device hours", id="an update"),
+        pytest.param(
+            replace(STEP, update=replace(UPDATE, kl_start=None)), "; learned from 3; 3.50 device hours", id="KL unknown"
+        ),
+        pytest.param(replace(STEP, failures={"nan": 1, "smoke": 2}), "; failed: 1 nan, 2 smoke", id="two kinds"),
+        pytest.param(replace(STEP, failures={}), "; 3.50 device hours", id="no failure"),
+        pytest.param(
+            replace(STEP, known=0, reward_mean=None, reward_quantiles=()), "no reward yet of 0", id="no reward"
+        ),
+    ],
+)
+def test_a_step_is_one_line(one: StepMeasures, wanted: str) -> None:
+    (line,) = learning([one])
+    assert wanted in line and ("failed" in line) is bool(one.failures)
+
+
 # ---- the page
 
 
@@ -162,11 +191,6 @@ def test_what_the_run_waits_for_is_on_the_page(width: int, height: int) -> None:
     terms, archive = searching()
     paused = replace(archive, pause=Pause("me", "lunch", 1.0))
     golden(f"waiting_{width}x{height}", printed(page(terms, paused, HOLDUPS), width, height))
-
-
-STEP = StepMeasures(
-    0, 4, 3, 0.5, (0.2, 0.5, 0.8, 0.9), 0.9, 4, 0.25, 0, 2.0, 10.0, 30.0, {"nan": 1}, {"0": 3}, 1.0, 2.0, 0.5
-)
 
 
 @pytest.mark.parametrize(
