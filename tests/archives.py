@@ -56,6 +56,8 @@ class Made:
     """Value of each of its rungs, by budget."""
     ended_at: float = 1000.0
     reason: str = "exit code 1: it broke"
+    sandbox: str = ""
+    """Kind of sandbox of its search trial."""
 
 
 def config_of(direction: Direction = Direction.maximize, **groups: object) -> Config:
@@ -197,7 +199,7 @@ def _candidate(number: int, spec: Made, order: int, per_generation: int) -> Cand
     if spec.value is not None:
         first = made[0]
         assert first.score is not None
-        made = (replace(first, score=replace(first.score, order=order)), *made[1:])
+        made = (replace(first, score=replace(first.score, order=order, sandbox=spec.sandbox)), *made[1:])
     attempt = Attempt(
         paths.attempt(0),
         Implementation("test", ("a.py",), f"code {number}"),

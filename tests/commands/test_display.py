@@ -235,6 +235,15 @@ def test_a_command_in_a_notice_can_be_copied_where_the_page_is_not_redrawn() -> 
     assert f"PAUSED: {reason}" in [line.plain for line in shown]
 
 
+@pytest.mark.parametrize("kind", ["none", "landlock"])
+def test_missing_isolation_is_announced_on_the_page_and_below_the_results(kind: str) -> None:
+    terms, archive = terms_of(config_of()), archive_of([Made(0.6, sandbox=kind), Made(0.5, sandbox="bubblewrap")])
+    assert ("NO SANDBOX: 1 scored" in printed(page(terms, archive), 120, 40)) is (kind == "none")
+    report = final_report(archive, terms.metric, [], "stop.generations=1 reached", ())
+    text = printed(results(archive, report, terms.metric), 200, 40)
+    assert ("NO SANDBOX: 1 scored" in text, "isolated by bubblewrap" in text) == (kind == "none", kind != "none")
+
+
 def test_running_candidates_come_first() -> None:
     """Twelve run and four wait; a small terminal shows those that run."""
     text = printed(page(*searching()), 80, 24)
