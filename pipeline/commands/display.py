@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.metric import Metric
 from pipeline.policy.accounting import Account
 from pipeline.records import Purpose, Report, Standing, StepMeasures, TimeToTarget
+from pipeline.report.final_table import FinalTable, final_table
 from pipeline.report.isolation import isolation_line
 from pipeline.report.standings import baseline_estimate, standing
 from pipeline.setup.preview import CODE_TOKENS, IDEA_TOKENS, CostEstimate
@@ -121,9 +122,8 @@ def results(archive: Archive, report: Report, metric: Metric) -> Group:
     title = f"{archive.paths.folder.name}: {report.stopped}"
     heads = ("candidate", metric.name, "vs baseline", "seeds", "parents", "idea")
     shown = [Text(title, style="italic"), *_in_blocks(heads, blocks), Text(), Text("\n".join(lines))]
-    if (tested := test_table(report, metric)) is not None:
-        shown += [Text("\nOn the test split, which selection never saw:", style="bold"), tested, Text()]
-        shown += [Text("\n".join(test_lines(report)))]
+    if (tested := final_table(report, metric)) is not None:
+        shown += [Text(f"\n{tested.title}:", style="bold"), _final(tested), Text(), Text("\n".join(tested.lines))]
     return Group(*shown)
 
 
@@ -187,53 +187,17 @@ def times(archive: Archive, found: Sequence[TimeToTarget], metric: Metric) -> Ta
     return table
 
 
-def test_table(report: Report, metric: Metric) -> Table | None:
-    """A table of the scores on the test split, which selection never saw; none if the baseline has no test score."""
-    reference = report.baseline_test
-    if reference is None:
-        return None
+def _final(found: FinalTable) -> Table:
+    """The table of the test split. The kind of sandbox is left out if there is only one: the line about isolation names
+    it."""
+    boxed = len({row[-1] for row in found.elites}) > 1
     table = Table(box=None, pad_edge=False)
-    heads = ("candidate", metric.name, "gain (90 % interval)", "p", "seeds", "excess", "touches", "sandbox")
-    boxed = len({one.sandbox for one in report.tests}) > 1  # else the line about isolation names the only one
-    for head in heads if boxed else heads[:-1]:
+    for head in found.heads if boxed else found.heads[:-1]:
         right = head in ("p", "seeds", "excess", "touches")
         table.add_column(head, justify="right" if right else "left", no_wrap=head == "candidate")
-    ours = report.touches - sum(one.touches for one in report.tests)
-    excess = metric.text_gain(metric.gain(report.baseline.value, reference.value))
-    table.add_row("baseline", metric.text(reference.value), "", "", str(reference.trials), excess, str(ours))
-    for one in report.tests:
-        interval = "unknown"
-        if one.low is not None and one.high is not None:
-            interval = f"{metric.text_gain(one.low)} to {metric.text_gain(one.high)}"
-        table.add_row(
-            short(one.candidate),
-            metric.text(one.value),
-            f"{metric.text_gain(one.gain)} ({interval})",
-            "< 0.001" if one.corrected < 0.001 else f"{one.corrected:.3f}",
-            f"{one.seeds} of {one.seeds + one.failed}" if one.failed else str(one.seeds),
-            metric.text_gain(one.excess) if one.excess is not None else "",
-            str(one.touches),
-            *([one.sandbox] * boxed),
-        )
+    for row in found.rows:
+        table.add_row(*(row if boxed else row[:-1]))
     return table
-
-
-def test_lines(report: Report) -> Iterator[str]:
-    """Lines that explain the table of the test split."""
-    tests = report.tests
-    if not tests:
-        return
-    claimed = ", ".join(short(one.candidate) for one in tests if one.significant)
-    corrected = f"corrected for {len(tests)} tests (Holm)" if len(tests) > 1 else "one test"
-    yield f"p: one-sided, {corrected}. " + (
-        f"A gain is claimed for {claimed}: p < 0.05." if claimed else "No gain is claimed: no p is below 0.05."
-    )
-    yield "excess: search score minus test score, positive if the search score looked better (winner's curse)."
-    yield f"touches: scorings on the test split, {report.touches} in this run."
-    if any(one.failed for one in tests):
-        yield "No gain is claimed for code that failed with one of the final seeds."
-    if not all(one.paired for one in tests):
-        yield "The evaluator gave no scores per item, so the intervals are wider than necessary."
 
 
 def spent(account: Account, spending: Spending) -> list[str]:
