@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from analysis.load import Tables
-from analysis.readings import by_order, of_run, steps
+from analysis.readings import by_order, of_run, steps, unsafe
 from pipeline.metric import Metric
 from pipeline.text import counted
 
@@ -121,7 +121,7 @@ def conclusion(tables: Tables) -> list[str]:
     if found.hours is not None:
         lines.append(f"at equal {found.device} hours ({found.hours:.3g} of the search), by one trial, partly luck:")
         lines += [f"  {_against(one, metric)}" for one in found.at_hours]
-    return lines
+    return [*lines, *unsafe(tables.candidates)]
 
 
 def _against(one: Difference, metric: Metric) -> str:

@@ -9,6 +9,8 @@ import pandas as pd
 BASELINE = "baseline"
 """Value of the column `candidate` for trials of the unmodified code."""
 
+_SANDBOX = "`none` means that the code could change its own score; empty if not recorded, missing without a score"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -94,6 +96,7 @@ CANDIDATES: Mapping[str, Column] = {
     "state": _text("proposed, ready, queued, running, scored or failed"),
     "value": _number("the metric in its unit, from the candidate's search trial, which selection uses"),
     "standard_error": _number("standard error of this evaluation, over problems or rows, without seed noise"),
+    "sandbox": _text(f"kind of sandbox in which its search trial was trained; {_SANDBOX}"),
     "gain": _number("how much better than the baseline's mean; positive is better for every metric"),
     "gain_error": _number("standard error of the gain, including seed noise"),
     "gain_parent": _number(
@@ -167,6 +170,7 @@ TRIALS: Mapping[str, Column] = {
     "state": _text("ready, queued, running, scored or failed"),
     "value": _number("the metric, in its unit"),
     "standard_error": _number("standard error of this evaluation, over problems or rows"),
+    "sandbox": _text(f"kind of sandbox in which it was trained; {_SANDBOX}"),
     "n": _count("number of problems or rows it was scored on"),
     "stage": _text("where it failed"),
     "kind": _text("kind of failure"),

@@ -18,6 +18,7 @@ from analysis.columns import BASELINE
 from analysis.load import Tables
 from pipeline.likeness import largest_group, sampled, similarity, words_of
 from pipeline.metric import Metric
+from pipeline.report.isolation import warning
 from pipeline.report.standings import Verdict, verdict
 
 STEPS = ("proposed", "implemented", "passed smoke", "trained", "scored", "better")
@@ -97,6 +98,12 @@ class Step:
 def of_run(tables: Tables, run: str) -> pd.DataFrame:
     """The candidates of one run, in order of proposal."""
     return tables.candidates[tables.candidates["run"] == run]
+
+
+def unsafe(candidates: pd.DataFrame) -> list[str]:
+    """A warning if code that was not isolated has a score."""
+    line = warning(Counter(candidates["sandbox"].dropna()))
+    return [f"{line}."] if line else []
 
 
 def completion(candidates: pd.DataFrame) -> tuple[int, int]:

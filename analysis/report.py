@@ -39,6 +39,7 @@ from analysis.readings import (
     slots,
     sorts,
     steps,
+    unsafe,
     utilisation,
     yields,
 )
@@ -95,6 +96,7 @@ def html(tables: Tables, head: str = "") -> str:
     scripts = [_text("d3.min.js"), _text("plot.umd.min.js"), _text("report.js")]
     return TEMPLATES.get_template("report.html").render(
         title=_title(tables),
+        unsafe=unsafe(tables.candidates) if len(about) > 2 else [],  # then the runs and their warnings are folded
         summaries=[one.summary for one in about],
         yields=[one.yields for one in about],
         nodes=[one.nodes for one in about],

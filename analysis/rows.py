@@ -263,7 +263,7 @@ def _holder(candidate: Candidate | None, attempt: Attempt) -> Row:
 
 def _outcome(score: Score | None, failure: Failure | None) -> Row:
     if score is not None:
-        return {"value": score.value, "standard_error": score.standard_error}
+        return {"value": score.value, "standard_error": score.standard_error, "sandbox": score.sandbox}
     if failure is not None:
         return {"stage": failure.stage.value, "kind": failure.kind.value, "reason": failure.reason}
     return {}

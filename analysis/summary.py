@@ -11,9 +11,10 @@ import pandas as pd
 from analysis.changes import Sort
 from analysis.columns import BASELINE
 from analysis.load import Tables
-from analysis.readings import completion, failures, of_run, saturation, steps
+from analysis.readings import completion, failures, of_run, saturation, steps, unsafe
 from pipeline.metric import Metric
 from pipeline.records import EliteTest
+from pipeline.report.final_table import FinalTable, final_table
 from pipeline.report.standings import Verdict, verdict
 from pipeline.store.paths import short
 from pipeline.text import counted
@@ -68,6 +69,8 @@ class Summary:
     failures: tuple[tuple[str, int], ...]
     """`stage/kind` and count, commonest first."""
     advice: tuple[Advice, ...]
+    final: FinalTable | None
+    """The elites on the test split; none before they are scored there."""
     warnings: tuple[str, ...] = field(default=())
     """Warnings shown before everything else."""
 
@@ -101,7 +104,8 @@ def summary(tables: Tables, run: str, sorts: Mapping[str, str], usd: float | Non
             for stage, kind, count in zip(kinds["stage"], kinds["kind"], kinds["count"], strict=True)
         ),
         advice=tuple(_advice(tables, run, candidates, best, metric)),
-        warnings=(*_warnings(about, sorts, best), *_collapse(tables, run)),
+        final=final_table(tables.reports[run], metric),
+        warnings=(*unsafe(candidates), *_warnings(about, sorts, best), *_collapse(tables, run)),
     )
 
 

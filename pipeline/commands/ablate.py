@@ -18,6 +18,7 @@ from pipeline.metric import Metric
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, diff
 from pipeline.records import Change, Derived, Idea, Purpose, Score
+from pipeline.report.isolation import warning
 from pipeline.report.reruns import Difference, difference
 from pipeline.setup.build import code_reader
 from pipeline.setup.derive import Source, check_source, derived_config, source_at
@@ -110,11 +111,13 @@ def entry(arguments: argparse.Namespace) -> int:
     context = drive(console, config, again, derived=derived, given=plan.ideas)
     if context is None:
         return INTERRUPTED
-    found = _result(source, plan, context.run.reader.read(), context.metric, checked)
+    archive = context.run.reader.read()
+    found = _result(source, plan, archive, context.metric, checked)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
         return 0
-    for line in lines(context.metric, found):
+    unsafe = warning(archive.index.sandboxes)
+    for line in (*lines(context.metric, found), *([unsafe] if unsafe else [])):
         say(console, line)
     return 0
 

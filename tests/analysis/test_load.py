@@ -33,6 +33,7 @@ def test_candidates_agree_with_the_files(toy_run: Path) -> None:
         if row["state"] == "scored":
             score = json.loads((folder / "attempt_0/trial_0/score.json").read_text())
             assert (row["value"], row["standard_error"]) == (score["value"], score["standard_error"])
+            assert row["sandbox"] == score["sandbox"] == "none"
             assert pd.isna(row["kind"])
         else:
             failure = json.loads((folder / "failure.json").read_text())

@@ -59,6 +59,37 @@ def test_the_summary_of_a_finished_run() -> None:
     assert found.warnings[0].startswith("scale=tiny")
 
 
+@pytest.mark.parametrize("kind", ["none", "bubblewrap"])
+def test_code_without_a_sandbox_is_announced_first(kind: str, tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "run")
+    for path in run.glob("generation_000/candidate_*/attempt_*/trial_0/score.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"sandbox": kind}))
+    assert said(run).warnings[0].startswith("NO SANDBOX: ") is (kind == "none")
+
+
+def test_the_elites_on_the_test_split_are_a_table(tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "run")
+    report = json.loads((run / "report.json").read_text())
+    report["tests"][0] |= {"sandbox": "bubblewrap", "corrected": 0.0123, "touches": 4}
+    (run / "report.json").write_text(json.dumps(report))
+    first = report["tests"][0]
+    table = (
+        made.html(load(run)).partition("On the test split, which selection never saw</h2>")[2].partition("</table>")[0]
+    )
+    heads, _, row, *_ = [re.findall(r"<t[hd]>(.*?)</t[hd]>", line) for line in table.split("<tr>")[1:]]
+    assert heads == ["candidate", "squared error", *"gain (90 % interval)|p|seeds|excess|touches|sandbox".split("|")]
+    assert row == [
+        "g0/c0",
+        f"{first['value']:.4f}",
+        f"{first['gain']:+.4f} ({first['low']:+.4f} to {first['high']:+.4f})",
+        "0.012",
+        "3",
+        f"{first['excess']:+.4f}",
+        "4",
+        "bubblewrap",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "answer", "words"),
     [

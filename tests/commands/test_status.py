@@ -4,9 +4,14 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from tests.analysis.finished_run import copy_of
 from tests.benchmarks.__main__ import search_in
 from tests.benchmarks.simulated import Clock, SimulatedCluster
-from tests.toy import command, environment
+from tests.toy import ROOT, command, environment
+
+RECORDED = ROOT / "tests/analysis/recorded"
 
 
 def listed(folder: Path, *more: str) -> str:
@@ -29,3 +34,11 @@ def test_a_run_that_cannot_be_read_has_a_line_of_its_own(tmp_path: Path) -> None
     assert "runs/torn/run.json is damaged" in lines["torn"]
     rows = {row["run"]: row for row in json.loads(listed(tmp_path, "--json"))}
     assert set(rows) == set(lines) and rows["r"]["held_by"] == "" and "damaged" in rows["torn"]["error"]
+
+
+@pytest.mark.parametrize("which", [["--best", "2"], ["--failed"]], ids=" ".join)
+def test_each_list_of_candidates_announces_missing_isolation(which: list[str], tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "run")
+    score = next(run.glob("generation_000/candidate_*/attempt_0/trial_0/score.json"))
+    score.write_text(json.dumps(json.loads(score.read_text()) | {"sandbox": "none"}))
+    assert "\nNO SANDBOX: 1 scored candidate could read" in listed(tmp_path, str(run), *which)

@@ -93,7 +93,7 @@ def test_a_rerun_with_the_same_seeds_repeats_every_number(folder: Folder) -> Non
 def test_a_rerun_with_other_seeds_is_compared_by_a_test(folder: Folder) -> None:
     done = folder.typed(LINES[1].replace("--seeds 3", "--seeds 2")).ok()
     assert "\nagrees: the rerun differs by " in done.out and "with the seeds of the original" not in done.out
-    assert "checked against the record: code " in done.out
+    assert "checked against the record: code " in done.out and "\nNO SANDBOX: " in done.out
 
 
 def test_with_other_settings_it_is_a_transfer_compared_with_the_baseline_under_the_same(folder: Folder) -> None:
