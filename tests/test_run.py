@@ -206,6 +206,7 @@ BAD: dict[str, Mapping[str, str]] = {
     },
     "no checkpoint": {"train.py": train_with(end="print('never mind'); return")},
     "nan": {"train.py": train_with(end="state['weights'][0] = float('nan')")},
+    "implausible": {"train.py": train_with(end="state['weights'][0] = 1e6")},
     "cheat": {"evaluate.py": "print('perfect')\n"},
     "nothing": {"train.py": train_with()},
     "spy": {"train.py": train_with(step="if step == 1: print(dict(os.environ), os.getcwd(), flush=True)")},
@@ -241,6 +242,7 @@ ENDS: dict[str, tuple[str, str, str, str]] = {
         "never mind",
     ),
     "nan": ("evaluate", "bad_checkpoint", "no finite predictions", ""),
+    "implausible": ("evaluate", "implausible", "squared error 1", ""),
     "cheat": ("implement", "refused", "evaluate.py is protected", ""),
     "nothing": ("implement", "refused", "the code is the same as the baseline's", ""),
 }
@@ -253,7 +255,8 @@ def bad(tmp_path_factory: pytest.TempPathFactory, toy_data: Path) -> Archive:
     yaml = 'evolvable: ["*.py"]\n'
     conf = baseline(folder, ideas=BAD)
     text = (conf / "baseline/toy.yaml").read_text()
-    (conf / "baseline/toy.yaml").write_text(re.sub(r"evolvable: .*\n", yaml, text))
+    text = re.sub(r"evolvable: .*\n", yaml, text).replace("low: 0.0}", "low: 0.0, high: 1e6}")
+    (conf / "baseline/toy.yaml").write_text(text)
     bench = Bench(folder / "runs", toy_data, conf)
     limits = (
         "train.limit_min=0.05",
