@@ -46,7 +46,22 @@ def test_every_baseline_composes_at_every_scale(baseline: str, scale: str) -> No
     assert compose_config([f"baseline={baseline}", f"scale={scale}"]).baseline.name == baseline
 
 
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("baseline", "reported"), [("grpo", "tokens"), ("nanogpt", "parameters")])
+def test_kinds_of_candidates_are_three_of_a_number_that_the_evaluator_reports(
+    baseline: str, reported: str, scale: str
+) -> None:
+    settings = compose_config([f"baseline={baseline}", f"scale={scale}", "select=map_elites"]).baseline
+    if (baseline, scale) == ("grpo", "tiny"):  # all answers have the same length
+        assert settings.descriptors == {}
+        return
+    ((name, (low, high)),) = settings.descriptors.items()
+    assert name == reported and 0 < low < high
+    assert f'"{name}": ' in (Path(settings.folder) / "evaluate.py").read_text()
+
+
 def test_the_command_line_overrides_a_scale() -> None:
+    assert compose_config(["scale=small", "baseline.descriptors.tokens=[9]"]).baseline.descriptors == {"tokens": [9]}
     assert compose_config(["scale=tiny"]).ideate.maker == {"_target_": BANK}
     assert compose_config(["scale=tiny", "ideate=tune"]).ideate.maker == {"_target_": TUNE}
     assert compose_config(["ideate=tune", "+experiment=evolve_posttrain", "scale=tiny"]).ideate.maker == {
