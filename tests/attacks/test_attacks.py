@@ -15,11 +15,13 @@ import pytest
 from pipeline.job.trial import perform
 from pipeline.records import Job, Result, Score
 from pipeline.sandbox import bubblewrap, landlock
+from pipeline.sandbox.base import make_sandbox
 from pipeline.setup.build import data_path
 from pipeline.setup.compose import compose_config
 from pipeline.setup.create import open_or_create
+from pipeline.stages.implement import run_smoke
 from pipeline.store import files
-from pipeline.store.paths import TryPaths
+from pipeline.store.paths import AttemptPaths, TryPaths
 from pipeline.store.run import Run
 from tests.attacks.table import FAILING, GROUPS, HONEST
 from tests.debian import installed
@@ -78,6 +80,11 @@ class World:
 
 
 def train(run: Run, data: Path, name: str, code: str) -> tuple[Result, TryPaths]:
+    return trained(run, data, name, attempted(run, code))
+
+
+def attempted(run: Run, code: str) -> AttemptPaths:
+    """A variant of the toy with additional lines at the end of its training and of its smoke test."""
     number = len(list(run.paths.generation(0).folder.glob("candidate_*")))
     attempt = run.paths.generation(0).candidate(number).attempt(0)
     shutil.copytree(TOY, attempt.variant, ignore=shutil.ignore_patterns("ideas", "__pycache__"))
@@ -86,6 +93,10 @@ def train(run: Run, data: Path, name: str, code: str) -> tuple[Result, TryPaths]
     assert text.count(last) == 1
     line = f"    exec({code!r}, {{'arguments': arguments}})\n"
     (attempt.variant / "train.py").write_text(text.replace(last, last + line))
+    return attempt
+
+
+def trained(run: Run, data: Path, name: str, attempt: AttemptPaths) -> tuple[Result, TryPaths]:
     paths = attempt.trial(0).try_(0)
     paths.folder.mkdir(parents=True)
     job = Job(name, 0, "validation")
@@ -220,6 +231,37 @@ def test_unusual_but_honest_variants_pass(world: World) -> None:
     result, _ = world.attack("honest", "\n".join(lines))
     assert result.score is not None, result.failure
     assert result.score.value == world.honest.value
+
+
+LEAVE = """
+places = {{"output": OUT, "TMPDIR": Path(os.environ["TMPDIR"]), "code": Path(sys.argv[0]).resolve().parent}}
+places |= {{name: Path(name) for name in {shared!r}}}
+for name, place in places.items():
+    left = str(place / "evil-smoke")
+    if arguments.smoke:
+        try:
+            open(left, "w").close()
+            print("left in", name)
+        except OSError:
+            pass
+    elif os.path.exists(left):
+        sys.exit(f"found in {{name}}")
+"""
+
+
+def test_what_smoke_leaves_behind_never_reaches_training(world: World) -> None:
+    """With landlock `/dev/shm` is shared, as SECURITY.md says, so it is left out there."""
+    shared = ["/tmp", "/dev/shm"] if world.kind == "bubblewrap" else ["/tmp"]
+    before = world.seen()
+    attempt, config = attempted(world.run, HEAD + LEAVE.format(shared=shared)), world.run.config_in_force()
+    sandbox = make_sandbox(config.train.sandbox)
+    outcome, _ = run_smoke(config, sandbox, world.run.paths, world.data, attempt.variant, attempt.smoke_log)
+    assert outcome.good, attempt.smoke_log.read_text()
+    written = ["output", "TMPDIR", *(shared if world.kind == "bubblewrap" else [])]
+    assert attempt.smoke_log.read_text().splitlines() == [f"left in {name}" for name in written]
+    result, paths = trained(world.run, world.data, "smoke", attempt)
+    assert result.score is not None, result.failure
+    unchanged(world, before, paths)
 
 
 def test_resume_state_is_copied_as_data(world: World) -> None:
