@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config import SelectConfig
 from pipeline.errors import BadInput
 from pipeline.makers.bank import load_bank
-from pipeline.makers.policy_ideator import PolicyIdeator, bank_words, change_of, parent_of
+from pipeline.makers.base import Tools
+from pipeline.makers.policy_ideator import PolicyIdeator, bank_words, change_of, check_settings, parent_of
 from pipeline.metric import Direction, Metric
+from pipeline.patching.trees import read_tree
 from pipeline.records import (
     Change,
     Failure,
@@ -22,13 +25,16 @@ from pipeline.records import (
     PolicyWork,
     Stage,
     StepMeasures,
+    TaskResult,
 )
 from pipeline.rl.policy import save_policy
 from pipeline.rl.tiny import make_policy
 from pipeline.rl.words import Words, draw_idea
-from pipeline.stages.learn import identity, nothing, reward_for
+from pipeline.setup.compose import compose_config
+from pipeline.stages.learn import identity, nothing, reward_for, under_way
 from pipeline.store import files
-from tests.archives import Made, archive_of
+from pipeline.store.paths import RunPaths
+from tests.archives import Made, archive_of, config_of
 from tests.makers.world import IDEAS, PRISTINE, composed, tools_of
 from tests.toy import Bench, wait_until
 
@@ -108,6 +114,46 @@ def test_the_reason_for_learning_nothing_is_reported(rewards: tuple[float, ...],
     assert nothing(PolicyTask(PolicyWork.UPDATE, 0, 0, 0, "", rows=rows)) == f"no update: {said}"
 
 
+SCORED, OPEN, FAILED = Made(0.7), Made(), Made(kind=FailureKind.NAN)
+
+
+@pytest.mark.parametrize(
+    ("made", "quorum", "files_of", "said"),
+    [
+        pytest.param([OPEN] * 4, 0.7, "", None, id="nothing begun"),
+        pytest.param([OPEN] * 4, 0.7, "folder", "waits for the update of the step before", id="no policy yet"),
+        pytest.param([OPEN] * 4, 0.7, "task", "the policy is sampling 4 ideas", id="sampling"),
+        pytest.param([OPEN] * 4, 0.7, "failed", "the policy is sampling 4 ideas", id="the sampling job failed"),
+        pytest.param([OPEN] * 4, 0.7, "samples", "0 of 4 ideas have an outcome; select.quorum=0.7 requires 3", id="none"),
+        pytest.param([SCORED, FAILED, OPEN, OPEN], 0.7, "samples", "2 of 4 ideas have an outcome", id="too few"),
+        pytest.param([SCORED] * 3 + [OPEN], 1.0, "samples", "3 of 4 ideas have an outcome; select.quorum=1 requires 4",
+                     id="one is missing"),
+    ],
+)  # fmt: skip
+def test_a_step_whose_quorum_is_never_reached_says_what_it_waits_for(
+    made: list[Made], quorum: float, files_of: str, said: str | None, tmp_path: Path
+) -> None:
+    archive = replace(archive_of(made, selected=False), paths=RunPaths(tmp_path))
+    sample = archive.paths.policy_step(0).sample
+    if files_of:
+        sample.folder.parent.mkdir(parents=True)
+    if files_of not in ("", "folder"):
+        files.in_folder(sample.folder, lambda: files.create(sample.task, PolicyTask(PolicyWork.SAMPLE, 0, 0, 0, "")))
+    if files_of in ("failed", "samples"):
+        sample.try_(0).folder.mkdir()
+        sample.try_(0).job.write_text("{}")
+        failure = Failure(Stage.TRAIN, FailureKind.NODE_FAIL, "gone", "") if files_of == "failed" else None
+        files.create(sample.try_(0).result, TaskResult(failure))
+    found = under_way(config_of(select=SelectConfig(quorum=quorum)), archive)
+    assert found is said is None or (said is not None and found is not None and said in found)
+
+
+def test_a_step_that_is_over_waits_for_nothing(tmp_path: Path) -> None:
+    archive = archive_of([SCORED, FAILED])
+    assert under_way(config_of(), replace(archive, paths=RunPaths(tmp_path))) is None
+    assert under_way(config_of(), archive_of()) is None
+
+
 # ---- rewards of candidates, on archives in memory
 
 HIGHER = Metric("m", Direction.maximize)
@@ -140,6 +186,31 @@ def test_every_word_of_the_tiny_policy_is_a_change_of_the_bank() -> None:
     assert "momentum" in words.names and "batch=8" in words.all and "batch=4" not in words.all  # 4 is the present value
     for _ in range(100):
         assert change_of(bank, " + ".join(draw_idea(words, rng))) is not None
+
+
+@pytest.mark.parametrize("experiment", ["rl_posttrain", "rl_pretrain"])
+def test_the_tiny_policy_can_write_ten_thousand_ideas_for_either_baseline(experiment: str) -> None:
+    config = compose_config([f"+experiment={experiment}", "scale=tiny"])
+    code = Path(config.baseline.folder)
+    bank, tree = load_bank(code / config.baseline.ideas, config, patches=True), read_tree(code)
+    assert isinstance(tree, dict)
+    words = bank_words(bank, bank.settings(tree))
+    assert words.count() >= 10_000 and len(words.names) >= 10
+    PolicyIdeator(Tools(config, config.baseline.metric.metric, code / config.baseline.ideas, lambda _: tree, None))
+    assert config.rl.k <= config.ideate.candidates and not config.rl.model
+
+
+@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("experiment", ["rl_posttrain", "rl_pretrain"])
+def test_a_larger_scale_has_a_language_model_as_policy(experiment: str, scale: str) -> None:
+    """It writes ideas in words, which the bank cannot implement; with `implement=llm` it is accepted."""
+    config = compose_config([f"+experiment={experiment}", f"scale={scale}"])
+    with pytest.raises(BadInput, match="add implement=llm"):
+        check_settings(config)
+    config = compose_config([f"+experiment={experiment}", f"scale={scale}", "implement=llm"])
+    check_settings(config)
+    assert config.rl.model and config.rl.lora_rank and config.rl.sample.gpus_per_node and config.rl.update.gpus_per_node
+    assert config.rl.k <= config.ideate.candidates
 
 
 @pytest.mark.parametrize(
