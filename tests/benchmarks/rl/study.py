@@ -234,18 +234,19 @@ def main() -> None:
     for seed in range(given.seeds):
         for name in given.arms or ARMS:
             if (name, seed, given.steps) not in done:
-                measures = run(ARMS[name], seed, given.steps, policy, table)
+                found = result(name, seed, run(ARMS[name], seed, given.steps, policy, table))
                 with RESULTS.open("a") as file:
-                    file.write(json.dumps({"arm": name, "seed": seed, "steps": given.steps, **_short(measures)}) + "\n")
-                print(name, seed, {key: round(value, 3) for key, value in _short(measures)["end"].items()}, flush=True)
+                    file.write(json.dumps(found) + "\n")
+                print(name, seed, {key: round(value, 3) for key, value in found["end"].items()}, flush=True)
 
 
-def _short(measures: Sequence[dict[str, float]]) -> dict[str, dict]:
-    """The last steps, and every fifth for the plot."""
+def result(name: str, seed: int, measures: Sequence[dict[str, float]]) -> dict:
+    """A line of the results: the mean of the last steps, and every fifth for the plot."""
     last = measures[-LAST:]
     end = {key: statistics.fmean(one[key] for one in last) for key in last[0]}
     curves = {key: [round(one[key], 4) for one in measures[::EVERY]] for key in ("mean", "best", "found", "share")}
-    return {"end": {**end, "found": measures[-1]["found"]}, "curves": curves}
+    end["found"] = measures[-1]["found"]
+    return {"arm": name, "seed": seed, "steps": len(measures), "end": end, "curves": curves}
 
 
 def results() -> Iterator[dict]:
@@ -274,8 +275,8 @@ def _cells(runs: dict[int, dict], lines: list[dict]) -> Iterator[str]:
     yield from (_interval([one[key] for one in ends]) for key in ("mean", "best"))
     yield _interval([one["curves"]["found"][EARLY // EVERY] for one in runs.values()])
     yield _interval([one["found"] for one in ends])
-    yield f"{statistics.fmean(one['distinct'] for one in ends):.0f}"
-    yield f"{100 * statistics.fmean(one['share'] for one in ends):.0f} %"
+    yield _interval([one["distinct"] for one in ends], 0)
+    yield f"{_interval([100 * one['share'] for one in ends], 0)} %"
     for other in ("mean", "evolution"):
         best = {one["seed"]: one["end"]["best"] for one in lines if one["arm"] == other}
         yield _interval([one["end"]["best"] - best[seed] for seed, one in runs.items() if seed in best])
@@ -306,11 +307,11 @@ _T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 
 """Student's t for 95 %, by number of seeds."""
 
 
-def _interval(values: Sequence[float]) -> str:
+def _interval(values: Sequence[float], digits: int = 3) -> str:
     if len(values) < 2:
-        return f"{values[0]:.3f}" if values else "–"
+        return f"{values[0]:.{digits}f}" if values else "–"
     half = _T.get(len(values), 1.96) * statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.fmean(values):.3f} ± {half:.3f}"
+    return f"{statistics.fmean(values):.{digits}f} ± {half:.{digits}f}"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ Measured, in `table.json`, from trials of `scale=tiny`: the score of each idea a
 and which patches do not merge. Assumed: the log odds of a combination are the sum of those of its words, plus a term
 for each pair, drawn for each world: normal, with `PAIR_SPREAD` times the spread of single words and a mean of
 `PAIR_MEAN` times it, since gains of single ideas rarely add up. So combinations matter that single words do not reveal,
-gains do not accumulate without limit, and no number of a world is a fact about GRPO.
+gains do not accumulate without limit, and no number of a world is a fact about GRPO. Executions have no durations: each
+outcome is there at once, or late by whole steps where the study says so.
 """
 
 import json
