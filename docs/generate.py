@@ -64,6 +64,55 @@ def pages() -> dict[Path, str]:
     }
 
 
+_DEFENCES = {
+    "evaluator and data": (
+        "A command sees only the training part of the data, read-only. The evaluator runs after the training, in a "
+        "sandbox of its own, from code and data whose hashes are checked first."
+    ),
+    "run store": (
+        "A command can write only to its output and its temporary folder. The records are beside the output, not in "
+        "it, and are written after the last process of the command has ended."
+    ),
+    "trusted code": (
+        "The system, the interpreter and the variant's code are read-only; the checkout and the run's copy of the "
+        "program are out of reach."
+    ),
+    "processes": (
+        "A command has no capabilities. Bubblewrap gives it processes of its own; landlock refuses traces of others "
+        "and, from Linux 6.12 on, signals to them. The supervisor ends every process that is left."
+    ),
+    "channels": (
+        "The temporary folder, the copy of the compilers' caches and, with bubblewrap, the shared memory belong to "
+        "one command and are removed after it. Set-user-id bits are cleared."
+    ),
+    "secrets": (
+        "The environment is an allow list, the home folder is the command's temporary folder, of `/etc` only what "
+        "programs need is readable, and the session keyring is empty."
+    ),
+    "network": (
+        "Bubblewrap gives a command a loopback of its own and nothing else. Landlock refuses raw and abstract sockets "
+        "here; it blocks TCP only with `train.network=none`, and UDP never."
+    ),
+}
+"""What stops the attacks of each group."""
+_FAILING = (
+    "A checkpoint is data: only regular files with the declared names, within limits of size and number, reach "
+    "the evaluator, which runs no code from them. A fault that only a log reports counts as the variant's."
+)
+_ELSEWHERE = """\
+## Tested elsewhere
+
+| what | where |
+|---|---|
+| memory, disk, open files, fork bombs, floods of output, time, processes that stay, with each kind and with `none` | \
+`tests/sandbox/test_sandbox_contract.py` |
+| files left by a smoke test, looked for in training | `tests/attacks/test_attacks.py` |
+| links, start-up files, bytecode and shadowing modules in a patch | `tests/patching/test_planted.py` |
+| control characters, imitated prompts and long lines in text of models and variants | `tests/test_hostile_text.py` |
+| a variant that serves its model to the evaluator | `tests/test_servers.py` |
+"""
+
+
 def attacks_page() -> str:
     """docs/reference/attacks.md: the attacks in the tests with their results."""
     lines = [
@@ -77,13 +126,29 @@ def attacks_page() -> str:
         "each kind of sandbox.",
     ]
     for group, attacks in GROUPS.items():
-        lines += ["", f"## {group[0].upper()}{group[1:]}", "", "| attack | bubblewrap | landlock |", "|---|---|---|"]
+        lines += [
+            "",
+            f"## {group[0].upper()}{group[1:]}",
+            "",
+            _DEFENCES[group],
+            "",
+            "| attack | bubblewrap | landlock |",
+            "|---|---|---|",
+        ]
         for name, attack in attacks.items():
             lines.append(f"| {name} | no effect | {'no effect' if attack.landlock else '**not stopped**'} |")
-    lines += ["", "## Attacks that end as a failure", "", "| attack | kind of failure, in both |", "|---|---|"]
+    lines += [
+        "",
+        "## Attacks that end as a failure",
+        "",
+        _FAILING,
+        "",
+        "| attack | kind of failure, in both |",
+        "|---|---|",
+    ]
     lines += [f"| {name} | `{kind}` |" for name, (_, kind) in FAILING.items()]
     lines += ["", "## Unusual but honest", "", "These variants have the same score as the unmodified code:"]
-    lines += [f"{', '.join(HONEST)}.", ""]
+    lines += [f"{', '.join(HONEST)}.", "", *_ELSEWHERE.splitlines(), ""]
     lines += [
         "## On the real baselines",
         "",
