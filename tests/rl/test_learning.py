@@ -76,12 +76,15 @@ def test_without_rewards_the_policy_does_not_change(toy_data: Path, toy_words: W
     shutil.copytree(toy_data, data)
     save_policy(make_policy(toy_words, 0, width=16, layers=1), data / "policy/toy_tiny", 0)
     bench = Bench(tmp_path / "runs", data)
-    bench.run("r", *FEW, *CHEAP, "ideate.candidates=2", timeout=900).ok()
+    said = bench.run("r", *FEW, *CHEAP, "ideate.candidates=2", "notify.command=['true']", timeout=900).ok().out
+    assert said.count("the policy may collapse: no answer contains an idea") == 1
     steps = bench.folder / "r/policy"
     first, second = (files.read(steps / f"step_00{number}/step.json", PolicyStep) for number in (0, 1))
     assert second == replace(first, step=1)
     assert (steps / "step_001/sample/try_0/output/samples.json").exists()
-    assert "no update: all ideas failed" in (bench.folder / "r/events.jsonl").read_text()
+    events = (bench.folder / "r/events.jsonl").read_text()
+    assert "no update: all ideas failed" in events
+    assert events.count('"notified","where":"","detail":"the policy may collapse: no answer contains an idea') == 1
 
 
 def test_a_run_without_a_prepared_policy_is_refused(bench: Bench) -> None:
