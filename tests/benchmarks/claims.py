@@ -69,8 +69,17 @@ class Simulated:
     """Whether a gain is claimed of an idea that is no better."""
     found: Array
     """Whether a gain is claimed of an idea that is better."""
+    tested: Array
+    """Number of elites that are better."""
+    claimed: Array
+    """Number of those of which a gain is claimed."""
     trainings: Array
     """Number of trainings after the search."""
+
+    @property
+    def power(self) -> float:
+        """Share of the better elites of all searches of which a gain is claimed, 0 to 1."""
+        return float(self.claimed.sum() / self.tested.sum())
 
 
 class _Scores:
@@ -107,7 +116,7 @@ def simulate(world: World, plan: Plan, searches: int, seed: int = 0) -> Simulate
     chosen, trainings = _race(world, plan, scores, best, baseline)
     first = 1 + sum(seeds for _, seeds in plan.rounds)
     final = range(first, first + plan.seeds)
-    false, found = np.zeros(searches, dtype=bool), np.zeros(searches, dtype=bool)
+    false, tested, found = np.zeros(searches, dtype=bool), np.zeros(searches, dtype=int), np.zeros(searches, dtype=int)
     counts = np.array([len(one) for one in chosen])
     for count in range(1, plan.elites + 1):
         rows = np.flatnonzero(counts == count)
@@ -119,8 +128,9 @@ def simulate(world: World, plan: Plan, searches: int, seed: int = 0) -> Simulate
         tests = gain_tests(trials(theirs), trials(ours), _items(world, plan, ours.shape[:2], rng))
         claimed = tests.corrected < ALPHA
         better = np.take_along_axis(scores.gain, elites, 1) > 0
-        false[rows], found[rows] = (claimed & ~better).any(axis=1)[rows], (claimed & better).any(axis=1)[rows]
-    return Simulated(false, found, trainings + counts * plan.seeds)
+        false[rows] = (claimed & ~better).any(axis=1)[rows]
+        tested[rows], found[rows] = better.sum(axis=1)[rows], (claimed & better).sum(axis=1)[rows]
+    return Simulated(false, found > 0, tested, found, trainings + counts * plan.seeds)
 
 
 def _race(world: World, plan: Plan, scores: _Scores, best: Array, baseline: Array) -> tuple[list[list[int]], Array]:
@@ -200,11 +210,16 @@ def report(searches: int = 4000) -> Iterator[str]:
     ways = [(better, gain) for better in (1, 5) for gain in (3.0, 5.0, 8.0)]
     worlds = {f"{better} × +{gain:g}": World(better=better, gain=gain) for better, gain in ways}
     worlds["5 × +5, problems cancel"] = World(better=5, gain=5.0, common=1.0)
+    worlds["5 × +5, half the noise"] = World(better=5, gain=5.0, seed_sd=1.0, evaluation=1.0)
     yield "\nSearches in which a better idea is claimed, %, by the number of better ideas and their gain in points:\n"
     yield from _head({"trainings": 0, **worlds})
-    for name, plan in POWER.items():
-        rates = [simulate(world, plan, searches).found.mean() for world in worlds.values()]
-        yield _row(f"{name} | {plan.trainings}", rates, 0)
+    power = {name: [simulate(world, plan, searches) for world in worlds.values()] for name, plan in POWER.items()}
+    for name, found in power.items():
+        yield _row(f"{name} | {POWER[name].trainings}", [one.found.mean() for one in found], 0)
+    yield "\nBetter ideas among the elites of which a gain is claimed, %:\n"
+    yield from _head(worlds)
+    for name, found in power.items():
+        yield _row(name, [one.power for one in found], 0)
 
 
 def _head(columns: Iterable[str]) -> Iterator[str]:

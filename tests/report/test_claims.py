@@ -32,6 +32,13 @@ def test_a_real_gain_is_found() -> None:
     assert simulate(cancel, few, 1000).found.mean() > 0.9
 
 
+def test_a_better_elite_is_found_more_often_than_a_better_idea() -> None:
+    """A search also has to choose it."""
+    found = simulate(World(better=1, gain=5.0), RACE, 1000)
+    assert found.power > found.found.mean() + 0.1
+    assert found.claimed.sum() == found.found.sum() and np.all(found.claimed <= found.tested)
+
+
 def test_more_trials_find_more_and_claim_no_more() -> None:
     world = World(better=5, gain=5.0)
     small, large = (simulate(world, Plan(elites=2, seeds=seeds, baseline=seeds), 1000) for seeds in (3, 12))
