@@ -6,8 +6,9 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pipeline.commands import display
+from pipeline.metric import Direction, Metric
 from pipeline.records import Report
+from pipeline.report.final_table import final_table
 from pipeline.store import files
 from tests.docs.pages import ROOT, blocks
 
@@ -92,7 +93,8 @@ def test_two_commands_come_first() -> None:
 def test_a_claim_is_worded_as_the_program_words_it() -> None:
     report = files.read(ROOT / "tests/analysis/recorded/report.json", Report)
     claimed = replace(report.tests[0], candidate="generation_001/candidate_003", significant=True)
-    assert next(display.test_lines(replace(report, tests=(claimed,)))) in TEXT.splitlines()
+    table = final_table(replace(report, tests=(claimed,)), Metric("accuracy", Direction.maximize))
+    assert table is not None and table.lines[0] in TEXT.splitlines()
 
 
 # ---- the tools of these tests ----
