@@ -340,7 +340,7 @@ class TrainConfig:
     (everything that the node can reach). Training on several nodes requires `host`."""
     early_stop: float = 0.0
     """Share of the budget after which a candidate's training is stopped if its `baseline.curve` is worse than the baseline's
-    was (median stopping rule); below 1; 0: never. It then fails with `stopped_early` and has no score."""
+    was at the same place; below 1; 0: never. It then fails with `stopped_early` and has no score."""
     retries: int = live(2)
     """Number of retries of a trial after infrastructure faults."""
     disk_gb: float = live(1.0)

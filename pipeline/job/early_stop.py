@@ -1,8 +1,9 @@
-"""Stopping a training that does worse than the unmodified baseline did: the median stopping rule of Vizier (Golovin et al.,
-"Google Vizier: A Service for Black-Box Optimization", KDD 2017, section 3.2.1).
+"""Stopping a training that does worse than the unmodified baseline did at the same place.
 
-A training is stopped if its best value so far is worse than the median, over the baseline's trainings, of the mean of all
-their values so far. Best against mean, so it stops late: a training that only starts slowly is kept.
+A training is stopped if the mean of its values over the last quarter of its way is worse than that of each of the baseline's
+trainings over the same steps or seconds. It resembles the median stopping rule of Vizier (Golovin et al., "Google Vizier: A
+Service for Black-Box Optimization", KDD 2017, section 3.2.1), which compares the best value so far with means of all values
+so far: on a loss that falls from the start it never stops anything.
 
 A variant writes its own metrics. One that logs nothing, or logs too good values, is not stopped, which is no more than it
 has without the rule; its score does not come from there.
@@ -30,6 +31,8 @@ _LOOKS = 200
 _LONGEST_LOOK_S = 30.0
 _MOST_BYTES = 1 << 20
 """So much of the metrics is read at a look."""
+_RECENT = 0.25
+"""Share of the way so far, at its end, over which means are taken."""
 
 Curve = Sequence[tuple[float, float]]
 """Position, in steps or seconds, and value there, in order of the position."""
@@ -37,16 +40,23 @@ Curve = Sequence[tuple[float, float]]
 
 def is_hopeless(own: Curve, baselines: Sequence[Curve], direction: Direction) -> str:
     """Why a training is to be stopped; empty if it is not. Compared at the position that it has reached."""
-    if not own:
+    reached = own[-1][0] if own else 0.0
+    recent = _recent(own, reached)
+    means = [statistics.fmean(seen) for curve in baselines if (seen := _recent(curve, reached))]
+    if not recent or not means:
         return ""
-    reached = own[-1][0]
-    means = [statistics.fmean(seen) for curve in baselines if (seen := [v for at, v in curve if at <= reached])]
-    if not means:
-        return ""
-    best = (max if direction is Direction.maximize else min)(value for _, value in own)
-    bar = statistics.median(means)
-    worse = best < bar if direction is Direction.maximize else best > bar
-    return f"at best {best:.4g} until {reached:g}, where the baseline's mean so far is {bar:.4g}" if worse else ""
+    mean = statistics.fmean(recent)
+    worst = (min if direction is Direction.maximize else max)(means)
+    worse = mean < worst if direction is Direction.maximize else mean > worst
+    about = f"from {(1 - _RECENT) * reached:g} to {reached:g}"
+    return (
+        f"had a mean of {mean:.4g} {about}, where the worst training of the baseline had {worst:.4g}" if worse else ""
+    )
+
+
+def _recent(curve: Curve, reached: float) -> list[float]:
+    """The values at the end of the way to a position."""
+    return [value for at, value in curve if (1 - _RECENT) * reached <= at <= reached]
 
 
 def curve_of(lines: Iterable[str], value: str, position: str) -> Iterator[tuple[float, float]]:

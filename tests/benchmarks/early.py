@@ -45,6 +45,8 @@ def report(folder: Path) -> Iterator[str]:
     run = open_run(RunPaths(folder))
     config, archive = run.config, run.reader.read()
     metric = config.baseline.metric.metric
+    if archive.report is None:
+        raise SystemExit(f"{folder} has not finished; resume it with its own command")
     found = list(_trained(config, metric, archive))
     baselines = [_curve(config, one.newest) for one in archive.baseline.of(Purpose.BASELINE) if one.score is not None]
     name, better = config.baseline.name, sum(one.gain > 0 for one in found)

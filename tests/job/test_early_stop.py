@@ -23,16 +23,17 @@ DOWN: list[list[tuple[float, float]]] = [
     ("own", "stopped"),
     [
         pytest.param([], False, id="nothing logged"),
-        pytest.param([(1, 4.4), (2, 3.9)], False, id="best so far against the mean so far of the median, 4.0"),
-        pytest.param([(1, 4.4), (2, 4.1)], True, id="worse than that"),
-        pytest.param([(1, 1.0), (2, 9.0)], False, id="its best value so far counts"),
-        pytest.param([(4, 3.6)], True, id="at the end the median mean is 3.5"),
-        pytest.param([(4, 3.5)], False, id="equal is not worse"),
+        pytest.param([(4, 2.0)], False, id="from 3 to 4 the baseline's means are 1.5, 2.5 and 2.5"),
+        pytest.param([(4, 2.5)], False, id="equal to the worst is not worse"),
+        pytest.param([(4, 2.6)], True, id="worse than each"),
+        pytest.param([(3, 2.4), (4, 2.8)], True, id="the mean counts, 2.6"),
+        pytest.param([(1, 99.0), (4, 2.4)], False, id="only the last quarter counts"),
         pytest.param([(0.5, 99.0)], False, id="before the baseline's first point"),
-        pytest.param([(100, 3.6)], True, id="after the baseline's last point"),
+        pytest.param([(100, 99.0)], False, id="after the baseline's last point"),
+        pytest.param([(-4, 99.0)], False, id="a place that does not exist"),
     ],
 )
-def test_the_median_rule_in_both_directions(own: list[tuple[float, float]], stopped: bool) -> None:
+def test_the_rule_in_both_directions(own: list[tuple[float, float]], stopped: bool) -> None:
     assert bool(is_hopeless(own, DOWN, Direction.minimize)) is stopped
     curves: list[list[tuple[float, float]]] = [own, *DOWN]
     up = [[(at, -value) for at, value in curve] for curve in curves]
@@ -81,7 +82,7 @@ def test_it_follows_a_file_and_waits_for_its_share_of_the_budget(follow: EarlySt
     assert not follow.hopeless()  # no file yet
     assert not log(follow, {"step": 10, "loss": 2.0}, {"step": 49, "loss": 2.0})
     assert log(follow, {"step": 50, "loss": 2.0})
-    assert follow.reason == "at best 2 until 50, where the baseline's mean so far is 1"
+    assert follow.reason == "had a mean of 2 from 37.5 to 50, where the worst training of the baseline had 1"
 
 
 def test_a_half_written_line_is_read_once_complete(follow: EarlyStop) -> None:
@@ -93,10 +94,10 @@ def test_a_half_written_line_is_read_once_complete(follow: EarlyStop) -> None:
 
 
 def test_a_resumed_training_is_read_again_from_the_start(follow: EarlyStop) -> None:
-    assert not log(follow, *({"step": step, "loss": 2.0} for step in range(40)))
+    assert not log(follow, *({"step": step, "loss": 2.0} for step in range(50)))
     follow.metrics.write_text('{"step": 1, "loss": 0.5}\n')
     assert not follow.hopeless()
-    assert not log(follow, {"step": 90, "loss": 2.0})  # its best value was good
+    assert not log(follow, {"step": 50, "loss": 0.5})  # with the earlier lines, the mean would be worse
 
 
 def test_a_link_or_a_pipe_in_its_place_is_not_followed(follow: EarlyStop, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def test_a_training_that_is_worse_than_the_baseline_was_is_stopped(toy_data: Pat
     (candidate,) = archive.candidates
     assert candidate.failure is not None and candidate.score is None
     assert (candidate.failure.stage, candidate.failure.kind) == (Stage.TRAIN, FailureKind.STOPPED_EARLY)
-    assert candidate.failure.reason.startswith("loss at best ") and "(train.early_stop)" in candidate.failure.reason
+    assert (
+        candidate.failure.reason.startswith("loss had a mean of ") and "(train.early_stop)" in candidate.failure.reason
+    )
     assert (
         candidate.attempt is not None and len(candidate.attempt.trials) == len(candidate.attempt.trials[0].tries) == 1
     )
