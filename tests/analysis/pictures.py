@@ -23,7 +23,14 @@ PICTURES = ROOT / "docs/pictures"
 RECORDED = Path(__file__).with_name("recorded")
 _SIZE = (110, 28)
 """Columns and lines of the terminal."""
-_SLOW = ("train.limit_min=2", "cluster.max_parallel=2", "cluster.poll_s=0.2", "ideate.candidates=8", "select.elites=1")
+_SLOW = (
+    "train.sandbox=auto",
+    "train.limit_min=2",
+    "cluster.max_parallel=2",
+    "cluster.poll_s=0.2",
+    "ideate.candidates=8",
+    "select.elites=1",
+)
 
 
 def main() -> None:
