@@ -22,6 +22,8 @@ from pipeline.store import files
 from pipeline.store.paths import RunPaths, TrialPaths, short
 from pipeline.text import plain
 
+Curve = list[list[float]]
+"""Points (step, value) of a training."""
 HERE = Path(__file__).parent
 TEMPLATES = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -47,12 +49,12 @@ def detail(
     metric: Metric,
     row: Mapping[str, Any],
     trials: Sequence[Mapping[str, Any]],
-    parent_trials: Sequence[Mapping[str, Any]],
+    curves: Sequence[Curve],
     children: Sequence[str],
     exchanges: Sequence[Exchange],
     limits: Limits,
 ) -> str:
-    """The page of one candidate as HTML. `parent_trials` are those of its first parent, if it has one."""
+    """The page of one candidate as HTML. `curves` are its own and that of its first parent."""
     candidate, attempts = str(row["candidate"]), int(row["attempts"])
     ours = change_of(paths, candidate, attempts - 1) if attempts else {}
     parents = list(row["parents"])
@@ -73,8 +75,8 @@ def detail(
         diff=coloured(_against_baseline(paths, candidate, attempts), limits.diff_lines),
         parent_diff=coloured(on_parent(ours, theirs), limits.diff_lines) if parents and ours else "",
         log=plain(log),
-        curve=_curve(paths, trials),
-        parent_curve=_curve(paths, parent_trials),
+        curve=curves[0],
+        parent_curve=curves[1],
         exchanges=[
             {
                 "key": one.key,
@@ -103,7 +105,7 @@ def _against_baseline(paths: RunPaths, candidate: str, attempts: int) -> str:
         return ""
 
 
-def _curve(paths: RunPaths, trials: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+def training_curve(paths: RunPaths, trials: Sequence[Mapping[str, Any]]) -> Curve:
     """Points (step, value) of the first quantity of the newest training, thinned out."""
     training = [one for one in trials if one["purpose"] != "test"]
     if not training:
@@ -114,7 +116,7 @@ def _curve(paths: RunPaths, trials: Sequence[Mapping[str, Any]]) -> list[list[fl
     return thinned([(row["step"], row["value"]) for row in rows if row["metric"] == rows[0]["metric"]])
 
 
-def thinned(points: Sequence[tuple[float, float]]) -> list[list[float]]:
+def thinned(points: Sequence[tuple[float, float]]) -> Curve:
     """At most `_POINTS` of the points, rounded to the precision of a plot."""
     stride = max(1, -(-len(points) // _POINTS))
     return [[float(f"{step:.6g}"), float(f"{value:.4g}")] for step, value in points[::stride]]

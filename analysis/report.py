@@ -7,6 +7,7 @@ model could not be executed even if escaping failed.
 """
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
@@ -24,7 +25,7 @@ from pygments.formatters import HtmlFormatter
 from analysis.arms import contest, groups, interval, line_of, value_at
 from analysis.columns import BASELINE
 from analysis.conversations import conversations
-from analysis.details import HERE, TEMPLATES, Limits, detail, thinned
+from analysis.details import HERE, TEMPLATES, Curve, Limits, detail, thinned, training_curve
 from analysis.load import Tables, load
 from analysis.readings import (
     STEPS,
@@ -299,13 +300,18 @@ def _pages(tables: Tables, about: _About, shortened: bool) -> Iterator[str]:
     for name, parents in zip(candidates["candidate"], candidates["parents"], strict=True):
         for parent in parents:
             children.setdefault(parent, []).append(name)
+
+    @functools.cache  # a parent has many children
+    def curve(candidate: str | None) -> Curve:
+        return training_curve(paths, trials.get(candidate or "", []))
+
     for row in _records(candidates):
         name = row["candidate"]
         full = not shortened or row["elite"] or name in children
         limits = Limits() if full else _SHORT
-        theirs = trials.get(row["parents"][0], []) if row["parents"] else []
+        curves = curve(name), curve(row["parents"][0] if row["parents"] else None)
         yield detail(
-            paths, about.metric, row, trials.get(name, []), theirs, children.get(name, []), said.get(name, []), limits
+            paths, about.metric, row, trials.get(name, []), curves, children.get(name, []), said.get(name, []), limits
         )
 
 
