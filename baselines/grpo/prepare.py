@@ -239,7 +239,7 @@ def make_smoke(size: dict, train: Path, folder: Path) -> None:
 def make_part(path: Path, make: Callable[[Path], None], left: int) -> None:
     """Makes one file or folder of the data, unless it exists."""
     if path.exists():
-        print(f"{path.parent.name}/{path.name}: there already, {left} parts left", flush=True)
+        print(f"{path.parent.name}/{path.name}: there already, parts left: {left}", flush=True)
         return
     start = time.monotonic()
     partial = path.with_name(path.name + ".making")
@@ -248,7 +248,7 @@ def make_part(path: Path, make: Callable[[Path], None], left: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     make(partial)
     os.replace(partial, path)
-    print(f"{path.parent.name}/{path.name}: {time.monotonic() - start:.1f} s, {left} parts left", flush=True)
+    print(f"{path.parent.name}/{path.name}: {time.monotonic() - start:.1f} s, parts left: {left}", flush=True)
 
 
 def write_json(path: Path, content: object) -> None:
