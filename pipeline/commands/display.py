@@ -229,11 +229,12 @@ def estimated(config: Config, found: CostEstimate) -> list[str]:
         f"generation {found.generation}, {found.trials} candidates; real prompts, counted at three bytes per token",
     ]
     lines += [f"  {one.what} by {one.asked}" for one in found.expected]
+    width = max((len(one.what) for one in found.expected), default=0)
     for name, part in (("expected", found.expected), ("at most", found.most)):
         for one in part:
             usage = one.usage
             lines.append(
-                f"  {name}: {one.what:5} {one.requests:5} requests, {usage.tokens_in:,} tokens in "
+                f"  {name}: {one.what:{width}} {one.requests:5} requests, {usage.tokens_in:,} tokens in "
                 f"({usage.tokens_cached:,} of them cached), {usage.tokens_out:,} out{_if_known(': ', usage.usd)}"
             )
         if (together := _sum([one.usage.usd for one in part])) is not None and part:

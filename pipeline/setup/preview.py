@@ -44,7 +44,7 @@ class Requests:
     """Estimated requests of one kind."""
 
     what: str
-    """`ideas` or `code`."""
+    """`ideas`, `embeddings` or `code`."""
     requests: int
     """Number of requests."""
     usage: Usage
@@ -57,7 +57,9 @@ class Requests:
     @property
     def asked(self) -> str:
         """Model and parameters, for display."""
-        return f"{self.model} ({self.parameters})" if self.model else "recorded answers"
+        if not self.model:
+            return "recorded answers"
+        return f"{self.model} ({self.parameters})" if self.parameters else self.model
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def estimate_cost(
     codes = _codes(tools, silent, archive, generation, baseline)
     litellm = import_litellm() if asks_provider(config) else None
     asked = {"ideas": _dearest(config, Role.IDEATOR, litellm), "code": _dearest(config, Role.IMPLEMENTER, litellm)}
+    embedder = _dearest(config, Role.EMBEDDER, litellm) if Role.EMBEDDER in config.llm.roles else None
     per_batch = IDEA_TOKENS * min(config.ideate.batch, config.ideate.candidates)
     tries = (1 + config.implement.revisions) * (1 + config.implement.crash_repairs)
 
@@ -159,6 +162,8 @@ def estimate_cost(
                 used = _usage(questions, answer_tokens(llm) if out is None else out, rounds, llm.context)
                 model = llm.model if llm.kind is LlmKind.provider else ""
                 yield Requests(what, rounds * len(questions), _priced(used, prices), model, shown_parameters(llm))
+                if what == "ideas" and embedder is not None:
+                    yield _embeddings(rounds * len(questions), used.tokens_out, *embedder)
 
     expected = tuple(lines(per_batch, 1, CODE_TOKENS, 1))
     history = config.ideate.history_tokens * len(ideas) if generation.number == 0 else 0
@@ -237,6 +242,12 @@ def _usage(prompts: Sequence[Prompt], out: int, rounds: int, context: int) -> Us
     sizes = [sum(tokens(message.text) for message in prompt.messages) for prompt in prompts]
     grown = [min(size + number * out, context) for size in sizes for number in range(rounds)]
     return Usage(sum(grown), shared * (len(grown) - 1), out * len(grown))
+
+
+def _embeddings(requests: int, tokens_in: int, llm: LlmConfig, prices: Prices | None) -> Requests:
+    """Embeddings of all that the ideator writes: one request for each of its answers."""
+    model = llm.model if llm.kind is LlmKind.provider else ""
+    return Requests("embeddings", requests, _priced(Usage(tokens_in), prices), model, "")
 
 
 def _priced(usage: Usage, prices: Prices | None) -> Usage:

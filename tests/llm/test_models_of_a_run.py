@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.display import spent
+from pipeline.commands.display import estimated, spent
 from pipeline.commands.doctor import here
 from pipeline.config import Config
 from pipeline.errors import BadInput
@@ -102,6 +102,17 @@ def test_a_dry_run_prices_each_role_and_shows_what_is_sent() -> None:
     )
     assert ideas.usage.usd is not None and code.usage.usd is None
     assert ideas.usage.tokens_out == 50 * ideas.requests
+
+
+def test_a_dry_run_prices_the_embeddings_of_all_that_the_ideator_writes() -> None:
+    embedder = "llm.roles.embedder={model: openai/e, usd_in: 0.02, usd_out: 0}"
+    settings = ("llm=openai", "llm.model=openai/a", "llm.usd_in=1", "llm.usd_out=10", "ideate.similarity=0.9")
+    config = composed(*settings, embedder)
+    found = dry_run(config)
+    for ideas, vectors, _ in (found.expected, found.most):
+        assert (vectors.what, vectors.asked, vectors.requests) == ("embeddings", "openai/e", ideas.requests)
+        assert vectors.usage == Usage(ideas.usage.tokens_out, usd=pytest.approx(0.02e-6 * ideas.usage.tokens_out))
+    assert any(line.startswith("  expected: embeddings ") for line in estimated(config, found))
 
 
 def test_status_has_a_line_for_each_model_and_marks_an_uncertain_account(tmp_path: Path) -> None:
