@@ -2,25 +2,46 @@
 search spaces by mapping elites", arXiv 1504.04909)."""
 
 import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pipeline.config import Config
+from pipeline.errors import BadInput
 from pipeline.methods.guided import Field, Guided, Option
 from pipeline.metric import Metric
 
 Cell = tuple[object, ...]
 
+_PATCH: Mapping[str, Callable[[Sequence[str], str], object]] = {
+    "files": lambda paths, settings_file: tuple(paths),
+    "algorithm": lambda paths, settings_file: any(path != settings_file for path in paths),
+    "any": lambda paths, settings_file: None,
+}
+"""How patches are told apart: from the files that differ from the baseline, and the settings file."""
+
 
 class MapElites(Guided):
-    """Candidates are of the same kind (cell) if they change the same files of the baseline, and if their values of
-    `descriptors` are between the same edges. A descriptor is a secondary metric that the evaluator reports, e.g.
-    `{tokens_per_step: [1000, 4000]}`; those of the baseline (`baseline.descriptors`) count unless they are given here. So
-    candidates that change only the settings file are one kind."""
+    """Candidates are of the same kind (cell) if their patches are alike by `patch`, and if their values of `descriptors`
+    are between the same edges. `patch` is `files`, which files of the baseline differ, `algorithm`, whether any file
+    except the settings file differs, or `any`: patches do not matter. A descriptor is a secondary metric that the
+    evaluator reports, e.g. `{tokens_per_step: [1000, 4000]}`; those of the baseline (`baseline.descriptors`) count unless
+    they are given here."""
 
     def __init__(
-        self, config: Config, metric: Metric, descriptors: Mapping[str, Sequence[float]] | None = None
+        self,
+        config: Config,
+        metric: Metric,
+        descriptors: Mapping[str, Sequence[float]] | None = None,
+        patch: str = "files",
     ) -> None:
         super().__init__(config, metric)
+        if patch not in _PATCH:
+            raise BadInput(f"select.method.patch={patch} is not a descriptor; use one of: {', '.join(_PATCH)}")
+        if patch == "algorithm" and not config.baseline.settings_file:
+            raise BadInput(
+                "select.method.patch=algorithm requires baseline.settings_file; set select.method.patch=files"
+            )
+        self._of_patch = _PATCH[patch]
+        self._settings_file = config.baseline.settings_file
         self._descriptors: dict[str, Sequence[float]] = {**config.baseline.descriptors, **(descriptors or {})}
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
@@ -39,4 +60,4 @@ class MapElites(Guided):
             bisect.bisect(list(edges), numbers[name]) if name in numbers else None
             for name, edges in self._descriptors.items()
         ]
-        return (made.paths if made is not None else (), *bins)
+        return (self._of_patch(made.paths if made is not None else (), self._settings_file), *bins)
