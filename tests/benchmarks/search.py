@@ -9,7 +9,7 @@ import json
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -44,10 +44,12 @@ from pipeline.store.views import Attempt, Candidate, Generation, Trial, Try
 from tests.archives import RUN, config_of, terms_of
 from tests.benchmarks.peers import OpenEvolve, ShinkaEvolve
 from tests.benchmarks.spaces import SPACES, Code, Space
+from tests.benchmarks.tuners import RandomTuner, Tpe, Tuner
 
 METHODS: dict[str, type] = {
     "independent": Independent,
     "tune": Independent,
+    "tpe": Independent,
     "paper": Paper,
     "truncation": Truncation,
     "power_law": PowerLaw,
@@ -58,6 +60,8 @@ METHODS: dict[str, type] = {
     "OpenEvolve, our reading": OpenEvolve,
     "ShinkaEvolve, our reading": ShinkaEvolve,
 }
+TUNERS: dict[str, Callable[[Space, random.Random], Tuner]] = {"tune": RandomTuner, "tpe": Tpe}
+"""Methods that do not draw ideas but settings."""
 SIZE = 20
 """Candidates per generation; in steady mode, slots."""
 NOISE = 0.02
@@ -96,9 +100,10 @@ class Search:
     """One search. Its archive is made in memory, equal to one read from a run folder."""
 
     def __init__(self, method: str, setting: Setting, seed: int) -> None:
-        self._setting, self._tunes = setting, method == "tune"
+        self._setting = setting
         self._rng = random.Random(f"{setting}/{seed}")
         self.space: Space = SPACES[setting.space](random.Random(seed))
+        self._tuner = TUNERS[method](self.space, self._rng) if method in TUNERS else None
         config = config_of(seed=seed, ideate=IdeateConfig(candidates=SIZE), stop=StopConfig(generations=1000))
         self._terms: Terms = terms_of(config, METHODS[method])
         self._codes: dict[str, Code] = {}
@@ -171,15 +176,15 @@ class Search:
         code = self.space.baseline
         for _ in range(_REDRAWS):
             code = self._draw(parent, parents)
-            if code not in self._tried:
+            if code not in self._tried or (self._tuner is not None and self._tuner.repeats):
                 break
         self._tried.add(code)
         return code
 
     def _draw(self, parent: str | None, parents: Parents) -> Code:
         rng = self._rng
-        if self._tunes:
-            return self.space.tuned(rng)
+        if self._tuner is not None:
+            return self._tuner.ask()
         if parent is None:
             return self.space.changed(self.space.baseline, rng.choices(_GENES, _WEIGHTS)[0], rng)
         code = self._codes[parent]
@@ -193,12 +198,16 @@ class Search:
         order, code = self._index.outcomes + 1, self._codes[candidate.id]
         paths = tuple(sorted({f"{gene % _FILES}.py" for gene, level in enumerate(code) if level}))
         attempt = Attempt(candidate.paths.attempt(0), Implementation("simulated", paths, str(code)), None, None, ())
+        score = None
         if self._rng.random() < self._setting.failures:
             failure = Failure(Stage.TRAIN, FailureKind.EXCEPTION, "simulated", order=order)
             self._index.put(replace(candidate, attempts=(attempt,), failure=failure))
         else:
-            trial = _trial(attempt.paths, self._score(code, 0, Purpose.SEARCH, order), 0)
+            score = self._score(code, 0, Purpose.SEARCH, order)
+            trial = _trial(attempt.paths, score, 0)
             self._index.put(replace(candidate, attempts=(replace(attempt, trials=(trial,)),)))
+        if self._tuner is not None:
+            self._tuner.tell(code, score.value if score is not None else None)
 
     def _score(self, code: Code, seed: int, purpose: Purpose, order: int = 0) -> Score:
         error = self._setting.noise * NOISE
@@ -247,7 +256,7 @@ def run_all(file: Path) -> None:
 
 def methods_for(setting: Setting) -> list[str]:
     """Methods that suit a space; tuning requires settings."""
-    return [method for method in METHODS if method != "tune" or setting.space == "measured"]
+    return [method for method in METHODS if method not in TUNERS or setting.space == "measured"]
 
 
 def rows_of(file: Path) -> list[Row]:
