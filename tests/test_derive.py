@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.setup.derive import carried, unused_changes
+from pipeline.setup.derive import carried, replaced, unused_changes
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,20 @@ from pipeline.setup.derive import carried, unused_changes
 )  # fmt: skip
 def test_an_override_means_the_same_as_for_a_run(onto: Any, before: Any, after: Any, found: Any) -> None:
     assert carried(onto, before, after) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        pytest.param("data", {"data": "data", "train": {"sandbox": {"kind": "none"}}}, id="a setting"),
+        pytest.param("train.sandbox", {"data": "/x", "train": {"sandbox": {"name": "auto"}}}, id="a part is one value"),
+        pytest.param("experiment", {"data": "/x", "train": {"sandbox": {"kind": "none"}}}, id="not a setting"),
+        pytest.param("data.x", {"data": "/x", "train": {"sandbox": {"kind": "none"}}}, id="nothing below a value"),
+    ],
+)
+def test_a_named_setting_is_taken_even_at_its_default(key: str, found: Any) -> None:
+    run = {"data": "/x", "train": {"sandbox": {"kind": "none"}}}
+    assert replaced(run, {"data": "data", "train": {"sandbox": {"name": "auto"}}}, key.split(".")) == found
 
 
 SCALES = """

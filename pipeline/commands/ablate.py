@@ -11,7 +11,7 @@ from rich.console import Console
 
 from pipeline.commands.rerun import text, typed
 from pipeline.commands.run import drive
-from pipeline.commands.terminal import INTERRUPTED, call, make_console, parser, say
+from pipeline.commands.terminal import INTERRUPTED, add_overrides, call, make_console, parser, say
 from pipeline.errors import CannotContinue
 from pipeline.makers.lineage import Removal, lineage, without
 from pipeline.metric import Metric
@@ -21,7 +21,7 @@ from pipeline.records import Change, Derived, Idea, Purpose, Score
 from pipeline.report.isolation import warning
 from pipeline.report.reruns import Difference, difference
 from pipeline.setup.build import code_reader
-from pipeline.setup.derive import Source, check_source, derived_config, source_at
+from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, source_at
 from pipeline.store.archive import Archive
 from pipeline.store.paths import short
 
@@ -29,7 +29,8 @@ _EXAMPLES = """examples:
   python -m pipeline ablate g2/c1
   python -m pipeline ablate runs/NAME/generation_002/candidate_001 --seeds 5
 
-The candidate is trained as a whole and without each change in turn, with the same seeds. The same command resumes it."""
+The candidate is trained as a whole and without each change in turn, with the same seeds and, if any are given, under
+other settings. The same command resumes it."""
 ABLATION = "ablation"
 """Origin of the ideas of an ablation."""
 
@@ -38,9 +39,10 @@ def main() -> None:
     """Entry point."""
     made = parser("ablate", "Measure what each change of a candidate's lineage contributes.", _EXAMPLES)
     made.add_argument("candidate", type=Path, help="a candidate's folder, or its short name in the newest run")
+    add_overrides(made)
     made.add_argument("--seeds", type=int, default=3, help="trainings of each code (default: 3)")
     made.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    call(entry, made.parse_args())
+    call(entry, made.parse_intermixed_args())
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Ablation:
     """Title of the candidate's idea."""
     run: str
     """Folder of the ablation's run."""
+    changed: Sequence[str]
+    """The changed settings, as `key: old -> new`."""
     checked: dict[str, str]
     """Hashes that were checked against the record, by name."""
     split: str
@@ -103,16 +107,18 @@ def entry(arguments: argparse.Namespace) -> int:
     """Compute the codes, train them in a run, compare."""
     source = source_at(arguments.candidate)
     plan = plan_of(source)
-    config = derived_config(source, "ablate", seeds=arguments.seeds, codes=len(plan.ideas))
-    checked = check_source(source, config)
+    config = derived_config(
+        source, "ablate", arguments.overrides, arguments.config_dir, seeds=arguments.seeds, codes=len(plan.ideas)
+    )
+    checked, changed = check_source(source, config), tuple(changed_settings(source, config))
     console = Console(stderr=True) if arguments.json else make_console()
-    derived = Derived(ABLATION, source.run.name, source.candidate.id)
+    derived = Derived(ABLATION, source.run.name, source.candidate.id, changed)
     again = typed("ablate", arguments, source)
     context = drive(console, config, again, derived=derived, given=plan.ideas)
     if context is None:
         return INTERRUPTED
     archive = context.run.reader.read()
-    found = _result(source, plan, archive, context.metric, checked)
+    found = _result(source, plan, archive, context.metric, changed, checked)
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
         return 0
@@ -144,7 +150,9 @@ def plan_of(source: Source) -> Plan:
     return Plan(whole, removals)
 
 
-def _result(source: Source, plan: Plan, archive: Archive, metric: Metric, checked: dict[str, str]) -> Ablation:
+def _result(
+    source: Source, plan: Plan, archive: Archive, metric: Metric, changed: Sequence[str], checked: dict[str, str]
+) -> Ablation:
     scores = {idea.title: _scores(archive, idea) for idea in plan.ideas}
     whole = scores[plan.whole.title]
     if not isinstance(whole, list):
@@ -172,6 +180,7 @@ def _result(source: Source, plan: Plan, archive: Archive, metric: Metric, checke
         source.name,
         source.candidate.idea.title,
         str(archive.paths.folder),
+        changed,
         checked,
         whole[0].split,
         sum(score.value for score in whole) / len(whole),
@@ -208,6 +217,8 @@ def lines(metric: Metric, found: Ablation) -> Iterator[str]:
     """The result as text."""
     yield f"\nablation of {found.candidate} ({found.title}) in {found.run}"
     yield "checked against the record: " + ", ".join(f"{name} {digest[:12]}" for name, digest in found.checked.items())
+    for change in found.changed:
+        yield f"changed: {change}"
     yield f"{'whole':8} {found.split} {metric.text(found.value)}, {found.seeds} seeds"
     for one in found.contributions:
         head = f"{short(one.change):8} {one.title}: "

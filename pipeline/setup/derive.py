@@ -28,7 +28,7 @@ from pipeline.patching import Refusal, read_settings
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import read_tree
 from pipeline.setup.build import data_path, view
-from pipeline.setup.compose import compose_config, differences
+from pipeline.setup.compose import compose_config, differences, fixed_part
 from pipeline.setup.places import candidate_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
@@ -71,7 +71,7 @@ def source_at(folder: Path) -> Source:
 
 def check_source(source: Source, config: Config) -> dict[str, str]:
     """Hash of each part that was checked: the run's code, the candidate's patch and, if `config` uses the same, the
-    prepared data. Raises `CannotContinue` for a part that differs from the run's record."""
+    prepared data, wherever it is now. Raises `CannotContinue` for a part that differs from the run's record."""
     run, attempt = source.run, source.candidate.attempt
     assert attempt is not None and attempt.implementation is not None
     manifest = run.manifest
@@ -87,12 +87,14 @@ def check_source(source: Source, config: Config) -> dict[str, str]:
         raise CannotContinue(f"{attempt.paths.patch} does not give the code that was trained; restore it from a copy")
     checked = {"code": run.facts.code, "patch": syntax}
     data = data_path(config)
-    if data == data_path(source.terms.config):
-        digest = check_data(data, config.baseline.name, config.scale)
+    digest = check_data(data, config.baseline.name, config.scale)
+    if digest == run.facts.data:
         changed = altered_data(data, manifest) if manifest is not None else None
-        if digest != run.facts.data or changed is not None:
-            raise CannotContinue(f"{changed or f'{data} is not the data of {run.name}'}; restore it")
+        if changed is not None:
+            raise CannotContinue(f"{changed}; restore it")
         checked["data"] = digest
+    elif data == data_path(source.terms.config):
+        raise CannotContinue(f"{data} is not the data of {run.name}; restore it")
     return checked
 
 
@@ -143,8 +145,9 @@ def derived_config(
 
 
 def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | None) -> Config:
-    """The settings with the overrides' changes to the baseline's settings at its scale. So an override means the same
-    as for `run`, and everything else is unchanged."""
+    """The settings with the overrides' changes to the baseline's settings at its scale, and with the value of each
+    setting that an override names, even if that is the default. So an override means the same as for `run`, and
+    everything else is unchanged."""
     name = config.baseline.name
     if config_dir is None and config.own_code:
         own = sorted(Path(config.own_code).glob(f"*/baseline/{name}.yaml"))
@@ -155,7 +158,22 @@ def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | Non
         raise BadInput(
             f"baseline={after['baseline']['name']} is another baseline than {name}, to which the patch applies"
         )
-    return msgspec.convert(carried(msgspec.to_builtins(config), before, after), Config)
+    found = carried(msgspec.to_builtins(config), before, after)
+    for override in overrides:
+        key = override.lstrip("+").partition("=")[0].replace("/", ".")
+        if key != "baseline":  # the run's own description of it is kept
+            found = replaced(found, after, key.split("."))
+    return msgspec.convert(found, Config)
+
+
+def replaced(onto: Any, after: Any, keys: Sequence[str]) -> Any:
+    """The value `onto` with what `after` has under nested keys; unchanged if there is nothing."""
+    if not keys:
+        return after
+    first, *rest = keys
+    if not (isinstance(onto, dict) and isinstance(after, dict) and first in after):
+        return onto
+    return {**onto, first: replaced(onto.get(first), after[first], rest)}
 
 
 def carried(onto: Any, before: Any, after: Any) -> Any:
@@ -196,7 +214,12 @@ def _values(text: str, class_name: str, file: str) -> Mapping[str, object]:
 
 
 def changed_settings(source: Source, config: Config) -> list[str]:
-    """Changes from the settings of the source's run that can affect a trial's score, each as `key: old -> new`."""
+    """Changes from the settings and the data of the source's run that can affect a trial's score, each as `key: old ->
+    new`; data is named by its hash."""
     parts = ("size", "train", "evaluate", "scale")
-    old, new = (msgspec.to_builtins(one) for one in (source.terms.config, config))
-    return differences({part: old[part] for part in parts}, {part: new[part] for part in parts})
+    old, new = (fixed_part(one) for one in (source.terms.config, config))
+    data = check_data(data_path(config), config.baseline.name, config.scale)
+    return differences(
+        {**{part: old[part] for part in parts}, "data": source.run.facts.data[:12]},
+        {**{part: new[part] for part in parts}, "data": data[:12]},
+    )

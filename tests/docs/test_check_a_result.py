@@ -3,8 +3,10 @@ page."""
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from pipeline.makers.variants import variant_tree
 from pipeline.patching.trees import read_tree
+from pipeline.store.data import write_manifest
 from pipeline.store.reader import read_archive
 from tests.docs.pages import ROOT, command_lines, shell_environment
 from tests.toy import TOY, Bench, Done, baseline, program
@@ -104,6 +107,36 @@ def test_with_other_settings_it_is_a_transfer_compared_with_the_baseline_under_t
     run = Path(found["run"])
     assert json.loads((run / "derived.json").read_text())["changed"] == found["changed"]
     assert json.loads((run / "run.json").read_text())["config"]["train"]["budget_steps"] == 240
+
+
+@pytest.fixture
+def moved(folder: Folder, toy_data: Path) -> Iterator[Folder]:
+    """The folder with the data in `data/`, the default of the setting `data`, and not where the run had it."""
+    live = folder.path / "runs/first/live.json"
+    text = live.read_text()
+    shutil.copytree(toy_data, folder.path / "data")
+    live.write_text(json.dumps({**json.loads(text), "data": "/moved/away"}))
+    yield folder
+    live.write_text(text)
+
+
+def test_data_that_was_moved_can_be_named(moved: Folder) -> None:
+    moved.typed(LINES[0]).refused(2, "holds no prepared data")
+    found = moved.json(f"{LINES[0].partition('#')[0]} data=data")
+    assert found["kind"] == "rerun" and found["repeated"] == [2, 2] and "data" in found["checked"]
+    assert json.loads((Path(found["run"]) / "live.json").read_text())["data"] == "data"
+    found = moved.json("python -m pipeline ablate g1/c1 --seeds 1 data=data")
+    assert found["changed"] == [] and "data" in found["checked"]
+
+
+def test_other_data_makes_it_a_transfer(folder: Folder, toy_data: Path) -> None:
+    data = folder.path / "other"
+    shutil.copytree(toy_data, data)
+    (data / "toy/tiny/README").write_text("other rows\n")
+    write_manifest(data / "toy/tiny")
+    found = folder.json(f"{LINES[0].partition('#')[0]} --seeds 1 data=other")
+    assert found["kind"] == "transfer" and [one.partition(":")[0] for one in found["changed"]] == ["data"]
+    assert "data" not in found["checked"]
 
 
 def test_an_ablation_shows_the_contribution_of_each_change(folder: Folder) -> None:
