@@ -34,7 +34,7 @@ def test_all_checks_pass_on_a_laptop(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "name", "words"),
     [
-        ("data=/nowhere", "data", "python -m pipeline prepare baseline=toy scale=tiny"),
+        ("data=/nowhere", "data", "baseline=toy scale=tiny data=/nowhere"),
         ("train.disk_gb=1e7", "disk", "runs=FOLDER"),
     ],
 )

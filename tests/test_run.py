@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -541,7 +542,7 @@ def test_a_new_name_is_chosen_and_printed(bench: Bench) -> None:
         (["stop.date=tomorrow"], ["stop.date=tomorrow is not a date", "2026-12-31T18:00"]),
         (
             ["data=/nowhere"],
-            ["/nowhere/toy/tiny holds no prepared data", "python -m pipeline prepare baseline=toy scale=tiny"],
+            ["/nowhere/toy/tiny holds no prepared data", "baseline=toy scale=tiny data=/nowhere"],
         ),
         (["--config-dir", "/nowhere"], ["--config-dir /nowhere is not a folder"]),
     ],
@@ -549,6 +550,20 @@ def test_a_new_name_is_chosen_and_printed(bench: Bench) -> None:
 def test_bad_input(arguments: list[str], words: list[str], bench: Bench) -> None:
     bench.run("r", *arguments).refused(2, *words)
     assert not bench.folder.exists() or list(bench.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["data", "my data, v=2"])
+def test_the_printed_command_prepares_the_missing_data(folder: str, tmp_path: Path) -> None:
+    data = os.path.relpath(tmp_path / folder, ROOT)
+    arguments = Bench(tmp_path / "runs", Path(data), baseline(tmp_path)).arguments("r", *CHEAP, "ideate.candidates=0")
+    arguments[arguments.index(f"data={data}")] = f"data='{data}'"
+    done = program("run", *arguments)
+    done.refused(2, "holds no prepared data; make it with: ")
+    words = shlex.split(done.err.partition("make it with: ")[2])
+    assert words[:4] == ["python", "-m", "pipeline", "prepare"]
+    program(*words[3:]).ok()
+    assert (tmp_path / folder / "toy/tiny/manifest.json").is_file()
+    program("run", *arguments).ok()
 
 
 def test_data_that_changed_is_refused(copy: Bench, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from pipeline.commands.child import run_isolated
 from pipeline.commands.terminal import add_overrides, call, config_of, parser
 from pipeline.sandbox.base import Access, Command, RunLimits, make_sandbox
 from pipeline.sandbox.command_lines import compiled_caches, fill, scratch_folder, variant_environment
-from pipeline.setup.build import data_path
+from pipeline.setup.build import data_hash, data_path
 from pipeline.store import files
-from pipeline.store.data import check_data
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def entry(arguments: argparse.Namespace) -> int:
     """Run the command on the unmodified code, as a trial would, but with the caches that all trials are given copies of."""
     config = config_of(arguments)
     data = data_path(config)
-    check_data(data, config.baseline.name, config.scale)
+    data_hash(config)
     baseline, train = config.baseline, config.train
     name = "build" if baseline.commands.build else "smoke"
     given = config.cluster.scratch

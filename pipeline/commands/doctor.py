@@ -20,11 +20,10 @@ from pipeline.job.probe import Question, Seen, look
 from pipeline.llm.requests import shown_parameters
 from pipeline.llm.roles import Role
 from pipeline.policy.forecast import forecast
-from pipeline.setup.build import cluster_for, data_path, find_keys, roles_of
+from pipeline.setup.build import cluster_for, data_hash, data_path, find_keys, roles_of
 from pipeline.setup.compose import save_site
 from pipeline.setup.folders import REPOSITORY, SITE
 from pipeline.store import files
-from pipeline.store.data import check_data
 from pipeline.store.paths import ProbePaths
 from pipeline.store.quota import quota_of
 
@@ -78,7 +77,7 @@ def _models(config: Config) -> list[str]:
 def here(config: Config) -> Iterator[Check]:
     """Checks on this machine, where the controller will run."""
     try:
-        digest = check_data(data_path(config), config.baseline.name, config.scale)
+        digest = data_hash(config)
         yield check("data", True, f"{data_path(config)}, hash {digest[:12]}")
     except BadInput as error:
         yield check("data", False, str(error))

@@ -1,6 +1,7 @@
 """Creates the parts of a run: cluster, language models, makers, search method. Writes nothing."""
 
 import os
+import shlex
 import sys
 import threading
 import time
@@ -28,9 +29,10 @@ from pipeline.records import PolicyWork, Resources
 from pipeline.rl.jobs import run_task
 from pipeline.sandbox.base import allowed_environment, make_sandbox
 from pipeline.sandbox.command_lines import SCRATCH_VARIABLE, check_commands
-from pipeline.setup.compose import use_code_of
+from pipeline.setup.compose import as_value, own_config_dir, use_code_of
 from pipeline.setup.parts import check_part, class_of, make_part
 from pipeline.stages.context import Background, Context
+from pipeline.store.data import check_data
 from pipeline.store.ledger import Ledger
 from pipeline.store.paths import RunPaths
 from pipeline.store.run import Run, open_run
@@ -122,6 +124,16 @@ def code_reader(paths: RunPaths) -> Callable[[Candidate | None], Tree]:
 def data_path(config: Config) -> Path:
     """Folder of the prepared data for the baseline at its scale."""
     return Path(config.data).resolve() / config.baseline.name / config.scale
+
+
+def data_hash(config: Config) -> str:
+    """The hash of the prepared data. Raises `BadInput` with the command that prepares it if there is none."""
+    words = [f"baseline={config.baseline.name}", f"scale={config.scale}"]
+    if config.data != Config.data:
+        words.append(f"data={as_value(config.data)}")
+    own = own_config_dir(config)
+    where = ["--config-dir", str(own)] if own is not None else []
+    return check_data(data_path(config), shlex.join(["python", "-m", "pipeline", "prepare", *where, *words]))
 
 
 # ---- language model

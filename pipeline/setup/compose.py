@@ -142,6 +142,22 @@ def use_code_of(folder: str) -> None:
         sys.path.append(folder)
 
 
+def own_config_dir(config: Config) -> Path | None:
+    """The user's folder of configuration groups that describes the baseline or its numbers; none if there is none in
+    `own_code`."""
+    name = config.baseline.name
+    groups = (f"baseline/{name}.yaml", f"size/{name}_{config.scale}.yaml")
+    found = [path for group in groups for path in sorted(Path(config.own_code).glob(f"*/{group}")) if config.own_code]
+    return found[0].parent.parent if found else None
+
+
+def as_value(text: str) -> str:
+    """The text as Hydra's grammar requires it after `KEY=`: in quotation marks unless it is one word or a plain path."""
+    if re.fullmatch(r"[A-Za-z/.][\w/.-]*", text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _check(config: Config) -> None:
     """Raise `BadInput` for a value that no run can use, before anything is created."""
     if config.stop.date:

@@ -11,14 +11,14 @@ from pipeline.errors import BadInput
 from pipeline.makers.people import as_seed, propose
 from pipeline.patching import Rules
 from pipeline.policy.agenda import elites
-from pipeline.setup.build import check_parts, data_path, find_keys, view
+from pipeline.setup.build import check_parts, data_hash, data_path, find_keys, view
 from pipeline.setup.code import code_files
 from pipeline.setup.compose import differences, fixed_part, live_part
 from pipeline.setup.folders import REPOSITORY
 from pipeline.setup.places import candidate_at, run_at
 from pipeline.setup.shared import take_baseline
 from pipeline.store import files
-from pipeline.store.data import check_data, verified_facts
+from pipeline.store.data import verified_facts
 from pipeline.store.manifest import altered_code
 from pipeline.store.paths import RunPaths
 from pipeline.store.run import Run, Sources, create_run, half_made, open_run
@@ -37,7 +37,7 @@ def run_paths_of(config: Config) -> RunPaths:
         )
     check_parts(config)
     find_keys(config)
-    check_data(data_path(config), config.baseline.name, config.scale)
+    data_hash(config)
     if not paths.facts.exists() and paths.folder.exists() and not half_made(paths):
         raise BadInput(f"{paths.folder} exists and is not a run folder; choose another name with run=NAME")
     return paths
@@ -51,7 +51,7 @@ def open_or_create(config: Config) -> tuple[Run, list[str]]:
     run that `baseline_of` names.
     """
     paths = run_paths_of(config)
-    data = check_data(data_path(config), config.baseline.name, config.scale)
+    data = data_hash(config)
     if not paths.facts.exists():
         baseline, code = Path(config.baseline.folder), code_files(config.baseline)
         ideas = baseline / config.baseline.ideas

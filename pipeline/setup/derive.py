@@ -27,12 +27,11 @@ from pipeline.methods.base import Terms
 from pipeline.patching import Refusal, read_settings
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import read_tree
-from pipeline.setup.build import data_path, view
-from pipeline.setup.compose import compose_config, differences, fixed_part
+from pipeline.setup.build import data_hash, data_path, view
+from pipeline.setup.compose import compose_config, differences, fixed_part, own_config_dir
 from pipeline.setup.places import candidate_at
 from pipeline.store import files
 from pipeline.store.archive import Archive
-from pipeline.store.data import check_data
 from pipeline.store.manifest import altered_code, altered_data
 from pipeline.store.paths import short
 from pipeline.store.run import Run
@@ -87,7 +86,7 @@ def check_source(source: Source, config: Config) -> dict[str, str]:
         raise CannotContinue(f"{attempt.paths.patch} does not give the code that was trained; restore it from a copy")
     checked = {"code": run.facts.code, "patch": syntax}
     data = data_path(config)
-    digest = check_data(data, config.baseline.name, config.scale)
+    digest = data_hash(config)
     if digest == run.facts.data:
         changed = altered_data(data, manifest) if manifest is not None else None
         if changed is not None:
@@ -149,9 +148,7 @@ def _overridden(config: Config, overrides: Sequence[str], config_dir: Path | Non
     setting that an override names, even if that is the default. So an override means the same as for `run`, and
     everything else is unchanged."""
     name = config.baseline.name
-    if config_dir is None and config.own_code:
-        own = sorted(Path(config.own_code).glob(f"*/baseline/{name}.yaml"))
-        config_dir = own[0].parent.parent if own else None
+    config_dir = config_dir or own_config_dir(config)
     same = [f"baseline={name}", f"scale={config.scale}"]
     before, after = (msgspec.to_builtins(compose_config(given, config_dir)) for given in (same, [*same, *overrides]))
     if after["baseline"]["name"] != name:
@@ -218,7 +215,7 @@ def changed_settings(source: Source, config: Config) -> list[str]:
     new`; data is named by its hash."""
     parts = ("size", "train", "evaluate", "scale")
     old, new = (fixed_part(one) for one in (source.terms.config, config))
-    data = check_data(data_path(config), config.baseline.name, config.scale)
+    data = data_hash(config)
     return differences(
         {**{part: old[part] for part in parts}, "data": source.run.facts.data[:12]},
         {**{part: new[part] for part in parts}, "data": data[:12]},

@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 
 from pipeline.config import Config
 from pipeline.errors import BadInput
+from pipeline.setup.compose import as_value
 from pipeline.setup.folders import CONF
 
 _NAMES_THE_GROUP = ("run", "group")
@@ -78,7 +79,7 @@ def arm_members(overrides: Sequence[str], config: Config, config_dir: Path | Non
     return [
         Member(
             f"{_as_name(arm)}-seed-{seed}",
-            (*settings[arm], f"seed={seed}", f"arm={_quoted(arm)}"),
+            (*settings[arm], f"seed={seed}", f"arm={as_value(arm)}"),
             "" if arm is first else f"{_as_name(first)}-seed-{seed}",
         )
         for arm in arms
@@ -109,13 +110,6 @@ def _chosen(experiment: str, config_dir: Path | None) -> Iterator[str]:
 
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
-
-
-def _quoted(text: str) -> str:
-    """The text as Hydra's grammar requires it: in quotation marks unless it is one word."""
-    if re.fullmatch(r"[a-z]\w*", text):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _as_name(text: str) -> str:

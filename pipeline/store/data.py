@@ -60,13 +60,11 @@ def write_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def check_data(folder: Path, baseline: str, scale: str) -> str:
-    """The hash of prepared data. Raises `BadInput` with the command to type if the folder holds none."""
+def check_data(folder: Path, prepare: str) -> str:
+    """The hash of prepared data. Raises `BadInput` with the command that prepares it if the folder holds none."""
     manifest = files.read_if_there(manifest_path(folder), Manifest)
     if manifest is None:
-        raise BadInput(
-            f"{folder} holds no prepared data; make it with: python -m pipeline prepare baseline={baseline} scale={scale}"
-        )
+        raise BadInput(f"{folder} holds no prepared data; make it with: {prepare}")
     return manifest.hash
 
 

@@ -228,11 +228,11 @@ def test_heartbeats_are_written_at_intervals(tmp_path: Path) -> None:
 def test_data_counts_once_its_manifest_exists(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train/rows").write_text("1")
-    with pytest.raises(BadInput, match=r"make it with: python -m pipeline prepare baseline=toy scale=tiny"):
-        check_data(tmp_path, "toy", "tiny")
+    with pytest.raises(BadInput, match="holds no prepared data; make it with: COMMAND"):
+        check_data(tmp_path, "COMMAND")
     manifest = write_manifest(tmp_path)
     assert (manifest.files, manifest.bytes) == (1, 1)
-    assert check_data(tmp_path, "toy", "tiny") == manifest.hash
+    assert check_data(tmp_path, "COMMAND") == manifest.hash
     assert write_manifest(tmp_path) == manifest
     (tmp_path / "train/rows").write_text("2")
     assert write_manifest(tmp_path).hash != manifest.hash
