@@ -17,7 +17,7 @@ from pipeline.patching.trees import Entry, Tree, diff
 from pipeline.records import Idea, Purpose, Score
 from pipeline.sandbox.command_lines import train_command
 from pipeline.setup.build import code_reader
-from pipeline.setup.derive import Source, check_source, source_at
+from pipeline.setup.derive import Source, check_code, source_at
 from pipeline.store import files
 from pipeline.store.paths import short
 from pipeline.store.views import Candidate
@@ -65,6 +65,8 @@ class Provenance:
     """Name of the metric."""
     checked: dict[str, str]
     """Hashes that were checked against the record, by name."""
+    data: str
+    """Hash of the data that the candidate was trained on, by the record."""
     baseline: Sequence[Score]
     """Scores of the unmodified code."""
     lineage: Sequence[Step]
@@ -104,7 +106,8 @@ def provenance_of(source: Source) -> Provenance:
         run.name,
         run.facts.version,
         source.terms.metric.name,
-        check_source(source, config),
+        check_code(source),
+        run.facts.data,
         source.archive.baseline.scores(*Purpose),
         steps,
         " ".join([*environment, shlex.join(argv)]),
@@ -194,7 +197,7 @@ def readme(source: Source, found: Provenance) -> str:
             "## Check it",
             "",
             f"With the run folder: `python -m pipeline rerun {source.run.name}/{short(last.candidate)}`. Hashes: "
-            + ", ".join(f"{name} `{digest[:16]}`" for name, digest in found.checked.items())
+            + ", ".join(f"{name} `{digest[:16]}`" for name, digest in {**found.checked, "data": found.data}.items())
             + ".",
             "",
         ]

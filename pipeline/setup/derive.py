@@ -68,9 +68,9 @@ def source_at(folder: Path) -> Source:
     return Source(run, terms, archive, candidate)
 
 
-def check_source(source: Source, config: Config) -> dict[str, str]:
-    """Hash of each part that was checked: the run's code, the candidate's patch and, if `config` uses the same, the
-    prepared data, wherever it is now. Raises `CannotContinue` for a part that differs from the run's record."""
+def check_code(source: Source) -> dict[str, str]:
+    """Hashes of the run's code and the candidate's patch. Raises `CannotContinue` if one differs from the run's
+    record."""
     run, attempt = source.run, source.candidate.attempt
     assert attempt is not None and attempt.implementation is not None
     manifest = run.manifest
@@ -84,7 +84,13 @@ def check_source(source: Source, config: Config) -> dict[str, str]:
     kept = read_tree(attempt.paths.variant) if attempt.paths.variant.is_dir() else tree
     if syntax != attempt.implementation.syntax or kept != tree:
         raise CannotContinue(f"{attempt.paths.patch} does not give the code that was trained; restore it from a copy")
-    checked = {"code": run.facts.code, "patch": syntax}
+    return {"code": run.facts.code, "patch": syntax}
+
+
+def check_source(source: Source, config: Config) -> dict[str, str]:
+    """Hash of each part that was checked: the code, the patch and, if `config` uses the same, the prepared data,
+    wherever it is now. Raises `CannotContinue` for a part that differs from the run's record."""
+    checked, run, manifest = check_code(source), source.run, source.run.manifest
     data = data_path(config)
     digest = data_hash(config)
     if digest == run.facts.data:

@@ -110,22 +110,22 @@ def test_with_other_settings_it_is_a_transfer_compared_with_the_baseline_under_t
 
 
 @pytest.fixture
-def moved(folder: Folder, toy_data: Path) -> Iterator[Folder]:
-    """The folder with the data in `data/`, the default of the setting `data`, and not where the run had it."""
+def lost(folder: Folder) -> Iterator[Folder]:
+    """The folder with a run whose data is no longer where it was."""
     live = folder.path / "runs/first/live.json"
     text = live.read_text()
-    shutil.copytree(toy_data, folder.path / "data")
     live.write_text(json.dumps({**json.loads(text), "data": "/moved/away"}))
     yield folder
     live.write_text(text)
 
 
-def test_data_that_was_moved_can_be_named(moved: Folder) -> None:
-    moved.typed(LINES[0]).refused(2, "holds no prepared data")
-    found = moved.json(f"{LINES[0].partition('#')[0]} data=data")
+def test_data_that_was_moved_can_be_named(lost: Folder, toy_data: Path) -> None:
+    lost.typed(LINES[0]).refused(2, "holds no prepared data")
+    shutil.copytree(toy_data, lost.path / "data")
+    found = lost.json(f"{LINES[0].partition('#')[0]} data=data")
     assert found["kind"] == "rerun" and found["repeated"] == [2, 2] and "data" in found["checked"]
     assert json.loads((Path(found["run"]) / "live.json").read_text())["data"] == "data"
-    found = moved.json("python -m pipeline ablate g1/c1 --seeds 1 data=data")
+    found = lost.json("python -m pipeline ablate g1/c1 --seeds 1 data=data")
     assert found["changed"] == [] and "data" in found["checked"]
 
 
@@ -178,6 +178,12 @@ def test_the_export_is_the_code_with_a_commit_for_each_change(folder: Folder) ->
     folder.typed(LINES[4].replace("g1/c1", "g0/c0")).refused(
         2, "better-recipe exists and is not an export of first g0/c0"
     )
+
+
+def test_an_export_needs_no_prepared_data(lost: Folder) -> None:
+    found = lost.json("python -m pipeline export g1/c1 elsewhere")
+    assert set(found["checked"]) == {"code", "patch"}
+    assert found["data"] == json.loads((lost.path / "runs/first/run.json").read_text())["data"]
 
 
 def folder_data(run: Path) -> Path:
