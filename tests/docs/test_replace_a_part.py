@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,8 @@ def test_the_sandbox_contains_a_command(project: Project, tmp_path: Path) -> Non
     environment = shell_environment(tmp_path) | {"PYTHONPATH": f"{ROOT}:{project.folder}"}
     typed = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     done = subprocess.run(typed, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["True", "15"], done.stderr
+    expected = min(19, os.nice(0) + 15)  # the tests may run with a lower priority, too
+    assert done.stdout.split() == ["True", str(expected)], done.stderr
 
 
 def test_the_sandbox_is_a_choice(project: Project) -> None:
