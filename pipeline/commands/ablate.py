@@ -18,7 +18,7 @@ from pipeline.metric import Metric
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, diff
 from pipeline.records import Change, Derived, Idea, Purpose, Score
-from pipeline.report.isolation import warning
+from pipeline.report.isolation import kinds, warning
 from pipeline.report.reruns import Difference, difference
 from pipeline.setup.build import code_reader
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, source_at
@@ -85,6 +85,8 @@ class Ablation:
     """Trainings of the whole candidate."""
     contributions: Sequence[Contribution]
     """Earliest change first."""
+    sandbox: str
+    """Kinds of sandbox in which all these trials ran; empty if the scores do not record it."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def _result(
         sum(score.value for score in whole) / len(whole),
         len(whole),
         contributions,
+        kinds(score.sandbox for scores in everything for score in scores),
     )
 
 

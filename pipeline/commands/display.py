@@ -53,6 +53,8 @@ class Listed:
     stage: str
     kind: str
     reason: str
+    sandbox: str
+    """Kind of sandbox in which it was trained; empty if it is not recorded."""
 
 
 def listed(candidate: Candidate) -> Listed:
@@ -68,6 +70,7 @@ def listed(candidate: Candidate) -> Listed:
         failure.stage.value if failure is not None else "",
         failure.kind.value if failure is not None else "",
         failure.reason if failure is not None else "",
+        score.sandbox if score is not None else "",
     )
 
 

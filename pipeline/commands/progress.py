@@ -13,6 +13,7 @@ from pipeline.policy.notices import confirmed_best
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
 from pipeline.records import Purpose, Standing
+from pipeline.report.isolation import kinds
 from pipeline.report.posterior import ranked
 from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.store.archive import Archive
@@ -59,6 +60,8 @@ class Progress:
     finished: bool
     paused: str
     """Why nothing new is started, or empty."""
+    sandbox: str
+    """Kinds of sandbox in which the scored candidates were trained; empty if the scores do not record it."""
 
 
 def progress(terms: Terms, archive: Archive, slots: int, started: float | None = None) -> Progress:
@@ -90,6 +93,7 @@ def progress(terms: Terms, archive: Archive, slots: int, started: float | None =
         left_min=left_min,
         finished=archive.report is not None,
         paused=_halted(archive),
+        sandbox=kinds(+archive.index.sandboxes),
     )
 
 

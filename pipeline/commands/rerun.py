@@ -21,7 +21,7 @@ from pipeline.makers.variants import variant_tree
 from pipeline.metric import Metric
 from pipeline.policy.race import final_seeds
 from pipeline.records import Derived, Purpose
-from pipeline.report.isolation import warning
+from pipeline.report.isolation import kinds, warning
 from pipeline.report.reruns import Difference, Side, difference, on_search_split, on_test_split, repeated, side
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, left_behind, source_at
 from pipeline.stages.context import Context
@@ -75,6 +75,8 @@ class Rerun:
     """Whether the difference may be chance; null for a transfer."""
     repeated: tuple[int, int]
     """Of the trainings with a seed of the original: how many gave exactly its value, and their total number."""
+    sandbox: str
+    """Kinds of sandbox in which the compared trials ran; empty if the scores do not record it."""
 
 
 def entry(arguments: argparse.Namespace) -> int:
@@ -159,6 +161,7 @@ def compare_runs(
         apart,
         apart.may_be_chance if apart is not None else None,
         (0, 0) if changed else repeated(on_search_split(*before).candidate, on_search_split(*now).candidate),
+        kinds(score.sandbox for pair in (old, new) for score in (*pair.candidate, *pair.baseline)),
     )
 
 

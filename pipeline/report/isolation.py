@@ -1,10 +1,15 @@
 """How the variants of a run were isolated: the kinds of sandbox in which they were trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pipeline.text import counted
 
 _NONE = "none"
+
+
+def kinds(found: Iterable[str]) -> str:
+    """The kinds of sandbox, each once and in order, for a field `sandbox`; those of earlier versions are unknown."""
+    return ", ".join(sorted({*found} - {""}))
 
 
 def isolation_line(scored: Mapping[str, int]) -> str:

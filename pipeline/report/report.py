@@ -8,6 +8,7 @@ import numpy as np
 
 from pipeline.metric import Metric
 from pipeline.records import EliteTest, Purpose, Report, Score, TimeToTarget
+from pipeline.report.isolation import kinds
 from pipeline.report.standings import baseline_estimate, baseline_standing, estimate_of, standing
 from pipeline.report.statistics import ALPHA, Array, gain_tests, paired_items, trials_of, unpaired_items
 from pipeline.store import files
@@ -164,5 +165,4 @@ def _goodness(metric: Metric, scores: Sequence[Score]) -> list[float]:
 
 def _sandboxes(code: Attempt) -> str:
     """Kinds of sandbox recorded in the scores of a code."""
-    kinds = {score.sandbox for score in code.scores(*Purpose)}
-    return ", ".join(sorted(kinds - {""}))
+    return kinds(score.sandbox for score in code.scores(*Purpose))

@@ -42,3 +42,14 @@ def test_each_list_of_candidates_announces_missing_isolation(which: list[str], t
     score = next(run.glob("generation_000/candidate_*/attempt_0/trial_0/score.json"))
     score.write_text(json.dumps(json.loads(score.read_text()) | {"sandbox": "none"}))
     assert "\nNO SANDBOX: 1 scored candidate could read" in listed(tmp_path, str(run), *which)
+
+
+def test_the_sandbox_is_named_for_programs(tmp_path: Path) -> None:
+    run = copy_of(RECORDED, tmp_path / "runs/run")
+    trials = sorted(run.glob("generation_000/candidate_*/attempt_0/trial_0/score.json"))[:3]
+    for trial, kind in zip(trials, ("none", "bubblewrap", "none"), strict=True):
+        trial.write_text(json.dumps(json.loads(trial.read_text()) | {"sandbox": kind}))
+    assert json.loads(listed(tmp_path, "run", "--json"))["sandbox"] == "bubblewrap, none"
+    assert [row["sandbox"] for row in json.loads(listed(tmp_path, "--json"))] == ["bubblewrap, none"]
+    best = json.loads(listed(tmp_path, "run", "--best", "100", "--json"))
+    assert sorted(row["sandbox"] for row in best if row["sandbox"]) == ["bubblewrap", "none", "none"]

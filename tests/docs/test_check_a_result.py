@@ -86,6 +86,7 @@ def test_a_rerun_with_the_same_seeds_repeats_every_number(folder: Folder) -> Non
     assert found["kind"] == "rerun" and found["candidate"] == "first g1/c1" and found["changed"] == []
     assert set(found["checked"]) == {"code", "patch", "data"}
     assert found["repeated"] == [2, 2] and found["agrees"] is True and found["difference"]["gain"] == 0
+    assert found["sandbox"] == "none"
     assert found["original"]["candidate"]["seeds"] == 1 and not found["original"]["chose"]
     assert found["original"]["candidate"]["value"] == found["now"]["candidate"]["value"]
     before = sorted((folder.path / "runs").rglob("*.json"))
@@ -126,7 +127,7 @@ def test_data_that_was_moved_can_be_named(lost: Folder, toy_data: Path) -> None:
     assert found["kind"] == "rerun" and found["repeated"] == [2, 2] and "data" in found["checked"]
     assert json.loads((Path(found["run"]) / "live.json").read_text())["data"] == "data"
     found = lost.json("python -m pipeline ablate g1/c1 --seeds 1 data=data")
-    assert found["changed"] == [] and "data" in found["checked"]
+    assert found["changed"] == [] and "data" in found["checked"] and found["sandbox"] == "none"
 
 
 def test_other_data_makes_it_a_transfer(folder: Folder, toy_data: Path) -> None:
