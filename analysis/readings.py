@@ -18,7 +18,7 @@ from analysis.columns import BASELINE
 from analysis.load import Tables
 from pipeline.likeness import largest_group, sampled, similarity, words_of
 from pipeline.metric import Metric
-from pipeline.report.isolation import warning
+from pipeline.report.isolation import warnings
 from pipeline.report.standings import Verdict, verdict
 
 STEPS = ("proposed", "implemented", "passed smoke", "trained", "scored", "better")
@@ -102,8 +102,7 @@ def of_run(tables: Tables, run: str) -> pd.DataFrame:
 
 def unsafe(candidates: pd.DataFrame) -> list[str]:
     """A warning if code that was not isolated has a score."""
-    line = warning(Counter(candidates["sandbox"].dropna()))
-    return [f"{line}."] if line else []
+    return [f"{line}." for line in warnings(Counter(candidates["sandbox"].dropna()))]
 
 
 def completion(candidates: pd.DataFrame) -> tuple[int, int]:

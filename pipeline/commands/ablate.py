@@ -18,7 +18,7 @@ from pipeline.metric import Metric
 from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, diff
 from pipeline.records import Change, Derived, Idea, Purpose, Score
-from pipeline.report.isolation import kinds, warning
+from pipeline.report.isolation import kinds, warnings
 from pipeline.report.reruns import Difference, difference
 from pipeline.setup.build import code_reader
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, source_at
@@ -124,8 +124,7 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
         return 0
-    unsafe = warning(archive.index.sandboxes)
-    for line in (*lines(context.metric, found), *([unsafe] if unsafe else [])):
+    for line in (*lines(context.metric, found), *warnings(archive.index.sandboxes)):
         say(console, line)
     return 0
 

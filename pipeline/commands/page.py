@@ -17,7 +17,7 @@ from pipeline.methods.base import Terms
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
 from pipeline.records import Holdup, Purpose, Waiting
-from pipeline.report.isolation import warning
+from pipeline.report.isolation import warnings
 from pipeline.report.standings import baseline_estimate, standing
 from pipeline.stages.learn import collapse_signs
 from pipeline.store import files
@@ -141,8 +141,7 @@ def flying(now: Progress) -> str:
 
 def notices(archive: Archive, now: Progress, holdups: Sequence[Holdup]) -> Iterator[str]:
     """Lines about missing isolation, a pause or alarm, and each holdup."""
-    if unsafe := warning(archive.index.sandboxes):
-        yield unsafe
+    yield from warnings(archive.index.sandboxes)
     if now.paused:
         yield f"PAUSED: {plain_line(now.paused)}"
     yield from map(holdup_line, holdups)

@@ -21,7 +21,7 @@ from pipeline.makers.variants import variant_tree
 from pipeline.metric import Metric
 from pipeline.policy.race import final_seeds
 from pipeline.records import Derived, Purpose
-from pipeline.report.isolation import kinds, warning
+from pipeline.report.isolation import kinds, warnings
 from pipeline.report.reruns import Difference, Side, difference, on_search_split, on_test_split, repeated, side
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, left_behind, source_at
 from pipeline.stages.context import Context
@@ -98,8 +98,8 @@ def entry(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
         return 0
-    unsafe = warning(context.run.reader.read().index.sandboxes + source.archive.index.sandboxes)
-    for line in (*lines(context.metric, found), *([unsafe] if unsafe else [])):
+    sandboxes = context.run.reader.read().index.sandboxes + source.archive.index.sandboxes
+    for line in (*lines(context.metric, found), *warnings(sandboxes)):
         say(console, line)
     return 0
 

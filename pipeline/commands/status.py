@@ -19,7 +19,7 @@ from pipeline.commands.terminal import call, make_console, parser, say
 from pipeline.errors import BadInput, ClusterRefused, GroundworkError
 from pipeline.methods.base import Terms
 from pipeline.policy.accounting import Account, RunAccount, account_of_run
-from pipeline.report.isolation import warning
+from pipeline.report.isolation import warnings
 from pipeline.report.posterior import POOL, ranked
 from pipeline.report.standings import baseline_estimate, knowledge, standing
 from pipeline.setup.build import learns, make_cluster, view
@@ -206,8 +206,8 @@ def _list_some(archive: Archive, terms: Terms, arguments: argparse.Namespace) ->
         return 0
     console = make_console()
     console.print(candidate_table(archive, terms.metric, chosen))
-    if unsafe := warning(archive.index.sandboxes):
-        say(console, unsafe)
+    for line in warnings(archive.index.sandboxes):
+        say(console, line)
     for candidate in chosen if arguments.failed else ():
         assert candidate.failure is not None
         say(console, f"{short(candidate.id)}: {candidate.failure.reason.splitlines()[0]}")

@@ -29,7 +29,6 @@ def isolation_line(scored: Mapping[str, int]) -> str:
     return f"variants were isolated by {kinds}"
 
 
-def warning(scored: Mapping[str, int]) -> str:
-    """The isolation line if it is a warning, else empty."""
-    line = isolation_line(scored)
-    return line if scored.get(_NONE) else ""
+def warnings(scored: Mapping[str, int]) -> list[str]:
+    """The isolation line if it is a warning, else nothing."""
+    return [isolation_line(scored)] if scored.get(_NONE) else []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.report.isolation import isolation_line, warning
+from pipeline.report.isolation import isolation_line, warnings
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ from pipeline.report.isolation import isolation_line, warning
 def test_the_line(scored: dict[str, int], said: str, warned: bool) -> None:
     line = isolation_line(scored)
     assert line.startswith(said) and bool(line) == bool(said)
-    assert warning(scored) == (line if warned else "")
+    assert warnings(scored) == ([line] if warned else [])
