@@ -19,7 +19,7 @@ from pipeline.patching.syntax import hash_of_changes
 from pipeline.patching.trees import Tree, diff
 from pipeline.records import Change, Derived, Idea, Purpose, Score
 from pipeline.report.isolation import kinds, warnings
-from pipeline.report.reruns import Difference, difference
+from pipeline.report.statistics import Comparison, compare
 from pipeline.setup.build import code_reader
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, source_at
 from pipeline.store.archive import Archive
@@ -57,7 +57,7 @@ class Contribution:
     """Trainings without the change; 0 if it could not be measured."""
     without: float | None
     """Mean value of these trainings."""
-    gain: Difference | None
+    gain: Comparison | None
     """How much better the candidate is with the change."""
     note: str
     """Why it could not be measured, or what the candidate is compared with."""
@@ -173,7 +173,7 @@ def _result(
                 removal.ancestor.idea.title,
                 len(found),
                 sum(score.value for score in found) / len(found) if found else None,
-                difference(metric, whole, found, others) if found else None,
+                compare(metric, whole, found, others) if found else None,
                 note,
             )
         )

@@ -22,7 +22,8 @@ from pipeline.metric import Metric
 from pipeline.policy.race import final_seeds
 from pipeline.records import Derived, Purpose
 from pipeline.report.isolation import kinds, warnings
-from pipeline.report.reruns import Difference, Side, difference, on_search_split, on_test_split, repeated, side
+from pipeline.report.reruns import Side, on_search_split, on_test_split, repeated, side
+from pipeline.report.statistics import Comparison, compare
 from pipeline.setup.derive import Source, changed_settings, check_source, derived_config, left_behind, source_at
 from pipeline.stages.context import Context
 from pipeline.store.views import Attempt, Candidate
@@ -69,7 +70,7 @@ class Rerun:
     """Results in the candidate's own run."""
     now: Side
     """Results in the new run."""
-    difference: Difference | None
+    difference: Comparison | None
     """How much better the new scores of the candidate are; null for a transfer."""
     agrees: bool | None
     """Whether the difference may be chance; null for a transfer."""
@@ -147,7 +148,7 @@ def compare_runs(
     apart = None
     if not changed:
         others = [old.baseline, new.baseline]
-        apart = difference(metric, new.candidate, old.candidate, others, same_code=True)
+        apart = compare(metric, new.candidate, old.candidate, others, same_code=True)
     return Rerun(
         source.name,
         source.candidate.idea.title,
@@ -159,7 +160,7 @@ def compare_runs(
         side(metric, old),
         side(metric, new),
         apart,
-        apart.may_be_chance if apart is not None else None,
+        apart.agrees if apart is not None else None,
         (0, 0) if changed else repeated(on_search_split(*before).candidate, on_search_split(*now).candidate),
         kinds(score.sandbox for pair in (old, new) for score in (*pair.candidate, *pair.baseline)),
     )
@@ -188,11 +189,9 @@ def lines(metric: Metric, found: Rerun) -> Iterator[str]:
         yield f"{verdict}: the rerun differs by {text(metric, found.difference)}, p = {found.difference.p_value:.2g}"
 
 
-def text(metric: Metric, gain: Difference) -> str:
-    """A difference with its interval."""
-    if gain.low is None or gain.high is None:
-        return f"{metric.text_gain(gain.gain)} (no interval: one seed)"
-    return f"{metric.text_gain(gain.gain)} (95 %: {metric.text_gain(gain.low)} to {metric.text_gain(gain.high)})"
+def text(metric: Metric, found: Comparison) -> str:
+    """A gain with its interval."""
+    return f"{metric.text_gain(found.gain)} (95 %: {metric.text_gain(found.low)} to {metric.text_gain(found.high)})"
 
 
 def _mean(metric: Metric, value: float, seeds: int) -> str:

@@ -1,35 +1,15 @@
 """Results of a rerun, a transfer or an ablation of a candidate: comparisons of its trials in two runs, or of codes in
 one."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.metric import Metric
 from pipeline.records import Purpose, Score
-from pipeline.report.statistics import ALPHA, compare
+from pipeline.report.statistics import Comparison, compare
 from pipeline.store.views import Attempt
 
 _TRAINED = (Purpose.BASELINE, Purpose.SEARCH, Purpose.CONFIRM)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Gain of one set of scores over another, with a 95 % confidence interval."""
-
-    gain: float
-    """Difference of the means; positive means better."""
-    low: float | None
-    """Lower limit; null if the seed noise is unknown."""
-    high: float | None
-    """Upper limit."""
-    p_value: float
-    """Probability of at least this difference, in either direction, if there is no true difference."""
-
-    @property
-    def may_be_chance(self) -> bool:
-        """Whether the test finds no significant difference."""
-        return self.p_value >= ALPHA
 
 
 @dataclass(frozen=True)
@@ -52,7 +32,7 @@ class Side:
     """The unmodified code."""
     candidate: Measured
     """The candidate's code."""
-    gain: Difference
+    gain: Comparison
     """Gain of the candidate over the baseline."""
     chose: bool
     """Whether the search trial that chose the candidate is among its trials, so that the gain is partly luck."""
@@ -93,22 +73,9 @@ def side(metric: Metric, scores: Pair) -> Side:
         scores.candidate[0].split,
         _measured(scores.baseline),
         _measured(scores.candidate),
-        difference(metric, scores.candidate, scores.baseline),
+        compare(metric, scores.candidate, scores.baseline),
         scores.chose,
     )
-
-
-def difference(
-    metric: Metric,
-    ours: Sequence[Score],
-    theirs: Sequence[Score],
-    others: Sequence[Sequence[Score]] = (),
-    same_code: bool = False,
-) -> Difference:
-    """The gain of `ours` over `theirs`, by the two-sided test of `report/statistics.py`."""
-    found = compare(metric, ours, theirs, others, same_code=same_code)
-    low, high = (value if math.isfinite(value) else None for value in (found.low, found.high))
-    return Difference(found.gain, low, high, found.p_value)
 
 
 def repeated(before: Sequence[Score], now: Sequence[Score]) -> tuple[int, int]:

@@ -6,7 +6,8 @@ import pytest
 
 from pipeline.metric import Direction, Metric
 from pipeline.records import Purpose, Score
-from pipeline.report.reruns import difference, on_search_split, on_test_split, repeated, side
+from pipeline.report.reruns import on_search_split, on_test_split, repeated, side
+from pipeline.report.statistics import compare
 from tests.archives import Made, archive_of, name
 
 METRIC = Metric("quality", Direction.maximize)
@@ -41,12 +42,12 @@ def test_a_rerun_that_differs_by_more_than_the_seeds_explain_disagrees() -> None
     # Both codes have variance 0.0001, so s = 0.01; the difference of two means of 3 has a standard error of s·sqrt(2/3)
     # = 0.00816.
     before, near, far = scores(0.50, 0.51, 0.52), scores(0.51, 0.52, 0.53), scores(0.60, 0.61, 0.62)
-    found = difference(METRIC, near, before, same_code=True)
-    assert found.gain == pytest.approx(0.01) and found.may_be_chance
+    found = compare(METRIC, near, before, same_code=True)
+    assert found.gain == pytest.approx(0.01) and found.agrees
     quantile = 2.7764451  # of Student's t with 4 degrees of freedom, 97.5 %
     assert found.high == pytest.approx(0.01 + quantile * 0.01 * math.sqrt(2 / 3), rel=1e-6)
-    assert not difference(METRIC, far, before, same_code=True).may_be_chance
-    loss = difference(Metric("loss", Direction.minimize), far, before, same_code=True)
+    assert not compare(METRIC, far, before, same_code=True).agrees
+    loss = compare(Metric("loss", Direction.minimize), far, before, same_code=True)
     assert loss.gain == pytest.approx(-0.1)
 
 
