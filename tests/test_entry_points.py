@@ -8,6 +8,8 @@ import pytest
 from pipeline.commands import COMMANDS
 from pipeline.records import FailureKind
 from pipeline.sandbox.command_lines import scratch_folder
+from pipeline.store.paths import RunPaths
+from pipeline.store.run import locked
 from tests.toy import CONF, Bench, baseline, jobs_of, program, train_with, wait_until
 
 
@@ -248,3 +250,6 @@ def test_clean_removes_what_is_not_needed_and_the_run_can_be_resumed(tmp_path: P
     wait_until((run / "controller.json").exists, process)
     program("clean", str(run)).refused(1, "is held by")
     process.communicate(timeout=180)
+    with locked(RunPaths(run)):
+        program("clean", str(run)).refused(1, "is held by")
+        assert "could be removed" in program("clean", str(run), "--dry-run").ok().out

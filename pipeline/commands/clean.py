@@ -1,6 +1,7 @@
 """Free disk space: remove files that a run no longer needs."""
 
 import argparse
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,11 +32,11 @@ def main() -> None:
 
 
 def entry(arguments: argparse.Namespace) -> int:
-    """Lock the run, so that no controller uses the files, then remove them."""
+    """Lock the run, so that no controller uses the files, then remove them. A dry run only reads, without the lock."""
     run, terms = view(run_at(arguments.run))
     keep = replace(terms.config.keep, checkpoints=Keep(arguments.keep), variants=Keep(arguments.keep))
     terms = replace(terms, config=replace(terms.config, keep=keep))
-    with locked(run.paths):
+    with contextlib.nullcontext() if arguments.dry_run else locked(run.paths):
         archive = run.reader.read()
         total = 0
         removable = removable_folders(terms, archive, archive.candidates, would_be_elites(terms, archive))
