@@ -14,12 +14,12 @@ from rich.text import Text
 
 from pipeline.commands.progress import Progress, best_lines, left_text, span
 from pipeline.methods.base import Terms
+from pipeline.policy.notices import collapse_signs
 from pipeline.policy.race import race
 from pipeline.policy.stopping import finishing
 from pipeline.records import Holdup, Purpose, Waiting
 from pipeline.report.isolation import warnings
 from pipeline.report.standings import baseline_estimate, standing
-from pipeline.stages.learn import collapse_signs
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths, short
@@ -77,8 +77,8 @@ class Page:
 
 
 def current_page(terms: Terms, archive: Archive, now: Progress) -> Page:
-    """The page of a run, with what it waits for and signs of a collapse of its policy."""
-    return page_of(terms, archive, now, open_holdups(archive.paths), collapse_signs(archive))
+    """The page of a run, with what it waits for."""
+    return page_of(terms, archive, now, open_holdups(archive.paths))
 
 
 def open_holdups(paths: RunPaths) -> tuple[Holdup, ...]:
@@ -92,7 +92,6 @@ def page_of(
     archive: Archive,
     now: Progress,
     holdups: Sequence[Holdup] = (),
-    collapse: Sequence[str] = (),
     watch: Callable[[Try], str] | None = None,
 ) -> Page:
     """The page of an archive. `watch` returns what a running job is doing."""
@@ -104,7 +103,7 @@ def page_of(
         done=now.trainings,
         total=now.trainings + now.trainings_left,
         flying=flying(now),
-        notices=(*notices(archive, now, holdups), *map(plain_line, collapse)),
+        notices=tuple(notices(archive, now, holdups)),
         parts=(
             in_flight(archive, at, watch or doing),
             *confirming(terms, archive),
@@ -140,11 +139,12 @@ def flying(now: Progress) -> str:
 
 
 def notices(archive: Archive, now: Progress, holdups: Sequence[Holdup]) -> Iterator[str]:
-    """Lines about missing isolation, a pause or alarm, and each holdup."""
+    """Lines about missing isolation, a pause or alarm, each holdup, and a collapse of the policy."""
     yield from warnings(archive.index.sandboxes)
     if now.paused:
         yield f"PAUSED: {plain_line(now.paused)}"
     yield from map(holdup_line, holdups)
+    yield from map(plain_line, collapse_signs(archive))
 
 
 def holdup_line(holdup: Holdup) -> str:

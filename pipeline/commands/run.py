@@ -35,6 +35,7 @@ from pipeline.config import Config
 from pipeline.errors import BadInput, GroundworkError
 from pipeline.makers.people import propose
 from pipeline.patching import Rules
+from pipeline.policy.notices import collapse_signs
 from pipeline.records import Derived, Idea
 from pipeline.setup.build import context_of
 from pipeline.setup.code import code_files
@@ -308,7 +309,7 @@ class _display:
         for what, _ in sorted(self._waiting - causes.keys()):
             say(self._console, f"no longer waiting: {what}")
         self._waiting = set(causes)
-        if (signs := learn.collapse_signs(archive)) != self._collapse:
+        if (signs := collapse_signs(archive)) != self._collapse:
             self._collapse = signs
             for sign in signs:
                 say(self._console, sign)

@@ -26,12 +26,17 @@ class Notice:
     """One line for people."""
 
 
+def collapse_signs(archive: Archive) -> tuple[str, ...]:
+    """Signs of a collapse of the policy in its newest measured step, each in one line."""
+    alarms = archive.measures.alarms if archive.measures is not None else ()
+    return tuple(f"the policy may collapse: {alarm}" for alarm in alarms)
+
+
 def notices(
     terms: Terms,
     archive: Archive,
     holdups: Sequence[Holdup],
     spent_usd: float = 0.0,
-    collapse: Sequence[str] = (),
 ) -> Iterator[Notice]:
     """All current notices: a pause, a holdup that requires a person (such as used-up credit), signs of a collapse of the
     policy, 80 or 100 % of a budget, the confirmed best candidate, and the end of the run. `spent_usd` is the cost of the
@@ -41,8 +46,8 @@ def notices(
     for holdup in holdups:
         if holdup.next_at is None:
             yield Notice(f"waiting {holdup.what}", f"manual action required ({holdup.what}): {holdup.reason}")
-    if collapse:
-        yield Notice("collapse", "; ".join(collapse))
+    if signs := collapse_signs(archive):
+        yield Notice("collapse", "; ".join(signs))
     budget = terms.config.budget
     if budget.gpu_hours:
         committed = committed_h(terms.config, archive, terms.clock())

@@ -253,15 +253,6 @@ def under_way(config: Config, archive: Archive) -> str | None:
     )
 
 
-def collapse_signs(archive: Archive) -> tuple[str, ...]:
-    """Signs of a collapse of the policy in the newest measured step, each in one line."""
-    for folder in reversed(files.folders(archive.paths.policy, "step")):
-        measures = files.read_if_there(PolicyPaths(folder).measures, StepMeasures)
-        if measures is not None:
-            return tuple(f"the policy may collapse: {alarm}" for alarm in measures.alarms)
-    return ()
-
-
 def steps_measured(archive: Archive) -> list[StepMeasures]:
     """The measures of all steps so far."""
     found = []

@@ -6,7 +6,6 @@ from pipeline.policy.retention import removable_folders, would_be_elites
 from pipeline.records import Alarm, AlarmVerdict, Failure, FailureKind
 from pipeline.sandbox.removal import remove_tree
 from pipeline.stages.context import Context, take_back
-from pipeline.stages.learn import collapse_signs
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate, State
 
@@ -43,8 +42,7 @@ def watch_machines(context: Context, archive: Archive) -> None:
 def notify(context: Context, archive: Archive) -> None:
     """Send new notices, if `notify.command` is set."""
     if context.config.notify.command:
-        signs = collapse_signs(archive)
-        context.notifier.tell(notices(context, archive, context.holdups.open, context.purse.spent, signs))
+        context.notifier.tell(notices(context, archive, context.holdups.open, context.purse.spent))
 
 
 def free_disk(context: Context, archive: Archive) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.records import Mark, Pause, Purpose, Report, Score
+from pipeline.records import Mark, Pause, Purpose, Report, Score, StepMeasures
 from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths
 from pipeline.store.views import Attempt, Candidate, Generation, RaisedAlarm, State, Trial, Try
 
@@ -174,6 +174,8 @@ class Archive:
     report: Report | None = None
     pause: Pause | None = None
     alarms: tuple[RaisedAlarm, ...] = ()
+    measures: StepMeasures | None = None
+    """With `ideate=policy`: the measures of the newest measured step."""
     marks: Mapping[str, Mark] = field(default_factory=dict)
     """Candidates that a user pinned or banned, by id."""
     waiting: tuple[str, ...] = ()

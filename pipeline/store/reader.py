@@ -31,6 +31,7 @@ from pipeline.records import (
     Score,
     Selection,
     Smoke,
+    StepMeasures,
 )
 from pipeline.store import files
 from pipeline.store.archive import Archive, Index
@@ -39,6 +40,7 @@ from pipeline.store.paths import (
     AttemptPaths,
     CandidatePaths,
     GenerationPaths,
+    PolicyPaths,
     RunPaths,
     TrialPaths,
     TryPaths,
@@ -70,7 +72,8 @@ class Reader:
         self._taken: set[str] = set()
         self._baseline: Attempt | None = None
         self._report: Report | None = None
-        self._alarms: tuple[RaisedAlarm, ...] | None = None
+        self._alarms: tuple[RaisedAlarm, ...] = ()
+        self._measures: StepMeasures | None = None
         self._touched: dict[Path, bool] = {}
         self._asked = False
         self._pause: Pause | None = None
@@ -108,7 +111,8 @@ class Reader:
                 self._complete,
                 self._report,
                 self._pause,
-                self._alarms or (),
+                self._alarms,
+                self._measures,
                 self._marks,
                 tuple(name for name in self._proposals if name not in self._taken),
                 tuple(name for name in self._overdue if self._overruled(name)),
@@ -152,6 +156,7 @@ class Reader:
         self._baseline = read_attempt(self.paths.baseline)
         self._report = files.read_if_there(self.paths.report, Report)
         self._alarms = self._read_alarms()
+        self._measures = self._read_measures()
 
     def _read_generation(self, paths: GenerationPaths) -> None:
         candidates = None if number_of(paths.folder.name) in self._settled else read_summary(paths)
@@ -195,6 +200,11 @@ class Reader:
     def _read_alarms(self) -> tuple[RaisedAlarm, ...]:
         return tuple(filter(None, map(_raised, map(AlarmPaths, files.folders(self.paths.alarms, "alarm")))))
 
+    def _read_measures(self) -> StepMeasures | None:
+        steps = map(PolicyPaths, reversed(files.folders(self.paths.policy, "step")))
+        found = (files.read_if_there(step.measures, StepMeasures) for step in steps)
+        return next((one for one in found if one is not None), None)
+
     def _ask_people(self) -> None:
         self._pause = files.read_if_there(self.paths.pause, Pause)
         self._marks = dict(read_marks(self.paths))
@@ -218,6 +228,8 @@ class Reader:
                 self._baseline = read_attempt(self.paths.baseline)
             elif head == self.paths.alarms.name:
                 self._alarms = self._read_alarms()
+            elif head == self.paths.policy.name:
+                self._measures = self._read_measures()
             else:
                 self._report = files.read_if_there(self.paths.report, Report)
         assert self._baseline is not None

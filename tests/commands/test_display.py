@@ -33,6 +33,7 @@ from pipeline.setup.preview import CostEstimate, Requests
 from pipeline.store import files
 from pipeline.store.archive import Archive
 from pipeline.store.paths import AttemptPaths, RunPaths, TryPaths
+from pipeline.store.reader import read_archive
 from pipeline.store.views import Attempt, Trial, Try
 from pipeline.text import plain_line
 from tests.archives import Made, archive_of, config_of, name, terms_of
@@ -144,7 +145,7 @@ HOLDUPS = (
 
 
 def page(terms: Terms, archive: Archive, holdups: Sequence[Holdup] = ()) -> Page:
-    return page_of(terms, archive, progress(terms, archive, 4, NOW - 750), holdups, (), watch)
+    return page_of(terms, archive, progress(terms, archive, 4, NOW - 750), holdups, watch)
 
 
 # ---- reinforcement learning
@@ -215,7 +216,8 @@ def test_the_notices_of_a_run_come_from_its_folder(
     paths.policy_step(len(alarms)).folder.mkdir(parents=True)  # the step that is not over yet
     if holdups:
         files.create(paths.waiting, Waiting(holdups))
-    found = current_page(terms, replace(archive, paths=paths), progress(terms, archive, 4, NOW - 750)).notices
+    archive = replace(archive, paths=paths, measures=read_archive(tmp_path).measures)
+    found = current_page(terms, archive, progress(terms, archive, 4, NOW - 750)).notices
     assert [one[: len(start)] for one, start in zip(found, shown, strict=True)] == shown
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import BudgetConfig, ResourcesConfig, TrainConfig
 from pipeline.policy.notices import notices
-from pipeline.records import Holdup, Pause
+from pipeline.records import Holdup, Pause, StepMeasures
 from tests.archives import Made, archive_of, config_of, terms_of
 
 CLOSED = [Made(value=0.6), Made(value=0.9, confirmed=(0.8, 0.82)), Made(value=0.7, confirmed=(0.7,)), Made(value=0.5)]
@@ -29,9 +29,12 @@ def test_a_pause_and_what_requires_the_user() -> None:
 
 
 def test_signs_of_a_collapse_are_one_notice() -> None:
-    signs = ("the policy may collapse: the entropy fell", "the policy may collapse: the thinking fell")
-    (told,) = notices(terms_of(config_of()), archive_of([Made()]), (), collapse=signs)
-    assert (told.cause, told.text) == ("collapse", "; ".join(signs))
+    numbers = (0, 4, 0, None, (), None, 0, 0.0, 4, 2.0, 10.0, 0.0, {}, {}, 1.0, 2.0, 0.0)
+    measures = StepMeasures(*numbers, alarms=("the entropy fell", "the thinking fell"))
+    archive = replace(archive_of([Made()]), measures=measures)
+    (told,) = notices(terms_of(config_of()), archive, ())
+    text = "the policy may collapse: the entropy fell; the policy may collapse: the thinking fell"
+    assert (told.cause, told.text) == ("collapse", text)
 
 
 @pytest.mark.parametrize(("gpu_hours", "cause"), [(100.0, []), (0.6, ["80"]), (0.5, ["100"]), (0.1, ["100"])])

@@ -24,6 +24,7 @@ from pipeline.records import (
     Selection,
     Smoke,
     Stage,
+    StepMeasures,
 )
 from pipeline.store import files
 from pipeline.store.archive import Archive, Index
@@ -46,6 +47,7 @@ RECORDS: dict[str, object] = {
     "attempt_0/trial_0/failure.json": FAILURE,
     "failure.json": FAILURE,
 }
+MEASURES = StepMeasures(0, 4, 3, 0.5, (0.5, 0.5, 0.5, 0.5), 0.9, 4, 0.25, 0, 2.0, 10.0, 30.0, {}, {}, 1.0, 2.0, 0.5)
 TRIAL = "attempt_0/trial_0"
 READY = ["idea.json", "attempt_0/implement.json", "attempt_0/smoke.json"]
 QUEUED = [*READY, f"{TRIAL}/try_0/job.json"]
@@ -185,6 +187,22 @@ def test_marks_are_always_read(tmp_path: Path) -> None:
     assert reader.read().is_banned(name) and read_archive(tmp_path).banned == {name: "it cheats"}
     run.mark(name).unlink()
     assert not reader.read().is_banned(name)
+
+
+def test_the_controller_reads_the_newest_measures_of_the_policy_once(tmp_path: Path) -> None:
+    run = RunPaths(tmp_path)
+    reader = Reader(run, controller=True)
+    assert reader.read().measures is None
+    for number in (0, 1):
+        step, found = run.policy_step(number), replace(MEASURES, step=number)
+        step.folder.mkdir(parents=True)
+        files.create(step.measures, found)
+        reader.touch(step.folder)
+        assert reader.read().measures == found
+    run.policy_step(2).folder.mkdir()
+    assert read_archive(tmp_path).measures == found
+    run.policy_step(1).measures.unlink()
+    assert reader.read().measures == found
 
 
 def test_the_index_follows_every_change(tmp_path: Path) -> None:
