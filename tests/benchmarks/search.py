@@ -10,6 +10,7 @@ import random
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -239,19 +240,26 @@ class Row:
 
 
 def run_all(file: Path) -> None:
-    """Run what is missing in the file. All methods of a seed run before the next seed, the shortest searches first, so
-    that an incomplete file compares all methods on the same instances."""
+    """Run what is missing in the file, on all cores. All methods of a seed run before the next seed, the shortest
+    searches first, so that an incomplete file compares all methods on the same instances."""
     done = {(row.setting, row.method, row.seed) for row in rows_of(file)}
     shortest_first = sorted(CONDITIONS, key=lambda one: (one.executions, one.steady))
-    for condition, seed, space in itertools.product(shortest_first, SEEDS, SPACES):
-        setting = replace(condition, space=space)
-        for method in methods_for(setting):
-            if (setting, method, seed) not in done:
-                row = Row(
-                    setting, method, seed, {at: round(gain, 3) for at, gain in Search(method, setting, seed).run()}
-                )
-                with file.open("a") as out:
-                    out.write(json.dumps(asdict(row)) + "\n")
+    missing = [
+        (method, setting, seed)
+        for condition, seed, space in itertools.product(shortest_first, SEEDS, SPACES)
+        for setting in (replace(condition, space=space),)
+        for method in methods_for(setting)
+        if (setting, method, seed) not in done
+    ]
+    with ProcessPoolExecutor() as pool, file.open("a") as out:
+        for row in pool.map(_searched, *zip(*missing, strict=True)) if missing else ():
+            out.write(json.dumps(asdict(row)) + "\n")
+            out.flush()
+
+
+def _searched(method: str, setting: Setting, seed: int) -> Row:
+    curve = {at: round(gain, 3) for at, gain in Search(method, setting, seed).run()}
+    return Row(setting, method, seed, curve)
 
 
 def methods_for(setting: Setting) -> list[str]:
