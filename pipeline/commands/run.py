@@ -175,7 +175,7 @@ def _several(console: Console, arguments: argparse.Namespace, runs: Sequence[Mem
 def _arms(console: Console, arguments: argparse.Namespace, config: Config) -> int:
     """The runs of a comparison of methods, and the report that compares them."""
     runs = arm_members(arguments.overrides, config, arguments.config_dir)
-    configs = [usable_config(member.overrides, arguments.config_dir) for member in runs[:: config.seeds]]
+    configs = [usable_config(member.overrides, arguments.config_dir) for member in runs[: len(config.arms)]]
     check_budgets(configs)
     if config.dry_run:
         announce_costs(console, configs, config.seeds)

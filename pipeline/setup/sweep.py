@@ -65,8 +65,9 @@ def members(overrides: Sequence[str]) -> list[Member]:
 
 
 def arm_members(overrides: Sequence[str], config: Config, config_dir: Path | None) -> list[Member]:
-    """`config.seeds` runs of each arm of `config`, which `overrides` composed: all runs of the first arm come first, and the
-    others share their baselines, seed by seed. Raises `BadInput` for arms that cannot be used."""
+    """`config.seeds` runs of each arm of `config`, which `overrides` composed: all arms of a seed before the next seed, so
+    that an unfinished comparison still compares equals. The first arm's run comes first, and the others of its seed share
+    its baseline. Raises `BadInput` for arms that cannot be used."""
     arms = [" ".join(arm.split()) for arm in config.arms]
     if len(arms) < 2 or len({_as_name(arm) for arm in arms}) < len(arms):
         raise BadInput(f"arms={config.arms}: give at least two, each once, as arms=[evolve_posttrain,tune_posttrain]")
@@ -82,8 +83,8 @@ def arm_members(overrides: Sequence[str], config: Config, config_dir: Path | Non
             (*settings[arm], f"seed={seed}", f"arm={as_value(arm)}"),
             "" if arm is first else f"{_as_name(first)}-seed-{seed}",
         )
-        for arm in arms
         for seed in seeds
+        for arm in arms
     ]
 
 

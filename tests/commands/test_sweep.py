@@ -63,8 +63,8 @@ def test_arms_are_runs_that_share_baselines_seed_by_seed() -> None:
     found = of_arms("seeds=2", "seed=5", "run=g", "arms=[evolve_posttrain,'rl_posttrain rl.k=2']")
     assert [(one.suffix, one.baseline_of) for one in found] == [
         ("evolve_posttrain-seed-5", ""),
-        ("evolve_posttrain-seed-6", ""),
         ("rl_posttrain_rl.k_2-seed-5", "evolve_posttrain-seed-5"),
+        ("evolve_posttrain-seed-6", ""),
         ("rl_posttrain_rl.k_2-seed-6", "evolve_posttrain-seed-6"),
     ]
     shared = ("baseline=toy", "scale=tiny", "cluster=local")
