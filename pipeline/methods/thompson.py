@@ -17,7 +17,7 @@ class Thompson(Guided):
     Empirical Evaluation of Thompson Sampling", NIPS 2011). The draw of a candidate with n children is lowered by `discount`
     · ln(1 + n) mean deviations, since a score does not show that the good ideas for a parent are used up."""
 
-    def __init__(self, config: Config, metric: Metric, width: float = 0.5, discount: float = 0.3) -> None:
+    def __init__(self, config: Config, metric: Metric, width: float = 0.7, discount: float = 1.0) -> None:
         super().__init__(config, metric)
         self._width, self._discount = width, discount
 
