@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.commands.checks import Check, Finding, check
+from pipeline.commands.continuation import mark, new_steps, repetition
 from pipeline.commands.terminal import add_overrides, call, make_console, parser, say, usable_config
 from pipeline.config import Clock, Config
 from pipeline.errors import BadInput
@@ -39,6 +40,7 @@ _CONTINUED = 2000
 """Number of the trial that is continued."""
 _FAR = 4.0
 """With clock=wall: standard deviations between seeds by which a continued training may differ from the mean."""
+_SAME = "the same value as an uninterrupted training, to the bit"
 _POISON = 'raise RuntimeError("check_baseline: this file was replaced")\n'
 
 
@@ -150,15 +152,16 @@ def _resume(run: Run, config: Config, unbroken: Score, took_s: float) -> Check:
         first = _stopped(run, config, number, unbroken.seed, size, took_s)
     if not first.resume.is_dir():
         return Check(name, *_nothing_saved(first.checkpoint.is_dir(), shorter))
-    job = _new_try(run, number, unbroken.seed, resume_from="try_0")
-    result = perform(run, *job, data_path(config))
+    before = mark(first.metrics)
+    paths, job = _new_try(run, number, unbroken.seed, resume_from="try_0")
+    result = perform(run, paths, job, data_path(config))
     if result.score is None:
-        return check(name, False, _why(result, job[0]))
+        return check(name, False, _why(result, paths))
     metric = run.config.baseline.metric.metric
-    if result.score.value == unbroken.value:
-        return check(name, True, "the same value as an uninterrupted training, to the bit")
-    said = f"{metric.text(result.score.value)}, uninterrupted {metric.text(unbroken.value)}"
-    return check(name, config.train.clock is Clock.wall, f"a different value: {said}")
+    same = result.score.value == unbroken.value
+    said = f"a different value: {metric.text(result.score.value)}, uninterrupted {metric.text(unbroken.value)}"
+    repeated = repetition(before, new_steps(paths.metrics), saved_last=False)
+    return _concluded(name, same or config.train.clock is Clock.wall, _SAME if same else said, repeated)
 
 
 def _continued(run: Run, config: Config, unbroken: Sequence[Score]) -> Check:
@@ -175,18 +178,28 @@ def _continued(run: Run, config: Config, unbroken: Sequence[Score]) -> Check:
         return check(
             name, False, f"{budget:g} of {config.train.budget:g} give the value of the whole: it must stop there"
         )
+    before = mark(paths.metrics)
     paths, job = _new_try(run, _CONTINUED, seed, paths.folder.name, part.seconds.train)
     whole = perform(run, paths, job, data_path(config))
     if whole.score is None:
         return check(name, False, f"continued: {_why(whole, paths)}")
     text = f"continued {metric.text(whole.score.value)}, uninterrupted {metric.text(unbroken[0].value)}"
+    repeated = repetition(before, new_steps(paths.metrics), saved_last=True)
     if config.train.clock is Clock.steps:
         same = whole.score.value == unbroken[0].value
-        return check(name, same, "the same value as an uninterrupted training, to the bit" if same else text)
+        return _concluded(name, same, _SAME if same else text, repeated)
     noise = estimate([one.value for one in unbroken], [one.standard_error for one in unbroken])
     far = _FAR * math.hypot(noise.seed_sd, whole.score.standard_error)
     limit = f"at most {metric.text_size(far)} apart"
-    return check(name, abs(whole.score.value - noise.mean) <= far, f"{text}; {limit}")
+    return _concluded(name, abs(whole.score.value - noise.mean) <= far, f"{text}; {limit}", repeated)
+
+
+def _concluded(name: str, good: bool, text: str, repeated: tuple[Finding, str]) -> Check:
+    """The check of a training in two parts, from its value (`good`, `text`) and from what the second part repeated."""
+    found, why = repeated
+    if found is Finding.FAILED or (good and found is Finding.NOT_CHECKED):
+        return Check(name, found, why)
+    return check(name, good, text)
 
 
 def _part(config: Config) -> float:

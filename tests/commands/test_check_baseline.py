@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.checks import Finding
+from pipeline.commands.continuation import repetition
 from tests.toy import TOY, Done, baseline, program
 
 TRAIN = (TOY / "train.py").read_text()
@@ -62,6 +64,38 @@ def test_a_failing_resume_is_found(tmp_path: Path, toy_data: Path) -> None:
     )
     done = checked(tmp_path, toy_data, train)
     assert done.code == 1 and "FAIL stop and resume:" in line(done) and "cannot read it" in line(done)
+
+
+@pytest.mark.parametrize("mode", ["a", "w"])
+def test_a_training_that_ignores_its_state_and_starts_again_is_found(mode: str, tmp_path: Path, toy_data: Path) -> None:
+    """It reaches the same value to the bit."""
+    train = replaced(TRAIN, 'if (resume / "state.json").exists():', "if False:")
+    done = checked(tmp_path, toy_data, replaced(train, 'open("a", ', f'open("{mode}", '))
+    assert done.code == 1
+    for name in ("stop and resume", "stop part-way and continue"):
+        assert f"FAIL {name}: it writes step 1 again" in line(done)
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "saved_last", "found"),
+    [
+        pytest.param([1, 2, 3], [3, 4], False, Finding.OK, id="a step after the saved one is repeated"),
+        pytest.param([1, 2, 3], [3, 4], True, Finding.FAILED, id="a saved step is repeated"),
+        pytest.param([1, 2, 3], [], False, Finding.OK, id="nothing left to train"),
+        pytest.param([0, 10], [0, 10], False, Finding.FAILED, id="the first step is repeated"),
+        pytest.param([10, 20], [10, 20], False, Finding.NOT_CHECKED, id="a line for every tenth step, saved before"),
+        pytest.param([10, 20], [20, 30], False, Finding.OK, id="a line for every tenth step"),
+        pytest.param([10, 20], [10, 20], True, Finding.FAILED, id="a line for every tenth step, all saved"),
+        pytest.param([], [1, 2], False, Finding.NOT_CHECKED, id="no line before the stop"),
+    ],
+)
+def test_what_the_second_part_repeats(before: list[float], new: list[float], saved_last: bool, found: Finding) -> None:
+    assert repetition(before, new, saved_last)[0] is found
+
+
+def test_without_steps_in_the_metrics_a_new_start_cannot_be_detected(tmp_path: Path, toy_data: Path) -> None:
+    done = checked(tmp_path, toy_data, replaced(TRAIN, '{"step": step, "loss"', '{"loss"')).ok()
+    assert line(done).count("not checked stop") == 2 and line(done).count("no line of metrics.jsonl has a `step`") == 2
 
 
 @pytest.mark.parametrize(
