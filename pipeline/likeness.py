@@ -38,8 +38,9 @@ def numbers_of(text: str) -> frozenset[str]:
 
 def jaccard(one: Set[Any], two: Set[Any]) -> float:
     """Share of what two sets have together that is in both, 0 to 1; 1 for two empty ones."""
-    both = len(one | two)
-    return len(one & two) / both if both else 1.0
+    shared = len(one & two)
+    both = len(one) + len(two) - shared
+    return shared / both if both else 1.0
 
 
 def similarity(texts: Sequence[Set[str]]) -> float | None:
