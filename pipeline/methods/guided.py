@@ -54,6 +54,8 @@ class Field:
     """Number of the generation for which parents are drawn."""
     rng: random.Random
     """Seeded by the run's seed and the numbers of known outcomes and candidates."""
+    archive: Archive
+    """The archive of the options."""
 
 
 class Guided(ABC):
@@ -129,7 +131,7 @@ class Guided(ABC):
             if (score := candidate.score) is not None and not archive.is_banned(candidate.id)
         ]
         rng = random.Random(f"{self.config.seed}/{known.outcomes}/{archive.count}")
-        return Field(options, known.baseline.standard_error, len(archive.generations), rng)
+        return Field(options, known.baseline.standard_error, len(archive.generations), rng, archive)
 
 
 def exploit_share(ideate: IdeateConfig, generation: int) -> float:

@@ -12,20 +12,30 @@ from pipeline.methods.thompson import Thompson
 from pipeline.methods.truncation import Truncation
 from pipeline.metric import Metric
 from pipeline.report.posterior import POOL
+from pipeline.store.archive import Archive
 from pipeline.store.paths import number_of
 
 _WITHIN = {"thompson": Thompson, "truncation": Truncation, "power_law": PowerLaw}
 
 
 class Islands(Guided):
-    """Ideas are assigned to `islands` in turn; each builds on candidates of its own island. Every `every` generations the
-    best candidate of each island is also available to the next island for that generation. `within` names the method by
-    which islands draw: one for all, or one for each."""
+    """Parents are drawn for `islands` in turn, each from the candidates of one island. Every `every` generations the best
+    candidate of each island is also available to the next island for that generation. `within` names the method by which
+    islands draw: one for all, or one for each.
+
+    A candidate on the baseline belongs to the island of its number, any other to the island of its first parent; in a
+    generation with exchange it moves to the next island if its number belongs there. So ideas that join two parents mix
+    islands."""
 
     def __init__(
         self, config: Config, metric: Metric, islands: int = 4, every: int = 3, within: Sequence[str] = ("thompson",)
     ) -> None:
         super().__init__(config, metric)
+        for key, number in (("islands", islands), ("every", every)):
+            if number < 1:
+                raise BadInput(f"select.method.{key}={number} is too small; use at least 1")
+        if not within:
+            raise BadInput(f"select.method.within is empty; list one or more of: {', '.join(_WITHIN)}")
         if unknown := [name for name in within if name not in _WITHIN]:
             raise BadInput(f"select.method.within has no {unknown[0]}; allowed: {', '.join(_WITHIN)}")
         self._islands, self._every = islands, every
@@ -33,8 +43,11 @@ class Islands(Guided):
         self.pool = islands * POOL
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
-        own = [[one for one in field.options if self._of(one) == island] for island in range(self._islands)]
-        if field.generation % self._every == 0:
+        homes: dict[str, int] = {}
+        own: list[list[Option]] = [[] for _ in range(self._islands)]
+        for one in field.options:
+            own[self._home(field.archive, one.id, homes)].append(one)
+        if field.generation % self._every == 0 and self._islands > 1:
             best = [options[:1] for options in own]
             own = [[*best[island - 1], *options] for island, options in enumerate(own)]
             own = [sorted(options, key=lambda one: (-one.gain, one.id)) for options in own]
@@ -45,7 +58,16 @@ class Islands(Guided):
         }
         yield from (next(draws[island], None) for island in slots)
 
-    def _of(self, option: Option) -> int:
-        """The island of a candidate."""
-        generation, candidate = option.id.split("/")
-        return (number_of(generation) + number_of(candidate)) % self._islands
+    def _home(self, archive: Archive, name: str, homes: dict[str, int]) -> int:
+        """The island of a candidate; `homes` caches those of its ancestors."""
+        line = [name]
+        while line[-1] not in homes and (parents := archive.candidate(line[-1]).idea.parents):
+            line.append(parents[0])
+        home = homes.get(line[-1])
+        for one in reversed(line):
+            generation, number = map(number_of, one.split("/"))
+            own = (generation + number) % self._islands
+            moves = generation % self._every == 0 and home is not None and own == (home + 1) % self._islands
+            home = homes.setdefault(one, own if home is None or moves else home)
+        assert home is not None
+        return home

@@ -33,7 +33,7 @@ def with_paths(candidate: Candidate, paths: tuple[str, ...]) -> Candidate:
 def drawn(method: MapElites, candidates: Sequence[Candidate]) -> set[str]:
     """The ids of the candidates that are ever drawn."""
     options = [Option(one, 0.4 - number / 10, 0.1, 0.4 - number / 10, 0) for number, one in enumerate(candidates)]
-    found = method.draw(Field(options, 0.01, 1, random.Random(0)), 200)
+    found = method.draw(Field(options, 0.01, 1, random.Random(0), archive_of()), 200)
     return {one.id for one in found if one is not None}
 
 
