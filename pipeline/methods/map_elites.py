@@ -43,6 +43,9 @@ class MapElites(Guided):
         self._of_patch = _PATCH[patch]
         self._settings_file = config.baseline.settings_file
         self._descriptors: dict[str, Sequence[float]] = {**config.baseline.descriptors, **(descriptors or {})}
+        for name, edges in self._descriptors.items():
+            if list(edges) != sorted(edges):
+                raise BadInput(f"the edges of descriptor {name} are {list(edges)}; list them from low to high")
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         cells: dict[Cell, Option] = {}

@@ -92,3 +92,11 @@ def test_a_descriptor_of_patches_that_cannot_be_used_is_refused(patch: str, mess
     config.baseline.settings_file = ""
     with pytest.raises(BadInput, match=message):
         MapElites(config, config.baseline.metric.metric, patch=patch)
+
+
+@pytest.mark.parametrize("of", ["baseline", "method"])
+def test_edges_that_do_not_rise_are_refused(of: str) -> None:
+    config, edges = config_of(), {"tokens_per_step": [4000, 1000]}
+    config.baseline.descriptors = dict(edges) if of == "baseline" else {}
+    with pytest.raises(BadInput, match=r"tokens_per_step are \[4000, 1000\]; list them from low to high"):
+        MapElites(config, config.baseline.metric.metric, edges if of == "method" else None)
