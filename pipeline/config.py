@@ -403,9 +403,9 @@ class SelectConfig:
     """Whether the unmodified baseline is trained again in each later generation if `cluster.unattended` is true. It
     distinguishes a changed machine from bad ideas and improves the estimate of the noise."""
     parents: int = 4
-    """Maximum number of parents."""
+    """With `select=truncation`: maximum number of parents."""
     margin: float = 1.0
-    """Standard errors of the difference by which a parent must beat the baseline."""
+    """With `select=truncation`: standard errors of the difference by which a parent must beat the baseline."""
     confirm: list[list[int]] = field(default_factory=list)
     """The race that chooses the elites at the end of the search: rounds, each `[candidates, seeds]`, e.g. `[[6, 2], [3,
     2]]`. The best candidates by search score are trained with other seeds; the better ones enter the next round, and

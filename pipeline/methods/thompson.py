@@ -1,5 +1,5 @@
-"""Thompson sampling over parents: each is drawn with its posterior probability of being the best (Thompson, Biometrika 25,
-1933; Russo et al., "A Tutorial on Thompson Sampling", 2018)."""
+"""Thompson sampling over parents: the parent of an idea is the best of independent random draws from the estimates of all
+candidates (Thompson, Biometrika 25, 1933; Russo et al., "A Tutorial on Thompson Sampling", 2018)."""
 
 import math
 from collections.abc import Iterator
