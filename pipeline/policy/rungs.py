@@ -83,7 +83,7 @@ def stopped_early(config: Config, metric: Metric, archive: Archive, candidate: C
         return None
     number, score = found[-1]
     others = _others(config, archive, candidate, number)
-    if others is None or _kept(config, metric, score.value, others):
+    if others is None or passes(config, metric, score.value, others):
         return None
     better = sum(metric.gain(one, score.value) > 0 for one in others)
     reason = (
@@ -100,10 +100,10 @@ def _passed(config: Config, metric: Metric, archive: Archive, candidate: Candida
     later = rung_budgets(config)[number + 1 :]
     begun = attempt.search is not None or any(one.newest.job.budget in later for one in attempt.of(Purpose.RUNG))
     score, others = _score(config, attempt, number), _others(config, archive, candidate, number)
-    return begun or (score is not None and others is not None and _kept(config, metric, score.value, others))
+    return begun or (score is not None and others is not None and passes(config, metric, score.value, others))
 
 
-def _kept(config: Config, metric: Metric, value: float, values: list[float]) -> bool:
+def passes(config: Config, metric: Metric, value: float, values: list[float]) -> bool:
     """Whether a value is in the best share `search.keep` of `values`, which are sorted ascending and contain it."""
     room = max(1, math.ceil(config.search.keep * len(values)))
     if metric.goodness(1.0) > 0:

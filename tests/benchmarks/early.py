@@ -2,21 +2,21 @@
 rung and its whole training.
 
     python -m pipeline.run +experiment=best_of_n_pretrain scale=tiny cluster=local search.rungs=[0.25] search.keep=1 \\
-        stop.generations=1 ideate.candidates=24 ideate.patch_share=1 select.elites=0 run=early-nanogpt
+        stop.generations=1 ideate.candidates=16 ideate.patch_share=1 select.elites=0 run=early-nanogpt
     python -m tests.benchmarks early runs/early-nanogpt
 
 The first command can be interrupted and resumed. A stop is false if the whole training would have been better than the
 mean of the baseline's trials. Seconds are those of training; scoring is not counted.
 """
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.job.early_stop import Curve, curve_of, is_hopeless, position_of
 from pipeline.metric import Metric
+from pipeline.policy.rungs import passes
 from pipeline.records import Purpose
 from pipeline.store.archive import Archive
 from pipeline.store.paths import RunPaths
@@ -29,7 +29,7 @@ class Trained:
     """A candidate with its rung and its whole training."""
 
     rung: float
-    """Score of the rung with its sign such that more is better."""
+    """Score of the rung."""
     gain: float
     """By how much its score is better than the baseline's mean."""
     curve: Curve
@@ -51,12 +51,12 @@ def report(folder: Path) -> Iterator[str]:
     baselines = [_curve(config, one.newest) for one in archive.baseline.of(Purpose.BASELINE) if one.score is not None]
     name, better = config.baseline.name, sum(one.gain > 0 for one in found)
     yield f"{name}: {len(found)} candidates, {better} better than the baseline's mean of {len(baselines)} trials"
-    ranked = sorted(found, key=lambda one: -one.rung)
+    rungs = sorted(one.rung for one in found)
     for keep in (0.75, 0.5, 0.25):
-        out = ranked[max(1, math.ceil(keep * len(ranked))) :]
-        yield _row(
-            f"search.rungs={config.search.rungs}, search.keep={keep}", found, out, sum(one.rest_s for one in out)
-        )
+        rule = f"search.rungs={config.search.rungs}, search.keep={keep}"
+        halving = replace(config, search=replace(config.search, keep=keep))
+        out = [one for one in found if not passes(halving, metric, one.rung, rungs)]
+        yield _row(rule, found, out, sum(one.rest_s for one in out))
     for share in (0.25, 0.5, 0.75):
         stops = [(one, at) for one in found if (at := _stopped_at(config, one, baselines, share)) is not None]
         saved_s = sum((1 - at) * (one.rung_s + one.rest_s) for one, at in stops)
@@ -82,7 +82,7 @@ def _trained(config: Config, metric: Metric, archive: Archive) -> Iterator[Train
         whole = attempt.search.newest
         assert rung.score is not None and rung.newest.result is not None and whole.result is not None
         yield Trained(
-            metric.goodness(rung.score.value),
+            rung.score.value,
             metric.gain(candidate.score.value, mean),
             _curve(config, whole),
             rung.newest.result.seconds.train,
