@@ -22,6 +22,9 @@ from pipeline.report.standings import baseline_estimate, knowledge
 from pipeline.store.archive import Archive
 from pipeline.store.views import Candidate
 
+WIDE = 10 * POOL
+"""Pool of a method whose rule also reaches candidates far down the ranking; a decision costs ten times as much."""
+
 
 @dataclass(frozen=True)
 class Option:

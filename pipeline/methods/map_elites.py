@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from pipeline.config import Config
 from pipeline.errors import BadInput
-from pipeline.methods.guided import Field, Guided, Option
+from pipeline.methods.guided import WIDE, Field, Guided, Option
 from pipeline.metric import Metric
 
 Cell = tuple[object, ...]
@@ -25,6 +25,8 @@ class MapElites(Guided):
     except the settings file differs, or `any`: patches do not matter. A descriptor is a secondary metric that the
     evaluator reports, e.g. `{tokens_per_step: [1000, 4000]}`; those of the baseline (`baseline.descriptors`) count unless
     they are given here."""
+
+    pool = WIDE
 
     def __init__(
         self,

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
-from pipeline.methods.guided import Field, Guided, Option
+from pipeline.methods.guided import WIDE, Field, Guided, Option
 
 
 class Paper(Guided):
-    """Every candidate with a better score than the baseline is a parent, regardless of noise, with equal probability."""
+    """Every candidate with a better score than the baseline, of the 2,000 with the best scores, is a parent with equal
+    probability, regardless of noise."""
+
+    pool = WIDE
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         better = [one for one in field.options if one.score_gain > 0]

@@ -4,13 +4,15 @@ arXiv 2509.19349, section on parent sampling)."""
 from collections.abc import Iterator
 
 from pipeline.config import Config
-from pipeline.methods.guided import Field, Guided, Option, by_rank
+from pipeline.methods.guided import WIDE, Field, Guided, Option, by_rank
 from pipeline.metric import Metric
 
 
 class PowerLaw(Guided):
     """Of the candidates whose posterior mean beats the baseline, the r-th best is drawn in proportion to r to the power of
     -`alpha`."""
+
+    pool = WIDE
 
     def __init__(self, config: Config, metric: Metric, alpha: float = 1.0) -> None:
         super().__init__(config, metric)

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from pipeline.methods.guided import Field, Guided, Option
+from pipeline.methods.guided import WIDE, Field, Guided, Option
 from pipeline.store.paths import number_of
 
 
@@ -20,6 +20,7 @@ class ShinkaEvolve(Guided):
     score to the median, in median absolute deviations, times 1 / (1 + children)."""
 
     slope = 10.0
+    pool = WIDE
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         options = better(field)
@@ -40,14 +41,15 @@ class OpenEvolve(Guided):
     tenth moves to the next."""
 
     islands, archive, explore, exploit, every = 5, 100, 0.2, 0.7, 50
-    pool = 400
+    pool = WIDE
 
     def draw(self, field: Field, count: int) -> Iterator[Option | None]:
         options = better(field)
         if not options:
             return
         homes = [self._home(one) for one in options]
-        moved = [one for one in options if self._age(one, field) >= self.every]
+        newest = max(one.candidate.order for one in options)
+        moved = [one for one in options if newest - one.candidate.order >= self.every * self.islands]
         guests = {one.id for one in moved[: max(1, len(moved) // 10)]} if moved else set()
         for slot in range(count):
             island, luck = (field.generation + slot) % self.islands, field.rng.random()
@@ -67,8 +69,3 @@ class OpenEvolve(Guided):
     def _home(self, option: Option) -> int:
         generation, candidate = option.id.split("/")
         return (number_of(generation) + number_of(candidate)) % self.islands
-
-    def _age(self, option: Option, field: Field) -> int:
-        """Number of candidates of an island since then."""
-        generation = number_of(option.id.split("/")[0])
-        return (field.generation - generation) * self.config.ideate.candidates // self.islands

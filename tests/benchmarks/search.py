@@ -1,9 +1,10 @@
 """The benchmark of search: the product's own methods on simulated spaces of ideas, `python -m tests.benchmarks search FILE`.
 
 Methods, archive, posterior and the choice of the elite are the program's; ideas, training and noise are simulated. FILE
-stores the results, so that a call continues where the last one ended. The tables are printed at the end. All methods of
-a seed search the same instance of a space."""
+stores the results, so that a call continues where the last one ended; `search_results.jsonl.gz` beside this file holds
+those of the documentation. The tables are printed at the end. All methods of a seed search the same instance of a space."""
 
+import gzip
 import itertools
 import json
 import random
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO, Any, Literal
 
 from scipy.stats import t
 
@@ -63,11 +65,13 @@ METHODS: dict[str, type] = {
 }
 TUNERS: dict[str, Callable[[Space, random.Random], Tuner]] = {"tune": RandomTuner, "tpe": Tpe}
 """Methods that do not draw ideas but settings."""
+DEFAULT = "thompson"
+"""The method that a run uses unless another is chosen."""
 SIZE = 20
 """Candidates per generation; in steady mode, slots."""
 NOISE = 0.02
 """Standard error of one score, in the unit of the metric: 2 points."""
-SHOWN = (100, 500, 2000)
+SHOWN = (100, 500, 1000, 2000)
 """Numbers of executions after which a search is evaluated."""
 _BASE = 0.5
 _FILES = 5
@@ -251,7 +255,7 @@ def run_all(file: Path) -> None:
         for method in methods_for(setting)
         if (setting, method, seed) not in done
     ]
-    with ProcessPoolExecutor() as pool, file.open("a") as out:
+    with ProcessPoolExecutor() as pool, _opened(file, "at") as out:
         for row in pool.map(_searched, *zip(*missing, strict=True)) if missing else ():
             out.write(json.dumps(asdict(row)) + "\n")
             out.flush()
@@ -269,42 +273,81 @@ def methods_for(setting: Setting) -> list[str]:
 
 def rows_of(file: Path) -> list[Row]:
     """The rows of a file."""
-    found = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        row = json.loads(line)
-        curve = {int(executions): gain for executions, gain in row["curve"].items()}
-        found.append(Row(Setting(**row["setting"]), row["method"], row["seed"], curve))
-    return found
+    if not file.exists():
+        return []
+    with _opened(file, "rt") as lines:
+        return [_row(json.loads(line)) for line in lines]
+
+
+def _row(found: dict[str, Any]) -> Row:
+    curve = {int(executions): gain for executions, gain in found["curve"].items()}
+    return Row(Setting(**found["setting"]), found["method"], found["seed"], curve)
+
+
+def _opened(file: Path, mode: Literal["rt", "at"]) -> IO[str]:
+    return gzip.open(file, mode) if file.suffix == ".gz" else file.open(mode)  # type: ignore[return-value]
+
+
+Searches = dict[str, dict[int, Row]]
+"""The rows of one setting by method and seed."""
 
 
 def tables(file: Path) -> Iterator[str]:
     """A table for each condition, with a column for each space: the mean true gain of the chosen candidate after some
     numbers of executions, the last with its 95 % interval, and in brackets the number of executions that find what
-    best-of-N finds with all."""
-    by_setting: defaultdict[Setting, defaultdict[str, dict[int, Row]]] = defaultdict(lambda: defaultdict(dict))
+    best-of-N finds with all. Then the differences to the default method."""
+    by_setting: defaultdict[Setting, Searches] = defaultdict(lambda: defaultdict(dict))
     for row in rows_of(file):
         by_setting[row.setting][row.method][row.seed] = row
+    compared: list[str] = []
     for condition in CONDITIONS:
-        columns = {}
+        spaces = {}
         for space in SPACES:
-            setting = replace(condition, space=space)
-            found = by_setting.get(setting, {})
+            found = by_setting.get(replace(condition, space=space), {})
             seeds = set(SEEDS).intersection(*map(set, found.values())) if found else set()
             if len(seeds) > 1:
-                heading = f"{space}, {len(seeds)} seeds"
-                columns[heading] = {method: _means(rows, seeds) for method, rows in found.items()}
-        if not columns:
+                spaces[space] = {method: {seed: rows[seed] for seed in seeds} for method, rows in found.items()}
+        if not spaces:
             continue
-        mode = "steady" if condition.steady else "generational"
         shown = [executions for executions in SHOWN if executions <= condition.executions]
+        mode = "steady" if condition.steady else "generational"
         heading = f"Noise × {condition.noise:g}, {condition.failures:.0%} failures, {mode}"
         yield f"\n{heading}; after {_listed(shown)} executions:\n"
-        yield "| method | " + " | ".join(columns) + " |"
-        yield "|---|" + "---|" * len(columns)
-        ran = [method for method in METHODS if any(method in means for means in columns.values())]
-        for method in sorted(ran, key=lambda one: -_total(columns, one, condition.executions)):
-            cells = [_cell(means, method, shown) for means in columns.values()]
-            yield f"| {method} | " + " | ".join(cells) + " |"
+        yield from _table(spaces, shown)
+        compared += (_rivals(heading, spaces, executions) for executions in shown)
+    yield f"\nThe strongest other method, and its difference to `{DEFAULT}` on the same instances:\n"
+    yield f"| condition | executions | {' | '.join(SPACES)} |"
+    yield "|---|---|" + "---|" * len(SPACES)
+    yield from compared
+
+
+def _table(spaces: dict[str, Searches], shown: Sequence[int]) -> Iterator[str]:
+    columns = {space: {method: _means(rows) for method, rows in found.items()} for space, found in spaces.items()}
+    seeds = {space: len(next(iter(found.values()))) for space, found in spaces.items()}
+    yield "| method | " + " | ".join(f"{space}, {count} seeds" for space, count in seeds.items()) + " |"
+    yield "|---|" + "---|" * len(columns)
+    ran = [method for method in METHODS if any(method in means for means in columns.values())]
+    for method in sorted(ran, key=lambda one: -_total(columns, one, shown[-1])):
+        cells = [_cell(means, method, shown) for means in columns.values()]
+        yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+def _rivals(heading: str, spaces: dict[str, Searches], executions: int) -> str:
+    """A row with the method of the largest mean, other than the default, in each space."""
+    cells = []
+    for space in SPACES:
+        gains = {
+            method: {seed: row.curve[executions] for seed, row in rows.items()}
+            for method, rows in spaces.get(space, {}).items()
+        }
+        if DEFAULT not in gains:
+            cells.append("–")
+            continue
+        own = gains.pop(DEFAULT)
+        best = max(gains, key=lambda method: statistics.fmean(gains[method].values()))
+        mean, half = _interval([gains[best][seed] - own[seed] for seed in own])
+        cells.append(f"{best}: {mean:+.1f} ± {half:.1f}")
+    return f"| {heading} | {executions:,} | {' | '.join(cells)} |"
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -330,9 +373,9 @@ def _cell(means: Means, method: str, shown: Sequence[int]) -> str:
     return f"{' → '.join(values)} ± {means[method][shown[-1]][1]:.1f} ({first})"
 
 
-def _means(rows: dict[int, Row], seeds: set[int]) -> dict[int, tuple[float, float]]:
+def _means(rows: dict[int, Row]) -> dict[int, tuple[float, float]]:
     """Mean and half width of a 95 % interval over seeds, by executions."""
-    chosen = [rows[seed].curve for seed in sorted(seeds)]
+    chosen = [rows[seed].curve for seed in sorted(rows)]
     return {at: _interval([curve[at] for curve in chosen]) for at in chosen[0]}
 
 
