@@ -51,4 +51,4 @@ def test_in_the_history_of_prompts() -> None:
     text = history.tried(ARCHIVE, knowledge(ARCHIVE), METRIC, "seed", 4000)
     best = text.partition("Others that were tried")[0]
     lucky, family = (best.find(f"idea {number}\n") for number in (LUCKY, FAMILY))
-    assert 0 <= family and (family < lucky or lucky < 0)
+    assert family >= 0 and (family < lucky or lucky < 0)
