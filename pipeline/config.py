@@ -382,7 +382,8 @@ class SearchConfig:
     idea, its code or its smoke test. A larger share hides a slower ideator but bases each idea on fewer outcomes."""
     rungs: list[float] = field(default_factory=list)
     """Shares of a trial's budget, rising and below 1, e.g. `[0.25]`: a candidate is first trained with this part of the
-    budget, and gets more only if it is among the best. Empty: every candidate gets the whole budget."""
+    budget, and gets more only if it is among the best. Empty: every candidate gets the whole budget. A final 1 is
+    dropped."""
     keep: float = 0.5
     """Share of the candidates that pass a rung, above 0 and at most 1."""
 

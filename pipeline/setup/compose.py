@@ -132,6 +132,8 @@ def compose_config(overrides: Sequence[str], config_dir: Path | None = None) -> 
         config.cluster.backend = {"_target_": _SLURM if slurm else _LOCAL}
         config.cluster.unattended = slurm
     config.baseline.folder = str(_code_folder(config.baseline.folder, config_dir))
+    if config.search.rungs[-1:] == [1.0]:  # the whole training, which follows anyway
+        config.search.rungs.pop()
     _check(config)
     return config
 

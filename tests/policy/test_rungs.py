@@ -126,7 +126,12 @@ def test_budgets_are_whole_steps() -> None:
     assert rung_budgets(config) == [2.0, 3.0]
 
 
-@pytest.mark.parametrize("rungs", ["[0.5,0.25]", "[1.0]", "[0]", "[0.25,0.25]", "[0.01,0.02]"])
+@pytest.mark.parametrize(("given", "rungs"), [("[0.25,1.0]", [0.25]), ("[0.25,1]", [0.25]), ("[1]", [])])
+def test_a_final_rung_of_the_whole_budget_is_dropped(given: str, rungs: list[float]) -> None:
+    assert compose_config(["baseline=grpo", "scale=tiny", f"search.rungs={given}"]).search.rungs == rungs
+
+
+@pytest.mark.parametrize("rungs", ["[0.5,0.25]", "[1.0,0.5]", "[1,1]", "[0]", "[0.25,0.25]", "[0.01,0.02]"])
 def test_rungs_that_cannot_be_used(rungs: str) -> None:
     with pytest.raises(BadInput, match=r"search\.rungs=.* cannot be used; give rising shares"):
         compose_config(["baseline=grpo", "scale=tiny", f"search.rungs={rungs}"])
