@@ -22,8 +22,10 @@ from pipeline.llm.replay import Replay
 from pipeline.llm.roles import Member, Models, Role, check_roles, members_of
 from pipeline.makers.base import Tools
 from pipeline.makers.policy_ideator import PolicyIdeator, check_settings
+from pipeline.makers.tpe import TpeIdeator
 from pipeline.makers.variants import pristine_tree, variant_tree
 from pipeline.methods.base import Terms
+from pipeline.methods.independent import Independent
 from pipeline.patching.trees import Tree
 from pipeline.records import PolicyWork, Resources
 from pipeline.rl.jobs import run_task
@@ -84,9 +86,18 @@ def check_parts(config: Config) -> None:
         (config.train.sandbox, "train.sandbox", 0),
     ):
         check_part(part, key, given)
+    _check_feedback(config)
     check_commands(config.baseline)
     if learns(config):
         check_settings(config)
+
+
+def _check_feedback(config: Config) -> None:
+    """Raise `BadInput` for an ideator that samples from outcomes with a method that shows it none."""
+    method = config.select.method
+    shows = class_of(method, "select.method") is not Independent or method.get("tells", False)
+    if not shows and class_of(config.ideate.maker, "ideate.maker") is TpeIdeator:
+        raise BadInput("ideate=tpe learns from outcomes, and this search method shows it none; set select=tpe")
 
 
 def terms_of(config: Config) -> Terms:

@@ -1,5 +1,6 @@
 """Tuning that learns: good values are drawn more often, in either direction of the metric."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pipeline.errors import BadInput
 from pipeline.makers.tpe import TpeIdeator
 from pipeline.metric import Direction, Metric
 from pipeline.records import Change, Failure, FailureKind, Idea, Knowledge, Parents, Stage
+from pipeline.setup.build import check_parts
+from pipeline.setup.compose import compose_config
 from pipeline.store.paths import RunPaths
 from tests.makers.world import archive_of, brief_of, candidate, generation, tools_of
 
@@ -48,3 +51,18 @@ def test_without_ranges_there_is_nothing_to_tune(tmp_path: Path) -> None:
     archive = archive_of(PATHS, generation(PATHS, 0, parents=Parents(ideas=1)))
     with pytest.raises(BadInput, match="nothing to tune"):
         TpeIdeator(tools_of(ideas=tmp_path)).propose(brief_of(archive, 0))
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (["select=independent"], True),
+        (["select=independent", "select.method.tells=true"], False),
+        (["select=tpe"], False),
+        (["select=thompson"], False),
+    ],
+)
+def test_a_method_that_shows_no_outcomes_is_refused(settings: list[str], refused: bool) -> None:
+    config = compose_config(["baseline=grpo", "scale=tiny", "ideate=tpe", *settings])
+    with pytest.raises(BadInput, match="select=tpe") if refused else contextlib.nullcontext():
+        check_parts(config)
