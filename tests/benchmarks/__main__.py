@@ -84,13 +84,15 @@ def main(wanted: list[str]) -> None:
             print(line, flush=True)
         return
     if wanted[:1] == ["search"]:
-        run_all(Path(wanted[-1]))
-        print("\n".join(tables(Path(wanted[-1]))))
+        file = place(wanted, "FILE")
+        run_all(file)
+        print("\n".join(tables(file)))
         return
     if wanted[:1] == ["early"]:
-        for line in early.report(Path(wanted[-1])):
+        for line in early.report(place(wanted, "RUN")):
             print(line)
         return
+    finished = place(wanted[wanted.index("latency") :], "RUN") if "latency" in wanted else None
     print("| what | measured | target |\n|---|---|---|")
     if not wanted or "scheduling" in wanted:
         for line in scheduling():
@@ -104,8 +106,16 @@ def main(wanted: list[str]) -> None:
     if "analysis" in wanted:
         for line in analysis():
             print(line, flush=True)
-    if "latency" in wanted:
-        print(latency(Path(wanted[-1])))
+    if finished is not None:
+        print(latency(finished))
+
+
+def place(wanted: list[str], name: str) -> Path:
+    """The path that follows the name of a benchmark. Exits with 2 and the usage if there is none."""
+    if len(wanted) != 2:
+        print(f"usage: python -m tests.benchmarks {wanted[0]} {name}", file=sys.stderr)
+        raise SystemExit(2)
+    return Path(wanted[1])
 
 
 def search_in(folder: Path, clock: Clock, cluster: SimulatedCluster, *settings: str, idea_s: float = 0.0) -> Context:
