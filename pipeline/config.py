@@ -694,7 +694,7 @@ class StopConfig:
     date: str = live("")
     """Date and time, ISO 8601, local unless it has an offset; empty means no limit."""
     target: float | None = live(None)
-    """Value of the metric at which to stop."""
+    """Value of the metric at which to stop. The single score of a candidate counts, so a lucky one can end the search."""
     patience: int = live(0)
     """Generations without a better candidate after which to stop; 0 means no limit."""
 
