@@ -1,13 +1,16 @@
 """The how-to is a user's package: its files are written, and its commands run a search on the toy baseline."""
 
+import importlib
 import json
 import random
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import SelectConfig
 from pipeline.records import Parents, Selection
 from pipeline.store import files
+from tests.archives import Made, archive_of, config_of, name
 from tests.docs.pages import ROOT, blocks, command_lines, type_in_shell
 from tests.docs.projects import Project
 from tests.toy import program
@@ -61,14 +64,23 @@ def test_its_parents_won_tournaments(typed: str, project: Project) -> None:
         parents = files.read(run / f"generation_{number:03d}/parents.json", Parents)
         scored = sorted((value, name) for name, value in values(run, number).items())
         rng = random.Random(f"0/{3 * number}")  # the draw that the page describes
-        winners = [min(rng.sample(scored, min(3, len(scored)))) for _ in scored]
-        assert parents.candidates == tuple(dict.fromkeys(name for _, name in winners))[:4] != ()
+        winners = {min(rng.sample(scored, min(3, len(scored)))) for _ in range(4)}
+        assert parents.candidates == tuple(name for _, name in sorted(winners)) != ()
         assert (parents.exploit_share, parents.ideas) == (0.5, 3)
         assert parents.candidates == files.read(run / f"generation_{number - 1:03d}/selection.json", Selection).parents
     built_on = {
         json.loads(path.read_text())["parents"][0] for path in run.glob("generation_001/*/idea.json") if _parents(path)
     }
     assert built_on and built_on <= set(files.read(run / "generation_001/parents.json", Parents).candidates)
+
+
+def test_pins_come_on_top_and_banned_candidates_never_win(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(project.folder)
+    method = importlib.import_module("my_search").Tournament
+    archive = archive_of([Made(0.1), Made(0.2), Made(0.3), Made(0.9)], marks={0: True, 1: True, 3: False})
+    config = config_of(select=SelectConfig(parents=1))
+    chosen = method(config, config.baseline.metric.metric, size=4).select(archive).parents
+    assert chosen == (name(1), name(0), name(2))
 
 
 def _parents(path: Path) -> list[str]:
