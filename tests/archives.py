@@ -1,13 +1,13 @@
 """Archives made in memory for tests of decisions: no file is read or written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config import BudgetConfig, Config, IdeateConfig, MetricConfig, SearchConfig, SelectConfig, StopConfig
 from pipeline.methods.base import SearchMethod, Terms
 from pipeline.methods.truncation import Truncation
-from pipeline.metric import Direction
+from pipeline.metric import Direction, Metric
 from pipeline.records import (
     Alarm,
     Claim,
@@ -74,11 +74,12 @@ def config_of(direction: Direction = Direction.maximize, **groups: object) -> Co
     return replace(config, **groups)  # type: ignore[arg-type]
 
 
-def terms_of(config: Config, method: type = Truncation, now: float = 2000.0) -> Terms:
+def terms_of(
+    config: Config, method: Callable[[Config, Metric], SearchMethod] = Truncation, now: float = 2000.0
+) -> Terms:
     """The same with the metric and the method of a configuration."""
     metric = config.baseline.metric.metric
-    made: SearchMethod = method(config, metric)
-    return Terms(config, metric, made, lambda: now)
+    return Terms(config, metric, method(config, metric), lambda: now)
 
 
 def archive_of(

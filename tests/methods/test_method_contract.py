@@ -1,30 +1,38 @@
-"""The contract of `pipeline/methods/base.py`, tested for every search method. A new one is added to `METHODS`."""
+"""The contract of `pipeline/methods/base.py`, tested for every search method as a file of `conf/select/` sets it, and for
+those of the benchmark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from pipeline.config import IdeateConfig, SelectConfig
-from pipeline.methods.base import Room
-from pipeline.methods.independent import Independent
-from pipeline.methods.islands import Islands
-from pipeline.methods.map_elites import MapElites
-from pipeline.methods.paper import Paper
-from pipeline.methods.power_law import PowerLaw
-from pipeline.methods.puct import Puct
-from pipeline.methods.thompson import Thompson
-from pipeline.methods.truncation import Truncation
-from pipeline.metric import Direction
+from pipeline.config import Config, IdeateConfig, SelectConfig
+from pipeline.methods.base import Room, SearchMethod
+from pipeline.methods.guided import Guided
+from pipeline.metric import Direction, Metric
 from pipeline.records import FailureKind, Purpose
+from pipeline.setup.parts import make_part
 from tests.archives import Made, archive_of, config_of, name, terms_of
 from tests.benchmarks.peers import OpenEvolve, ShinkaEvolve
+from tests.toy import ROOT
 
-GUIDED = [Truncation, Paper, Thompson, PowerLaw, Puct, Islands, MapElites, OpenEvolve, ShinkaEvolve]
-METHODS = [*GUIDED, Independent]
+Make = Callable[[Config, Metric], SearchMethod]
+
+
+def set_by(file: Path) -> Make:
+    """The method as the file sets it."""
+    part = OmegaConf.load(file)["method"]
+    return lambda config, metric: make_part(part, "select.method", config, metric)
+
+
+CONFIGURED = {file.stem: set_by(file) for file in sorted((ROOT / "conf/select").iterdir())}
+METHODS: dict[str, Make] = {**CONFIGURED, "OpenEvolve": OpenEvolve, "ShinkaEvolve": ShinkaEvolve}
+GUIDED = {key: make for key, make in METHODS.items() if isinstance(terms_of(config_of(), make).method, Guided)}
 VALUES = st.lists(st.one_of(st.none(), st.integers(0, 40).map(lambda n: n / 40)), min_size=1, max_size=20)
 """None is a failure."""
 
@@ -37,10 +45,10 @@ def mirrored(values: Sequence[float | None]) -> list[float | None]:
     return [None if value is None else 1 - value for value in values]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @given(values=VALUES, bans=st.sets(st.integers(0, 19)))
 @settings(max_examples=25, deadline=None)
-def test_a_plan_and_a_selection(method: type, values: list[float | None], bans: set[int]) -> None:
+def test_a_plan_and_a_selection(method: Make, values: list[float | None], bans: set[int]) -> None:
     marks = {number: False for number in bans if number < len(values)}
     archive = archive_of(specs(values), marks=marks)
     terms = terms_of(config_of(), method)
@@ -58,20 +66,20 @@ def test_a_plan_and_a_selection(method: type, values: list[float | None], bans: 
         assert archive.candidate(candidate).score is not None and not archive.is_banned(candidate)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @given(values=VALUES)
 @settings(max_examples=25, deadline=None)
-def test_both_directions_are_equivalent(method: type, values: list[float | None]) -> None:
+def test_both_directions_are_equivalent(method: Make, values: list[float | None]) -> None:
     up = archive_of(specs(values), baseline=(0.25, 0.3))
     down = archive_of(specs(mirrored(values)), baseline=(0.75, 0.7))
     maximize, minimize = (terms_of(config_of(way), method) for way in (Direction.maximize, Direction.minimize))
     assert maximize.method.select(up).parents == minimize.method.select(down).parents
 
 
-@pytest.mark.parametrize("method", GUIDED)
+@pytest.mark.parametrize("method", GUIDED.values(), ids=GUIDED)
 @given(values=VALUES, number=st.integers(0, 19))
 @settings(max_examples=25, deadline=None)
-def test_a_much_better_score_is_not_drawn_less_often(method: type, values: list[float | None], number: int) -> None:
+def test_a_much_better_score_is_not_drawn_less_often(method: Make, values: list[float | None], number: int) -> None:
     number %= len(values)
     value = values[number]
     if value is None:
@@ -85,8 +93,8 @@ def test_a_much_better_score_is_not_drawn_less_often(method: type, values: list[
     assert after.count(name(number)) >= max(1, before.count(name(number)) - chance)
 
 
-@pytest.mark.parametrize("method", GUIDED)
-def test_pinned_candidates_are_parents_whatever_they_scored(method: type) -> None:
+@pytest.mark.parametrize("method", GUIDED.values(), ids=GUIDED)
+def test_pinned_candidates_are_parents_whatever_they_scored(method: Make) -> None:
     archive = archive_of(specs([0.9, 0.1, None, 0.2]), marks={1: True, 2: True, 3: False})
     terms = terms_of(config_of(), method)
     selection = terms.method.select(archive)
@@ -95,15 +103,15 @@ def test_pinned_candidates_are_parents_whatever_they_scored(method: type) -> Non
         assert name(1) in terms.method.plan(archive, Room(1, generation, selection)).candidates
 
 
-@pytest.mark.parametrize("method", GUIDED)
-def test_without_a_gain_over_the_baseline_all_ideas_explore(method: type) -> None:
+@pytest.mark.parametrize("method", GUIDED.values(), ids=GUIDED)
+def test_without_a_gain_over_the_baseline_all_ideas_explore(method: Make) -> None:
     archive = archive_of(specs([0.05, None, 0.1, 0.0]))
     parents = terms_of(config_of(), method).method.plan(archive, Room(4, 1, None))
     assert (parents.candidates, parents.draws, parents.exploit_share) == ((), (), 0.0)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_wanted_trials_are_those_of_trainable_candidates(method: type) -> None:
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_wanted_trials_are_those_of_trainable_candidates(method: Make) -> None:
     archive = archive_of(
         [
             Made(0.6),
@@ -121,8 +129,8 @@ def test_wanted_trials_are_those_of_trainable_candidates(method: type) -> None:
     assert [one.found is not None for one in wanted] == [False, True, True]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_an_empty_archive(method: type) -> None:
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_an_empty_archive(method: Make) -> None:
     archive = archive_of(baseline=())
     parents = terms_of(config_of(), method).method.plan(archive, Room(3, 0, None))
     assert (parents.candidates, parents.ideas, parents.seen.outcomes, parents.seen.baseline) == ((), 3, 0, None)
@@ -197,8 +205,10 @@ def test_ideas_that_become_alike_lower_the_share_of_exploit_ideas() -> None:
         assert len(method.plan(archive, Room(40, 4, drawn)).draws) == pytest.approx(exploits, abs=1)
 
 
-def test_independent_builds_on_nothing() -> None:
-    archive, terms = archive_of(specs([0.9] * 4)), terms_of(config_of(), Independent)
+@pytest.mark.parametrize(("method", "outcomes"), [("independent", 0), ("tpe", 4)])
+def test_without_feedback_no_idea_has_a_parent(method: str, outcomes: int) -> None:
+    """Their ideas are known, but only with `tpe` are their outcomes."""
+    archive, terms = archive_of(specs([0.9] * 4)), terms_of(config_of(), METHODS[method])
     parents = terms.method.plan(archive, Room(4, 1, terms.method.select(archive)))
     assert (parents.candidates, parents.exploit_share) == ((), 0.0)
-    assert parents.seen.outcomes == 0 and parents.seen.generations == 1  # its ideas are known, but not their outcomes
+    assert parents.seen.outcomes == outcomes and parents.seen.generations == 1
