@@ -110,6 +110,18 @@ def test_without_a_gain_over_the_baseline_all_ideas_explore(method: Make) -> Non
     assert (parents.candidates, parents.draws, parents.exploit_share) == ((), (), 0.0)
 
 
+@pytest.mark.parametrize("method", GUIDED.values(), ids=GUIDED)
+@given(values=VALUES, late=st.one_of(st.none(), st.floats(0.0, 2.0)))
+@settings(max_examples=10, deadline=None)
+def test_a_later_outcome_does_not_change_a_decision(
+    method: Make, values: list[float | None], late: float | None
+) -> None:
+    chosen = terms_of(config_of(), method).method
+    before, after = (archive_of([*specs(values), one]) for one in (Made(), *specs([late])))
+    selection, number = chosen.select(before), len(before.generations)
+    assert chosen.plan(after, Room(4, number, selection)) == chosen.plan(before, Room(4, number, selection))
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_wanted_trials_are_those_of_trainable_candidates(method: Make) -> None:
     archive = archive_of(
