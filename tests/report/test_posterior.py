@@ -207,6 +207,24 @@ def test_the_order_of_results_changes_nothing() -> None:
         assert ours == theirs
 
 
+@given(rows=SPECS, parent=st.integers(-3, 30), more=st.integers(0, 10))
+@settings(max_examples=60, deadline=None)
+def test_a_good_result_does_not_lower_the_rank_of_its_candidate(
+    rows: list[tuple[int | None, int]], parent: int, more: int
+) -> None:
+    """Good: at least as high as all other scores, and as was expected."""
+    best = max((value for value, _ in rows if value is not None), default=0)
+    archive, late = archive_of(made([*rows, (best + more, parent)])), name(len(rows))
+    names = [one.id for one in archive.candidates if one.score is not None]
+    before, after = (
+        dict(zip(names, beliefs(archive, names, Knowledge(outcomes)), strict=True))
+        for outcomes in (len(rows), len(rows) + 1)
+    )
+    if before[late].mean <= (best + more) / 40:
+        ranks = [sum(one.mean > found[late].mean for one in found.values()) for found in (before, after)]
+        assert ranks[1] <= ranks[0]
+
+
 def test_a_high_score_shrinks_towards_its_parent_and_a_good_family_raises_it() -> None:
     specs = [Made(0.60), Made(0.50), Made(0.48), Made(0.52), *[Made(0.60 + k / 500, parents=(0,)) for k in range(6)]]
     lucky = [*specs, Made(0.64, parents=(1,)), Made(0.63, parents=(4,))]
