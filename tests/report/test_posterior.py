@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,3 +251,67 @@ def test_without_noise_the_estimate_is_the_score() -> None:
 def test_the_pool_consists_of_the_best_scores() -> None:
     archive = archive_of([Made(value / 100) for value in (30, 90, 60, 10)])
     assert [one.id for one, _ in ranked(archive, METRIC, knowledge(archive), pool=2)] == [name(1), name(2)]
+
+
+# ---- cost
+
+
+class CountedDict(dict[Any, Any]):
+    """Counts lookups."""
+
+    count = 0
+
+    def __getitem__(self, key: object) -> Any:
+        self.count += 1
+        return super().__getitem__(key)
+
+    def get(self, key: object, default: object = None) -> Any:
+        self.count += 1
+        return super().get(key, default)
+
+
+class CountedList(list[Any]):
+    """Counts accesses to elements."""
+
+    count = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        self.count += 1
+        return super().__getitem__(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.count += 1
+        super().__setitem__(key, value)
+
+    def __iter__(self) -> Any:
+        self.count += len(self)
+        return super().__iter__()
+
+
+def lookups(candidates: int) -> int:
+    """Candidates looked up for a ranking of five after one more result; all others are known, and all are on the
+    baseline."""
+    rng = random.Random(0)
+    archive = archive_of([Made(rng.random()) for _ in range(candidates)], per_generation=candidates // 4)
+    ranked(archive, METRIC, Knowledge(candidates - 1), pool=5)
+    index = archive.index
+    index.candidates, index.by_order = (CountedDict(one) for one in (index.candidates, index.by_order))
+    ranked(archive, METRIC, Knowledge(candidates), pool=5)
+    return index.candidates.count + index.by_order.count
+
+
+def test_an_estimate_after_one_more_result_reads_only_that_result() -> None:
+    """Above 200 outcomes the prior is not fitted to each."""
+    assert lookups(300) == lookups(1200) < 30
+
+
+def test_one_more_score_changes_only_the_nodes_above_it() -> None:
+    counts = []
+    for count in (50, 500):
+        tree = tree_of(([-1] * count, [50.0] * count, [1.0] * count))
+        tree._evidence = found = CountedList(tree._evidence)
+        leaf = tree.add(7)
+        tree.observe(leaf, 60.0, 1.0)
+        tree.beliefs([leaf])
+        counts.append(found.count)
+    assert counts[0] == counts[1] < 20
