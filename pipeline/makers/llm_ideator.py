@@ -1,6 +1,7 @@
 """A language model proposes ideas: first ideas, new ideas given the history, and ideas that build on good candidates."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +127,7 @@ class LlmIdeator:
             return "explore", render("explore", own, history=tried, **common)
         names = [one.id for one in brief.parents]
         tried = history.tried(archive, known, metric, seed, most // 2, names)
-        parents = "\n\n".join(self._parents(brief, most // 2))
+        parents = "\n\n".join((*self._parents(brief, most // 2), *_draws(brief, batch)))
         return "exploit", render("exploit", own, parents=parents, history=tried, **common)
 
     def _room(self, taken: str, llm: LlmConfig) -> int:
@@ -188,6 +189,14 @@ class LlmIdeator:
 def _hopeless(answer: Completion, reasons: int) -> bool:
     """Whether repeating the question with the same settings is unlikely to give a better answer."""
     return answer.finish == "context" or (answer.finish in ("length", "reasoning") and reasons >= _MOST_CUT_OFF)
+
+
+def _draws(brief: Brief, batch: range) -> Iterator[str]:
+    """How many ideas of a batch the search method drew for each of its parents, if for several."""
+    counts = Counter(brief.generation.parents.draws[batch.start : batch.stop])
+    if len(counts) > 1:
+        numbers = ", ".join(f"{short(one.id)} {counts[one.id]}" for one in brief.parents)
+        yield f"Number of ideas for each as the first parent: {numbers}."
 
 
 def _id(candidate: Candidate) -> str:

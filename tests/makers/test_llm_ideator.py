@@ -198,6 +198,33 @@ def asked_of_a_parent(folder: Path, code: Tree, *settings: str) -> str:
         return it.provider.asked[0].question.partition("best first:")[2]
 
 
+@pytest.mark.parametrize(
+    ("draws", "line"),
+    [
+        pytest.param(
+            (0, 1, 0), "\n\nNumber of ideas for each as the first parent: g0/c0 2, g0/c1 1.\n", id="two parents"
+        ),
+        pytest.param((0, 0, 0), "", id="one parent"),
+        pytest.param((), "", id="the model chooses"),
+    ],
+)
+def test_a_batch_states_how_often_each_parent_was_drawn(draws: tuple[int, ...], line: str, tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    made = [
+        candidate(
+            paths, f"generation_000/candidate_{n:03d}", Idea(f"Idea {n}", "Do.", "explore"), 0.5, n + 1, code=PRISTINE
+        )
+        for n in range(2)
+    ]
+    ids = tuple(one.id for one in made)
+    parents = Parents(ids, 1.0, 3, seen=Knowledge(2, 1, BASELINE), draws=tuple(ids[n] for n in draws))
+    archive = archive_of(paths, generation(paths, 0, made), generation(paths, 1, parents=parents))
+    with desk(tmp_path, Researcher()) as it:
+        LlmIdeator(tools_of("ideate.batch=3", model=it.model)).propose(brief_of(archive, 0, exploit=True))
+        question = it.provider.asked[0].question
+    assert line in question and question.count("Number of ideas for each") == bool(line)
+
+
 def test_parents_share_the_room_for_their_code(tmp_path: Path) -> None:
     """However long the code is, part of it is shown."""
     text = PRISTINE["model.py"].data.decode()
