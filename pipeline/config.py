@@ -696,7 +696,7 @@ class StopConfig:
     target: float | None = live(None)
     """Value of the metric at which to stop. The single score of a candidate counts, so a lucky one can end the search."""
     patience: int = live(0)
-    """Generations without a better candidate after which to stop; 0 means no limit."""
+    """Generations without a better single score after which to stop; 0 means no limit."""
 
 
 @dataclass
