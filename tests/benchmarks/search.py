@@ -270,8 +270,11 @@ def _searched(method: str, setting: Setting, seed: int) -> Row:
 
 
 def methods_for(setting: Setting) -> list[str]:
-    """Methods that suit a space; tuning requires settings."""
-    return [method for method in METHODS if method not in TUNERS or setting.space == "measured"]
+    """Methods that suit a setting. Tuning requires settings; what TPE costs grows with the square of the executions."""
+    unsuited = set() if setting.space == "measured" else set(TUNERS)
+    if setting.executions > 500:
+        unsuited.add("tpe")
+    return [method for method in METHODS if method not in unsuited]
 
 
 def rows_of(file: Path) -> list[Row]:
