@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.sandbox import bubblewrap
 from tests.debian import installed
 from tests.toy import CONF, Bench, program
 
@@ -26,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _bubblewrap() -> None:
     """Installed before anything asks which sandbox is the strongest: the answer is kept."""
     if os.environ.get("DEV_CLUSTER") == "1":
+        assert not bubblewrap.trouble.cache_info().currsize, "the import of a test module asks for it"
         installed("bwrap", "bubblewrap")
 
 

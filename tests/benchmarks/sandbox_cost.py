@@ -5,6 +5,7 @@ in turn, paired with a run without a sandbox. The table shows the median of the 
 medians. CPU time is that of all processes; a busy machine affects it less than wall time.
 """
 
+import functools
 import resource
 import shutil
 import statistics
@@ -29,7 +30,12 @@ ROUNDS = 20
 TRIALS = 6
 Taken = dict[str, list[tuple[float, float]]]
 """CPU and wall seconds of each round, by kind."""
-NAMES = ["none", *(name for name, trouble in reversed(kinds().items()) if not trouble)]
+
+
+@functools.cache
+def names() -> list[str]:
+    """`none` and the kinds that work on this machine."""
+    return ["none", *(name for name, trouble in reversed(kinds().items()) if not trouble)]
 
 
 def report() -> Iterator[str]:
@@ -40,22 +46,22 @@ def report() -> Iterator[str]:
         data = ["baseline=toy", "scale=tiny", f"data={folder}/data", f"runs={folder}/runs"]
         program("prepare", "--config-dir", str(CONF), *data).ok()
         runs = {}
-        for kind in NAMES:
+        for kind in names():
             config = compose_config([*data, f"run={kind}", f"train.sandbox={kind}"], CONF)
             runs[kind], _ = open_or_create(config)
         boxes = {kind: make_sandbox(run.config.train.sandbox) for kind, run in runs.items()}
         commands = _taken(ROUNDS, lambda kind: _command(boxes[kind], Path(folder)))
         trials = _taken(TRIALS, lambda kind: _trial(runs[kind], data_path(config)))
     for what, taken in (("a command", commands), ("a trial of the toy", trials)):
-        for kind in NAMES[1:]:
+        for kind in names()[1:]:
             cells = (cell for clock in (0, 1) for cell in _compared(taken, kind, clock))
             yield f"| `{kind}` | {what} | {' | '.join(cells)} |"
 
 
 def _taken(rounds: int, work: Callable[[str], None]) -> Taken:
-    taken: Taken = {kind: [] for kind in NAMES}
+    taken: Taken = {kind: [] for kind in names()}
     for _ in range(rounds):
-        for kind in NAMES:
+        for kind in names():
             before = (_cpu_s(), time.monotonic())
             work(kind)
             taken[kind].append((_cpu_s() - before[0], time.monotonic() - before[1]))
