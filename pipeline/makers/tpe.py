@@ -37,7 +37,7 @@ class TpeIdeator(TuneIdeator):
         told = [self._trial(idea, value, now, distributions) for idea, value in self._known(brief)]
         for luck in range(TRIES):
             name = f"{self._tools.config.seed}/{brief.generation.number}/{brief.number}/{luck}"
-            study = self._study(zlib.crc32(name.encode()))
+            study = new_study(self._tools.metric.direction is Direction.maximize, zlib.crc32(name.encode()))
             study.add_trials(told)
             params = study.ask(distributions).params
             drawn = {name: self._value(name, now[name], param) for name, param in params.items()}
@@ -54,13 +54,6 @@ class TpeIdeator(TuneIdeator):
                 if one.idea.origin == TUNED:
                     yield one.idea, (one.score.value if one.score is not None else math.nan) if ended else None
         yield from ((idea, None) for _, idea in sorted(brief.ideas.items()) if idea.origin == TUNED)
-
-    def _study(self, seed: int) -> Any:
-        optuna, maximize = self._optuna, self._tools.metric.direction is Direction.maximize
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        return optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)
 
     def _trial(self, idea: Idea, value: float | None, now: Mapping[str, Any], distributions: Mapping[str, Any]) -> Any:
         """A trial as Optuna keeps it."""
@@ -96,3 +89,13 @@ class TpeIdeator(TuneIdeator):
     def _value(self, name: str, now: Any, param: Any) -> Any:
         known = self._bank.ranges[name]
         return known.choices[param] if known.factor is None else known.scaled(now, param)
+
+
+def new_study(maximize: bool, seed: int) -> Any:
+    """An empty Optuna study that samples by TPE and counts running trials as bad ones, so that several can be asked for."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.create_study(direction="maximize" if maximize else "minimize", sampler=sampler)

@@ -1,12 +1,12 @@
 """Searches that only tune settings, on a simulated space: the peers that ideas must beat."""
 
 import random
-import warnings
 from collections import defaultdict
 from typing import Any, Protocol
 
 import optuna
 
+from pipeline.makers.tpe import new_study
 from tests.benchmarks.spaces import Code, Space
 
 
@@ -45,10 +45,7 @@ class Tpe:
 
     def __init__(self, space: Space, rng: random.Random) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(seed=rng.randrange(2**32), constant_liar=True)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._study = new_study(True, rng.randrange(2**32))
         self._baseline = space.baseline
         choices = optuna.distributions.CategoricalDistribution
         self._distributions = {str(gene): choices(range(space.levels[gene])) for gene in space.settings}
